@@ -1,0 +1,172 @@
+"""Directions, moves and interpolation, on a model whose latent space is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from triptych import edit
+from triptych.codec import Codec
+from triptych.core import Encodes, GenerativeModel
+from triptych.errors import TriptychError
+
+
+class Rotation(GenerativeModel, Encodes):
+    """x = R z, an exact encoder: what a flow would be."""
+
+    def __init__(self, dim=6):
+        super().__init__((dim,), dim, Codec("none"), {})
+        q, _ = torch.linalg.qr(torch.randn(dim, dim, generator=torch.Generator().manual_seed(3)))
+        self.rotation = torch.nn.Parameter(q)
+
+    def decode(self, z):
+        return self.check_latent(z) @ self.rotation.T
+
+    def encode(self, x):
+        return self.check_event(x) @ self.rotation
+
+
+def world(n=2000, correlation=0.0, noise=0.05):
+    """Codes whose first three axes carry attributes: continuous a, b (correlated), binary c."""
+    g = torch.Generator().manual_seed(0)
+    z = torch.randn(n, 6, generator=g)
+    z[:, 1] = correlation * z[:, 0] + math.sqrt(1 - correlation**2) * z[:, 1]
+    a = z[:, 0] + noise * torch.randn(n, generator=g)
+    b = 3 + 2 * z[:, 1] + noise * torch.randn(n, generator=g)
+    c = (z[:, 2] + 0.3 * torch.randn(n, generator=g) > 0).float()
+    model = Rotation()
+    return model, model.decode(z).detach(), {"a": a.numpy(), "b": b.numpy(), "c": c.numpy()}
+
+
+METHODS = ["means", "regression", "joint"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_coordinates_are_calibrated(method):
+    model, x, attributes = world()
+    found = edit.learn_directions(model, x, attributes, method=method)
+    c = found.coordinates(model.encode(x).detach())
+    for name in ("a", "b"):
+        slope = np.polyfit(attributes[name], c[name].numpy(), 1)
+        np.testing.assert_allclose(slope, [1, 0], atol=0.02)
+    high = torch.tensor(attributes["c"]) == 1
+    assert c["c"][high].mean().item() == pytest.approx(1, abs=1e-4)
+    assert c["c"][~high].mean().item() == pytest.approx(-1, abs=1e-4)
+    for direction in found.values():
+        assert float(direction.normal @ direction.step) == pytest.approx(direction.scale, rel=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_setting_and_adding(method):
+    model, x, attributes = world()
+    found = edit.learn_directions(model, x, attributes, method=method)
+    edited = edit.apply(model, x[:5], {"a": 1.5, "b": "+0.5"}, found)
+    before, after = (found.coordinates(model.encode(v).detach()) for v in (x[:5], edited))
+    torch.testing.assert_close(after["a"], torch.full((5,), 1.5), atol=1e-4, rtol=0)
+    torch.testing.assert_close(after["b"], before["b"] + 0.5, atol=1e-4, rtol=0)
+
+
+def test_joint_directions_do_not_drag_a_correlated_attribute_along():
+    model, x, attributes = world(correlation=-0.9)
+    true_b = lambda v: 3 + 2 * model.encode(v)[:, 1].detach()  # noqa: E731
+    drag = {}
+    for method in METHODS:
+        found = edit.learn_directions(model, x, attributes, method=method)
+        moved = edit.apply(model, x[:50], {"a": "+2"}, found)
+        drag[method] = (true_b(moved) - true_b(x[:50])).mean().abs().item()
+    assert drag["means"] > 2  # 2 · 0.9 · 2 = 3.6: hair and beard cannot be told apart
+    assert drag["joint"] < 0.3
+
+
+def test_hold_keeps_a_coordinate():
+    model, x, attributes = world(correlation=0.6)
+    found = edit.learn_directions(model, x, attributes, method="means")
+    before = found.coordinates(model.encode(x[:5]).detach())["b"]
+    held = edit.apply(model, x[:5], {"a": 2.0}, found, hold=["b"])
+    free = edit.apply(model, x[:5], {"a": 2.0}, found)
+    after = {n: found.coordinates(model.encode(v).detach())["b"] for n, v in (("held", held), ("free", free))}
+    torch.testing.assert_close(after["held"], before, atol=1e-4, rtol=0)
+    assert (after["free"] - before).abs().max() > 0.1
+
+
+def test_judging_on_held_out_data():
+    model, x, attributes = world()
+    found = edit.learn_directions(model, x[:1500], {n: a[:1500] for n, a in attributes.items()})
+    judged = edit.judge(model, found, x[1500:], {n: a[1500:] for n, a in attributes.items()})
+    assert judged["a"].judged["r2"] > 0.98 and judged["c"].judged["accuracy"] > 0.85
+    assert judged["c"].judged["auc"] > 0.9 and judged["a"].judged["n"] == 500
+    assert abs(judged["a"].judged["leakage"]["b"]) < 0.1
+    correlated = world(correlation=-0.9)
+    found = edit.learn_directions(*correlated, method="means")
+    leak = edit.judge(correlated[0], found, correlated[1], correlated[2])["a"].judged["leakage"]["b"]
+    assert leak < -1
+
+
+def test_unsupervised_directions_count_standard_deviations():
+    model, x, _ = world(correlation=0.9)
+    found = edit.unsupervised_directions(model, x, 3)
+    assert list(found) == ["pc1", "pc2", "pc3"]
+    c = found["pc1"].coordinate(model.encode(x).detach())
+    assert c.std().item() == pytest.approx(1, rel=1e-3) and c.mean().item() == pytest.approx(0, abs=1e-3)
+    with pytest.raises(TriptychError, match="expected 1 to 6"):
+        edit.unsupervised_directions(model, x, 7)
+
+
+def test_directions_survive_storage(tmp_path):
+    model, x, attributes = world()
+    found = edit.judge(model, edit.learn_directions(model, x, attributes), x, attributes)
+    found.save(tmp_path)
+    again = edit.Directions.load(tmp_path)
+    assert list(again) == list(found)
+    for name in found:
+        assert torch.equal(again[name].normal, found[name].normal) and torch.equal(again[name].step, found[name].step)
+        assert again[name].judged == found[name].judged and again[name].range == found[name].range
+    assert not list(tmp_path.glob("*.pkl"))
+
+
+@given(n=st.integers(2, 7))
+def test_interpolation_is_linear_in_z_and_meets_its_ends(n):
+    model, x, _ = world(50)
+    walk = edit.interpolate(model, x[:2], x[2:4], n)
+    assert walk.shape == (2, n, 6)
+    torch.testing.assert_close(walk[:, 0], x[:2], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(walk[:, -1], x[2:4], atol=1e-5, rtol=1e-5)
+    steps = walk.diff(dim=1)
+    torch.testing.assert_close(steps, steps[:, :1].expand_as(steps), atol=1e-5, rtol=1e-4)
+
+
+def test_sweeps():
+    model, x, attributes = world()
+    found = edit.learn_directions(model, x, attributes)
+    swept = edit.sweep(model, x[:3], "a", [-3, 0, 3], found)
+    assert swept.shape == (3, 3, 6)
+    c = found["a"].coordinate(model.encode(swept.flatten(0, 1)).detach()).view(3, 3)
+    torch.testing.assert_close(c, torch.tensor([-3.0, 0.0, 3.0]).expand(3, 3), atol=1e-3, rtol=0)
+
+
+def test_errors_are_for_people():
+    model, x, attributes = world(100)
+    found = edit.learn_directions(model, x, attributes)
+    with pytest.raises(TriptychError, match="did you mean smile"):
+        edit.learn_directions(model, x, {"smile": attributes["a"]}, names=["smiles"])
+    with pytest.raises(TriptychError, match="no direction called"):
+        edit.apply(model, x, {"zzz": 1.0}, found)
+    with pytest.raises(TriptychError, match="expected a number"):
+        edit.apply(model, x, {"a": "much"}, found)
+    with pytest.raises(TriptychError, match="everywhere"):
+        edit.learn_directions(model, x, {"a": np.ones(100)})
+    with pytest.raises(TriptychError, match="smaller class"):
+        edit.learn_directions(model, x, {"a": (np.arange(100) < 3).astype(float)})
+    with pytest.raises(TriptychError, match="NaN"):
+        edit.learn_directions(model, x, {"a": np.full(100, np.nan)})
+    with pytest.raises(TriptychError, match="one value for each"):
+        edit.learn_directions(model, x, {"a": np.arange(99.0)})
+    with pytest.raises(TriptychError, match="dimensions"):
+        found.check(7)
+    with pytest.raises(TriptychError, match="at least 2"):
+        edit.interpolate(model, x[:1], x[1:2], 1)
+    with pytest.raises(TriptychError, match="both set and added"):
+        edit.move(torch.zeros(1, 6), {"a": 1.0}, found, add={"a": 1.0})

@@ -1,0 +1,149 @@
+"""Every model × every property of the contract."""
+
+import copy
+import inspect
+import json
+import math
+
+import pytest
+import torch
+from cases import MODELS
+
+import triptych
+from triptych.core import Encodes, GenerativeModel, HasDensity, require
+from triptych.errors import TriptychError
+
+pytestmark = pytest.mark.parametrize("name", MODELS)
+
+
+def made(name):
+    case = MODELS[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = case.model().eval()
+    return model, case.stored(4)
+
+
+def test_shapes_and_finite(name, generator):
+    model, stored = made(name)
+    x = model.codec.encode(stored, generator)
+    assert x.shape == stored.shape and x.dtype == torch.float32
+    z = model.encode(x)
+    assert z.shape == (4, model.latent_dim)
+    assert model.decode(z).shape == x.shape
+    assert model.sample(3, temperature=0.5, generator=generator).shape == (3, *model.event_shape)
+    log_p = model.log_prob(x, k=3, generator=generator)
+    assert log_p.shape == (4,) and log_p.isfinite().all()
+    assert isinstance(model, Encodes) and isinstance(model, HasDensity)
+
+
+def test_pictures_stay_in_range(name, generator):
+    model, stored = made(name)
+    if model.codec.reading == "none":
+        return
+    for x in (model.codec.encode(stored, generator), model.codec.centre(stored), model.sample(8, generator=generator)):
+        assert x.min() >= 0 and x.max() <= 1
+
+
+def test_batch_independence(name, generator):
+    model, stored = made(name)
+    x = model.codec.encode(stored, generator)
+    z = model.encode(x)
+    alone = torch.cat([model.encode(row[None]) for row in x])
+    torch.testing.assert_close(z, alone, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(model.decode(z), torch.cat([model.decode(r[None]) for r in z]), atol=1e-5, rtol=1e-4)
+
+
+def test_sampling_is_reproducible_and_leaves_torch_alone(name):
+    model, _ = made(name)
+    state = torch.get_rng_state()
+    a, b = (model.sample(2, generator=torch.Generator().manual_seed(5)) for _ in range(2))
+    assert torch.equal(a, b)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_temperature_zero_is_the_mean_of_the_prior(name):
+    model, _ = made(name)
+    torch.testing.assert_close(model.sample(2, temperature=0), model.decode(torch.zeros(2, model.latent_dim)))
+
+
+def test_save_and_load(name, tmp_path):
+    model, stored = made(name)
+    model.save_pretrained(tmp_path / "m")
+    again = triptych.load(tmp_path / "m")
+    assert type(again) is type(model) and again.codec == model.codec and again.event_shape == model.event_shape
+    x = model.codec.centre(stored)
+    torch.testing.assert_close(again.encode(x), model.encode(x), atol=1e-6, rtol=1e-5)
+    assert type(model).from_pretrained(tmp_path / "m").arguments == model.arguments
+    files = {p.name for p in (tmp_path / "m").iterdir()}
+    assert files == {"recipe.json", "model.safetensors", "README.md"}
+    assert "pickle" not in (tmp_path / "m" / "model.safetensors").read_bytes()[:200].decode("latin1")
+
+
+def test_another_shape_is_refused(name, tmp_path):
+    model, stored = made(name)
+    model.save_pretrained(tmp_path / "m")
+    path = tmp_path / "m" / "recipe.json"
+    described = json.loads(path.read_text())
+    described["model"]["arguments"]["latent_dim"] += 1
+    path.write_text(json.dumps(described))
+    with pytest.raises(TriptychError, match="does not fit its recipe"):
+        triptych.load(tmp_path / "m")
+
+
+def test_errors_name_shapes(name):
+    model, stored = made(name)
+    with pytest.raises(TriptychError, match="got"):
+        model.encode(torch.zeros(2, 1, *model.event_shape[1:], 3))
+    with pytest.raises(TriptychError, match="z should be"):
+        model.decode(torch.zeros(2, model.latent_dim + 1))
+    with pytest.raises(TriptychError, match="n ≥ 1"):
+        model.sample(0)
+    with pytest.raises(TriptychError, match="k ≥ 1"):
+        model.log_prob(model.codec.encode(stored), k=0)
+
+
+def test_importance_bound_tightens(name):
+    model, stored = made(name)
+    x = model.codec.encode(stored, torch.Generator().manual_seed(0))
+    draws = {k: torch.stack([model.log_prob(x, k=k) for _ in range(30)]).mean(0) for k in (1, 20)}
+    assert (draws[20] >= draws[1] - 0.2).all()
+
+
+def test_copies_are_independent(name):
+    model, stored = made(name)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.add_(1)
+    x = model.codec.centre(stored)
+    assert not torch.allclose(model.encode(x), twin.encode(x))
+
+
+def test_bits_per_dim_agrees_with_nats(name):
+    model, stored = made(name)
+    if model.codec.reading in ("none", "binarise"):
+        with pytest.raises(TriptychError, match="needs a model of pixels"):
+            triptych.bits_per_dim(model, stored)
+        return
+    bits = triptych.bits_per_dim(model, stored, k=1, generator=torch.Generator().manual_seed(3))
+    g = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        nats = model.log_prob(model.codec.encode(stored, g), k=1, generator=g).double().mean().item()
+    depth = model.codec.bits if model.measure == "density" else 0
+    expected = -nats / (math.prod(model.event_shape) * math.log(2)) + depth
+    assert bits.value == pytest.approx(expected, rel=1e-6) and bits.n == 4 and bits.stderr > 0
+
+
+def test_every_public_model_has_a_case(name):
+    public = {
+        n for n in triptych.__all__ if inspect.isclass(o := getattr(triptych, n)) and issubclass(o, GenerativeModel)
+    }
+    assert public == {type(c.model()).__name__ for c in MODELS.values()}
+
+
+def test_require_names_the_alternative(name):
+    with pytest.raises(TriptychError, match=r"triptych\.edit\.invert"):
+        require(torch.nn.Identity(), Encodes)
+    model, _ = made(name)
+    assert require(model, Encodes) is model

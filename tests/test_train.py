@@ -1,0 +1,366 @@
+"""The loop, the run directory, and what happens when things go wrong."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import triptych
+from triptych import recipes, storage, train
+from triptych.data import Split
+from triptych.errors import TriptychError
+from triptych.health import SETTLED, Health, first_broken_module, skip_if
+from triptych.recipes import Recipe, Training, VAEModel, VAEObjective
+from triptych.run import Run
+
+
+def tiny(steps=12, data="digits", **training):
+    settings = {"batch": 8, "log_every": 4, "save_every": 5, **training}
+    return Recipe(
+        data=data, steps=steps, model=VAEModel(latent_dim=2, net="mlp", hidden=(8,)), training=Training(**settings)
+    )
+
+
+def pixels(n=64, *event):
+    g = torch.Generator().manual_seed(0)
+    return Split(torch.randint(0, 256, (n, *(event or (1, 6, 6))), dtype=torch.uint8, generator=g).numpy())
+
+
+def start(folder, recipe, data, **options):
+    return Run.create(folder, recipe, recipes.build(recipe, data[:4]), **options)
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def metrics(folder):
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "steps_per_s"} for line in lines]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "adamax", "adagrad", "sgd"])
+@pytest.mark.parametrize("stop", [1, 5, 7])
+def test_resumed_equals_uninterrupted_to_the_bit(tmp_path, optimizer, stop):
+    data, recipe = pixels(), tiny(optimizer=optimizer, rate=1e-3)
+    whole = start(tmp_path / "whole", recipe, data)
+    train.fit(whole, data)
+    broken = start(tmp_path / "broken", recipe, data)
+
+    def interrupt(step, _numbers):
+        if step.step == stop:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train.fit(broken, data, watch=interrupt)
+    resumed = Run.resume(tmp_path / "broken")
+    assert resumed.step == stop
+    train.fit(resumed, data)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+    assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
+
+
+@pytest.mark.parametrize("estimator", ["A", "B", "k", "score"])
+def test_every_estimator_learns(tmp_path, estimator):
+    g = torch.Generator().manual_seed(0)
+    data = Split((torch.rand(256, 1, 4, 4, generator=g).round() * torch.eye(4) * 255).to(torch.uint8).numpy())
+    recipe = tiny(steps=300, rate=5e-3, log_every=50, save_every=300)
+    recipe = dataclasses.replace(recipe, objective=VAEObjective(estimator=estimator, draws=3))
+    train.fit(start(tmp_path / "run", recipe, data), data)
+    losses = [line["loss"] for line in metrics(tmp_path / "run")]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_callers_random_state_and_flush_setting_are_left_alone(tmp_path):
+    data, recipe = pixels(), tiny()
+    run = start(tmp_path / "run", recipe, data)
+    state = torch.get_rng_state()
+    train.fit(run, data)
+    assert torch.equal(state, torch.get_rng_state())
+    assert (torch.tensor(1e-38) * 1e-3).item() != 0  # subnormal: this thread does not flush
+
+
+def test_subnormals_are_flushed_inside_the_loop(tmp_path, monkeypatch):
+    data, recipe, seen = pixels(), tiny(steps=1), []
+    run = start(tmp_path / "run", recipe, data)
+    update = run.update_average
+    monkeypatch.setattr(run, "update_average", lambda: (seen.append((torch.tensor(1e-38) * 1e-3).item()), update())[1])
+    list(train.train(run, data))
+    assert seen == [0.0]
+
+
+@given(
+    a=st.tuples(*[st.integers(0, 10**6)] * 4),
+    b=st.tuples(*[st.integers(0, 10**6)] * 4),
+)
+def test_noise_seeds_are_a_pure_function_that_tells_coordinates_apart(a, b):
+    assert train.noise_seed(*a) == train.noise_seed(*a) < 2**63
+    assert (train.noise_seed(*a) == train.noise_seed(*b)) == (a == b)
+
+
+@given(steps=st.integers(1, 500), warm=st.integers(0, 50), decay=st.sampled_from(["constant", "linear", "cosine"]))
+def test_rates_stay_in_range_and_end_where_they_should(steps, warm, decay):
+    training = Training(rate=2.0, rate_warmup=warm, decay=decay, rate_end=0.1)
+    rates = [train.rate_at(s, steps, training) for s in range(steps)]
+    assert all(0 < r <= 2.0 for r in rates)
+    if steps > max(warm, 1):
+        assert rates[-1] == pytest.approx(2.0 if decay == "constant" else 0.2)
+
+
+def test_the_average_forgets_its_start(tmp_path):
+    """min(d, (1 + t)/(10 + t)): a short run's average follows the weights."""
+    data, recipe = pixels(), tiny(steps=40, rate=0.05, decay="constant")
+    run = start(tmp_path / "run", recipe, data)
+    initial = [p.clone() for p in run.model.parameters()]
+    train.fit(run, data)
+    moved = sum((p - q).norm() for p, q in zip(run.model.parameters(), initial, strict=True))
+    behind = sum((p - q).norm() for p, q in zip(run.model.parameters(), run.averaged.parameters(), strict=True))
+    assert behind < 0.5 * moved
+
+
+# --- bad steps
+
+
+def test_bad_steps_are_skipped_without_touching_weights_or_moments():
+    health, layer = Health(), torch.nn.Linear(3, 2)
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+    for step in range(SETTLED + 3):
+        for p in layer.parameters():
+            p.grad = torch.ones_like(p)
+        if step == SETTLED:
+            layer.bias.grad[0] = float("nan")
+        if step == SETTLED + 1:
+            layer.weight.grad.mul_(1e6)
+        before = [p.clone() for p in layer.parameters()]
+        gradients = [p.grad for p in layer.parameters()]
+        bad, _ = health.judge(torch.tensor(1.0), gradients, step)
+        skip_if(bad, optimizer, gradients)
+        optimizer.step()
+        same = all(torch.equal(p, q) for p, q in zip(layer.parameters(), before, strict=True))
+        assert same == (step in (SETTLED, SETTLED + 1)) == bool(bad)
+    assert (int(health.bad), int(health.streak), int(health.last_bad_step)) == (2, 0, SETTLED + 1)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adamax, torch.optim.SGD])
+def test_other_optimisers_are_masked(kind):
+    layer = torch.nn.Linear(3, 2)
+    optimizer = kind(layer.parameters(), lr=0.1)
+    for p in layer.parameters():
+        p.grad = torch.full_like(p, float("nan"))
+    before = [p.clone() for p in layer.parameters()]
+    gradients = [p.grad for p in layer.parameters()]
+    bad, _ = Health().judge(torch.tensor(float("nan")), gradients, 1)
+    skip_if(bad, optimizer, gradients)
+    optimizer.step()
+    for p, q in zip(layer.parameters(), before, strict=True):
+        torch.testing.assert_close(p, q)
+
+
+def test_the_first_broken_module_is_named():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+    with torch.no_grad():
+        model[1].weight[0, 0] = float("inf")
+    assert first_broken_module(model, lambda: model(torch.ones(1, 2))) == "1"
+    assert first_broken_module(torch.nn.Linear(1, 1), lambda: None) is None
+
+
+def test_nan_in_training_is_named_rolled_back_and_given_up(tmp_path):
+    data, recipe = pixels(), tiny(steps=400, log_every=20, save_every=20)
+    run = start(tmp_path / "run", recipe, data)
+    said = []
+
+    def poison(step, _numbers):
+        if step.step >= 30:
+            with torch.no_grad():
+                run.model.decoder[1].weight.fill_(float("nan"))
+
+    with pytest.raises(TriptychError, match=r"does not recover .* layer .*decoder\.1"):
+        train.fit(run, data, notice=said.append, watch=poison)
+    assert any("bad step" in line and "decoder.1" in line for line in said)
+    assert sum("rolled back" in line for line in said) == train.ROLLBACKS
+    assert run.rate_scale < 1
+    good = triptych.load(tmp_path / "run")
+    assert all(p.isfinite().all() for p in good.parameters())
+
+
+def test_a_rollback_mends_a_passing_fault(tmp_path):
+    data, recipe = pixels(), tiny(steps=100, log_every=20, save_every=20)
+    run, once, said = start(tmp_path / "run", recipe, data), [], []
+
+    def poison(step, _numbers):
+        if step.step == 45 and not once:
+            once.append(1)
+            with torch.no_grad():
+                run.model.decoder[1].weight.fill_(float("nan"))
+
+    train.fit(run, data, notice=said.append, watch=poison)
+    assert run.step == 100 and run.rate_scale == 0.5
+    assert [m["step"] for m in metrics(tmp_path / "run")] == [20, 40, 60, 80, 100]
+    assert all(p.isfinite().all() for p in run.averaged.parameters())
+
+
+def test_nan_data_are_refused_at_once(tmp_path):
+    values = np.random.default_rng(0).normal(size=(32, 5)).astype(np.float32)
+    data, recipe = Split(values), tiny()
+    run = start(tmp_path / "run", recipe, data)
+    data.data[3, 2] = np.nan
+    with pytest.raises(TriptychError, match="NaN"):
+        train.fit(run, data)
+
+
+# --- the run directory
+
+
+@pytest.fixture
+def finished(tmp_path):
+    data = pixels()
+    train.fit(start(tmp_path / "run", tiny(), data), data)
+    return tmp_path / "run"
+
+
+def test_a_run_holds_no_pickle(finished):
+    kinds = {p.suffix for p in finished.rglob("*") if p.is_file()}
+    assert kinds <= {".json", ".jsonl", ".safetensors", ".png", ".md"}
+    assert [p.name for p in sorted((finished / "state").iterdir())] == ["000000010", "000000012"]
+    for path in finished.rglob("*.safetensors"):
+        assert b"\x80\x04" not in path.read_bytes()[:64]
+
+
+def test_an_existing_folder_is_refused_then_replaced_on_request(finished, tmp_path):
+    data = pixels()
+    with pytest.raises(TriptychError, match="--resume"):
+        start(finished, tiny(), data)
+    start(finished, tiny(), data, overwrite=True)
+    assert not (finished / "model.safetensors").exists()
+    other = tmp_path / "mine"
+    other.mkdir()
+    (other / "thesis.txt").write_text("precious")
+    with pytest.raises(TriptychError, match="no triptych run"):
+        start(other, tiny(), data, overwrite=True)
+    assert (other / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (lambda f: (f / "state/000000012/state.safetensors").write_bytes(b"x" * 99), r"damaged .* delete .*000000012"),
+        (lambda f: (f / "state/000000012/state.json").write_text("{"), "damaged"),
+        (lambda f: (f / "state/000000012/state.json").unlink(), "damaged"),
+        (lambda f: shutil.rmtree(f / "state"), "no checkpoint"),
+        (lambda f: (f / "recipe.json").write_text('{"format": 99}'), "format"),
+        (lambda f: (f / "recipe.json").write_text("[]"), "format"),
+        (lambda f: (f / "recipe.json").unlink(), "no recipe.json"),
+        (lambda f: (f / "recipe.json").write_text("x" * 2**21), "larger than 1 MB"),
+    ],
+)
+def test_damaged_and_foreign_checkpoints_are_named(finished, damage, message):
+    damage(finished)
+    with pytest.raises(TriptychError, match=message):
+        Run.resume(finished)
+
+
+def test_a_flipped_bit_is_noticed(finished):
+    path = finished / "state/000000012/state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TriptychError, match="not what was written"):
+        Run.resume(finished)
+    shutil.rmtree(finished / "state/000000012")
+    assert Run.resume(finished).step == 10
+
+
+def test_damaged_models_are_named(finished):
+    (finished / "model.safetensors").write_bytes(b"\x00" * 20)
+    with pytest.raises(TriptychError, match="damaged or no safetensors"):
+        triptych.load(finished)
+    with pytest.raises(TriptychError, match="no run folder"):
+        triptych.load(finished.parent / "nowhere")
+
+
+def test_a_recipe_cannot_ask_for_memory_or_another_class(finished):
+    stored = json.loads((finished / "recipe.json").read_text())
+    stored["model"]["arguments"]["hidden"] = [10**9]
+    (finished / "recipe.json").write_text(json.dumps(stored))
+    with pytest.raises(TriptychError, match="does not fit"):
+        triptych.load(finished)
+    stored["model"]["class"] = "os.system"
+    (finished / "recipe.json").write_text(json.dumps(stored))
+    with pytest.raises(TriptychError, match="class"):
+        triptych.load(finished)
+
+
+def test_a_failing_write_keeps_what_was_there(tmp_path, monkeypatch):
+    storage.write_json(tmp_path / "a.json", {"good": 1})
+
+    def full(path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TriptychError, match="No space left"):
+        storage.write_file(tmp_path / "a.json", full)
+    assert storage.read_json(tmp_path / "a.json") == {"good": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_longer_run_can_be_asked_for_on_resume(finished):
+    run = Run.resume(finished, steps=20)
+    train.fit(run, pixels())
+    assert run.step == 20 and metrics(finished)[-1]["step"] == 20
+
+
+# --- recipes
+
+
+def test_recipes_survive_json():
+    for family, named in recipes.PRESETS.items():
+        for recipe in named.values():
+            stored = json.loads(json.dumps(recipes.to_json(recipe)))
+            assert stored["family"] == family
+            assert recipes.from_json(stored) == recipe
+
+
+@pytest.mark.parametrize("name", recipes.PRESETS["vae"])
+def test_every_preset_builds(name):
+    recipe = recipes.preset("vae", name)
+    channels = 1 if name in ("mnist", "frey") else 3
+    model = recipes.build(recipe, torch.zeros(2, channels, 28, 20, dtype=torch.uint8))
+    assert model.decode(torch.zeros(1, model.latent_dim)).shape == (1, channels, 28, 20)
+
+
+def test_model_recipes_repeat_the_constructors_defaults():
+    import inspect
+
+    defaults = {n: p.default for n, p in inspect.signature(triptych.VAE.__init__).parameters.items()}
+    for field in dataclasses.fields(VAEModel):
+        if field.default != "auto" or field.name == "net":
+            assert defaults[field.name] == field.default
+
+
+@pytest.mark.parametrize("change", [{"steps": 0}, {"training": {"batch": 0}}, {"objective": {"draws": 0}}])
+def test_recipes_refuse_nonsense(change):
+    stored = recipes.to_json(Recipe())
+    for key, value in change.items():
+        stored[key] = {**stored[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(TriptychError, match="above 0"):
+        recipes.from_json(stored)
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(TriptychError, match="unknown family"):
+        recipes.preset("gan2")
+    with pytest.raises(TriptychError, match="no preset"):
+        recipes.preset("vae", "huge")
+    with pytest.raises(TriptychError, match="unknown VAEModel fields depth"):
+        recipes.from_json({"family": "vae", "model": {"depth": 3}})
+    with pytest.raises(TriptychError, match="floats"):
+        recipes.build(tiny_bernoulli(), torch.zeros(2, 3))
+
+
+def tiny_bernoulli():
+    return Recipe(model=VAEModel(likelihood="bernoulli", mean="sigmoid"))

@@ -1,0 +1,128 @@
+"""The command line: the library's verbs in a terminal.
+
+Errors are one line and exit 2; `--traceback` shows where they came from. Ctrl-C saves, says how to go on, and exits 130.
+Torch is imported only by the verb that needs it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from triptych.errors import TriptychError
+
+T = TypeVar("T")
+
+COMMANDS = {
+    "train": ("triptych.cli.training", "train a model on a data set, resume a run, or fine-tune one"),
+    "evaluate": ("triptych.cli.verbs", "likelihoods and latent measures, with n and error bars"),
+    "sample": ("triptych.cli.verbs", "draw new data"),
+    "directions": ("triptych.cli.verbs", "learn, judge and store edit directions"),
+    "edit": ("triptych.cli.verbs", "change attributes of pictures: --set smile=1.5, --sweep smile=-3:3:9"),
+    "mix": ("triptych.cli.verbs", "walk from one picture to another"),
+    "tour": ("triptych.cli.tour", "train on the embedded faces, score, sample and smile, in minutes"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    traceback = "--traceback" in words
+    words = [w for w in words if w != "--traceback"]
+    previous = _terminate_like_ctrl_c()
+    try:
+        return _dispatch(words)
+    except TriptychError as error:
+        if traceback:
+            raise
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left: nothing more to say
+        return 1
+    except MemoryError:
+        return _fail("not enough memory: lower --training.batch, --size or the model's width")
+    finally:
+        _restore(previous)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if words[0] == "--version":
+        import triptych
+
+        print(f"triptych {triptych.__version__}")
+        return 0
+    command, rest = words[0], words[1:]
+    if command not in COMMANDS:
+        near = difflib.get_close_matches(command, COMMANDS, n=2, cutoff=0.4)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(COMMANDS)}"
+        raise TriptychError(f"no command {command!r}: {hint}")
+    module = importlib.import_module(COMMANDS[command][0])
+    getattr(module, command)(rest)
+    return 0
+
+
+def _usage() -> str:
+    lines = ["usage: triptych COMMAND …    (triptych COMMAND --help tells more)", ""]
+    lines += [f"  {name:<11} {sentence}" for name, (_, sentence) in COMMANDS.items()]
+    lines += [
+        "",
+        "  --traceback  show where an error came from",
+        "",
+        "DATA is faces, digits, mnist, fashion-mnist, frey, a folder under $TRIPTYCH_DATA, a folder of pictures",
+        "(with an optional metadata.csv), a parquet, npz, npy or IDX file, or hf:owner/name.",
+    ]
+    return "\n".join(lines)
+
+
+def parse(kind: type[T], arguments: Sequence[str], prog: str, default: T | None = None) -> T:
+    """The command's dataclass from its words, by tyro, whose boxed errors become one line."""
+    import tyro
+
+    options = {} if default is None else {"default": default}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(kind, args=list(arguments), prog=prog, **options)  # type: ignore[call-overload, no-any-return]
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise TriptychError(_one_line(said.getvalue(), prog)) from None
+
+
+def _one_line(boxed: str, prog: str) -> str:
+    """The first sentences of tyro's box, without the frame."""
+    text = [re.sub(r"[╭╮╰╯│─]", " ", line).strip() for line in boxed.splitlines()]
+    body = [line for line in text[1:] if line and not line.startswith(("For full helptext", "Argument helptext"))]
+    return f"{' '.join(body[:3])} ({prog} --help tells more)"
+
+
+def _fail(message: str) -> int:
+    print(f"triptych: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def _terminate_like_ctrl_c() -> Any:
+    """SIGTERM (a scheduler's farewell) saves as Ctrl-C does; only a main thread may set handlers."""
+    try:
+        return signal.signal(signal.SIGTERM, signal.default_int_handler)
+    except ValueError:
+        return None
+
+
+def _restore(previous: Any) -> None:
+    if previous is not None:
+        signal.signal(signal.SIGTERM, previous)

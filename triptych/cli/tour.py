@@ -1,0 +1,78 @@
+"""`triptych tour`: the whole way on the embedded faces, without a network, in minutes."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from triptych.cli import parse
+from triptych.errors import TriptychError
+
+
+@dataclass(frozen=True)
+class Tour:
+    """Train a VAE on the embedded faces, score it, sample it, and make a face smile."""
+
+    out: Path = Path("tour")
+    """Where the run and the pictures go; an earlier tour there is replaced."""
+    steps: int = 2500
+    """Of training."""
+
+
+def tour(words: Sequence[str]) -> None:
+    options = parse(Tour, words, "triptych tour")
+    from triptych.cli import training, verbs
+
+    run, start = options.out / "vae", time.perf_counter()
+    _clear(options.out)
+    said = _Diary(start)
+    said(f"1/5 training a VAE on drawn faces, {options.steps} steps -> {run}")
+    training.train(["vae", "--data", "faces", "--steps", str(options.steps), "--out", str(run)])
+    said("2/5 scoring it on faces that it has not seen")
+    verbs.evaluate([str(run), "--k", "100", "--images", "200", "--json", str(options.out / "scores.json")])
+    said("3/5 drawing new faces")
+    verbs.sample([str(run), "--out", str(options.out / "samples.png")])
+    said("4/5 learning what moves a smile, and everything else, and what each drags along")
+    verbs.directions([str(run)])
+    said("5/5 making held-out faces smile, past what training showed (−1 … 1), and mixing two")
+    faces = _held_out_faces(options.out, 4)
+    for name in ("smile", "age", "hair_length"):
+        out = options.out / f"{name}.png"
+        verbs.edit([str(run), *map(str, faces), "--sweep", f"{name}=-1.5:1.5:9", "--out", str(out)])
+    verbs.edit([str(run), str(faces[0]), "--sweep", "smile=-1.5:1.5:15", "--out", str(options.out / "smile.gif")])
+    verbs.mix([str(run), str(faces[0]), str(faces[1]), "--out", str(options.out / "mix.png")])
+    said(f"done: look at {options.out}/samples.png, smile.png, smile.gif, age.png, hair_length.png and mix.png")
+
+
+def _clear(folder: Path) -> None:
+    """Removes an earlier tour, and nothing else."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / "vae" / "recipe.json").exists():
+            raise TriptychError(f"{folder} holds something else than a tour: choose another --out")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def _held_out_faces(folder: Path, count: int) -> list[Path]:
+    """A few test faces as picture files, as a person would bring her own."""
+    from triptych.data import load
+    from triptych.report import image
+
+    test = load("faces", size=32, n=count * 10)["test"]
+    paths = [folder / f"face{i}.png" for i in range(count)]
+    for i, path in enumerate(paths):
+        image(test[i], enlarge=False).save(path)
+    return paths
+
+
+class _Diary:
+    """Says what happens, with the seconds gone by."""
+
+    def __init__(self, start: float):
+        self.start = start
+
+    def __call__(self, line: str) -> None:
+        print(f"[{time.perf_counter() - self.start:5.0f} s] {line}", flush=True)

@@ -1,0 +1,343 @@
+"""What is done with a trained run: evaluate, sample, directions, edit, mix."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from triptych.cli import parse
+from triptych.errors import TriptychError
+
+if TYPE_CHECKING:
+    import torch
+
+    from triptych.core import Estimate, GenerativeModel
+    from triptych.data import Split
+    from triptych.edit import Directions
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run: likelihoods, bits/dim, latent use; each with n and standard error."""
+
+    run: tyro.conf.Positional[str]
+    """A run folder or hub id."""
+    data: str | None = None
+    """What to measure on; by default what the run was trained on."""
+    split: str = "test"
+    """Which split of it."""
+    k: int = 1000
+    """Draws of the importance-weighted bound."""
+    images: int = 500
+    """Data that this bound is measured on."""
+    hmc: int = 100
+    """Data for the paper's HMC estimator (under 5 latent dimensions); 0 leaves it out."""
+    seed: int = 0
+    """Of all noise."""
+    json: Path | None = None
+    """Also write the numbers here."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw new data from a run."""
+
+    run: tyro.conf.Positional[str]
+    """A run folder or hub id."""
+    n: int = 64
+    """How many."""
+    temperature: float = 1.0
+    """Multiplies z: below 1 more typical, above 1 more unusual."""
+    seed: int = 0
+    """Of z."""
+    observe: bool = False
+    """Draw from p(x|z) instead of showing its mean (VAE)."""
+    out: Path = Path("samples.png")
+    """A picture (.png, .jpg, .gif), or .npy for the values themselves."""
+
+
+@dataclass(frozen=True)
+class LearnDirections:
+    """Learn edit directions, judge them on held-out data, and store them in the run."""
+
+    run: tyro.conf.Positional[str]
+    """A run folder."""
+    data: str | None = None
+    """Where the attributes are; by default what the run was trained on."""
+    attributes: str | None = None
+    """Names joined by commas; by default all."""
+    unsupervised: int | None = None
+    """Instead: this many principal components of the codes."""
+    method: Literal["joint", "means", "regression"] = "joint"
+    """How: joint holds the other attributes still, means is the difference of means, regression a logistic one."""
+    json: Path | None = None
+    """Also write what was measured here."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Change attributes of pictures."""
+
+    run: tyro.conf.Positional[str]
+    """A run folder with directions."""
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """Picture files."""
+    set: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction] = ()
+    """name=1.5 sets the attribute, name=+1.5 adds to it (a minus sets: name=+-1.5 subtracts); can be repeated."""
+    sweep: str | None = None
+    """name=low:high:count, a strip, or a GIF where --out ends in .gif."""
+    hold: str | None = None
+    """Attributes, joined by commas, whose reading shall not change."""
+    out: Path = Path("edited.png")
+    """The picture to write."""
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Walk in z from one picture to another."""
+
+    run: tyro.conf.Positional[str]
+    """A run folder or hub id."""
+    a: tyro.conf.Positional[Path]
+    """The first picture."""
+    b: tyro.conf.Positional[Path]
+    """The last."""
+    steps: int = 9
+    """Pictures in all."""
+    out: Path = Path("mix.png")
+    """A strip, or a GIF where it ends in .gif."""
+
+
+def evaluate(words: Sequence[str]) -> None:
+    options = parse(Evaluate, words, "triptych evaluate")
+    _check_positive(k=options.k, images=options.images)
+    from triptych.evaluate import evaluate as measure
+
+    model = _model(options.run)
+    split = _split(options.run, model, options.data, options.split)
+    results = measure(model, split, k=options.k, images=options.images, hmc=options.hmc, seed=options.seed)
+    _print_estimates(results, f"{options.run} on {options.split}")
+    if options.json:
+        _write_json(options.json, {name: estimate._asdict() for name, estimate in results.items()})
+
+
+def sample(words: Sequence[str]) -> None:
+    options = parse(Sample, words, "triptych sample")
+    if not 1 <= options.n <= _MOST_SAMPLES:
+        raise TriptychError(f"--n should be 1 to {_MOST_SAMPLES}, got {options.n}")
+    import torch
+
+    from triptych.core import standard_normal
+
+    model = _model(options.run)
+    generator = torch.Generator().manual_seed(options.seed)
+    if options.observe:
+        if not hasattr(type(model), "observe"):
+            raise TriptychError(f"--observe draws from p(x|z), a {type(model).__name__} has none: leave it out")
+        z = options.temperature * standard_normal(options.n, model.latent_dim, generator=generator)
+        x = model.observe(z, generator)  # type: ignore[operator]
+    else:
+        x = model.sample(options.n, temperature=options.temperature, generator=generator)
+    _write_data(model, x, options.out)
+
+
+def directions(words: Sequence[str]) -> None:
+    options = parse(LearnDirections, words, "triptych directions")
+    from triptych.edit import judge, learn_directions, unsupervised_directions
+
+    model, folder = _model(options.run), _folder(options.run)
+    train = _split(options.run, model, options.data, "train")
+    test = _split(options.run, model, options.data, "test")
+    stored, held_out = train[:_MOST_CODES], test[:_MOST_CODES]
+    if options.unsupervised is not None:
+        found = unsupervised_directions(model, stored, options.unsupervised)
+    else:
+        attributes = _attributes(train, options.data or options.run)
+        names = None if options.attributes is None else [a.strip() for a in options.attributes.split(",") if a.strip()]
+        found = learn_directions(model, stored, attributes, method=options.method, names=names)
+    found = judge(model, found, held_out, _attributes(test, "", needed=False))
+    found.save(folder)
+    _print_directions(found)
+    if options.json:
+        _write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
+
+
+def edit(words: Sequence[str]) -> None:
+    options = parse(Edit, words, "triptych edit")
+    if not options.images:
+        raise TriptychError("edit wants at least one picture file")
+    if bool(options.set) == bool(options.sweep):
+        raise TriptychError("edit wants --set name=value or --sweep name=low:high:count (one of the two)")
+    import torch
+
+    from triptych import edit as verbs
+    from triptych.report import read_picture, save
+
+    model = _model(options.run)
+    known = verbs.Directions.load(_folder(options.run)).check(model.latent_dim)
+    stored = torch.cat([read_picture(path, model) for path in options.images])
+    x, hold = model.codec.centre(stored), [h for h in (options.hold or "").split(",") if h]
+    if options.set:
+        edited = verbs.apply(model, x, _settings(options.set), known, hold=hold)
+        save(model.codec.decode(torch.stack([x, edited], dim=1).flatten(0, 1)), options.out, columns=2)
+    else:
+        name, values = parse_sweep(options.sweep or "")
+        moved = verbs.sweep(model, x, name, values, known, hold=hold)
+        save(model.codec.decode(moved.flatten(0, 1)), options.out, columns=len(values))
+    print(options.out)
+
+
+def mix(words: Sequence[str]) -> None:
+    options = parse(Mix, words, "triptych mix")
+    from triptych.edit import interpolate
+    from triptych.report import read_picture, save
+
+    model = _model(options.run)
+    ends = [model.codec.centre(read_picture(path, model)) for path in (options.a, options.b)]
+    save(model.codec.decode(interpolate(model, ends[0], ends[1], options.steps)[0]), options.out, columns=options.steps)
+    print(options.out)
+
+
+_MOST_SAMPLES = 100_000
+_MOST_CODES = 20_000  # data that directions are learned from: more changes little
+
+
+def parse_sweep(text: str) -> tuple[str, list[float]]:
+    """smile=-3:3:9 -> ("smile", nine values from −3 to 3)."""
+    import numpy as np
+
+    try:
+        name, spread = text.split("=")
+        low, high, count = spread.split(":")
+        values = np.linspace(float(low), float(high), int(count)).tolist()
+    except ValueError:
+        raise TriptychError(f"--sweep wants name=low:high:count such as smile=-3:3:9, got {text!r}") from None
+    if not 2 <= len(values) <= 200 or not np.isfinite(values).all():
+        raise TriptychError(f"--sweep wants 2 to 200 finite values, got {text!r}")
+    return name.strip(), values
+
+
+def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise TriptychError(f"--set wants name=value such as smile=1.5 or smile=+0.5, got {text!r}")
+        settings[name.strip()] = value
+    return settings
+
+
+def _model(source: str) -> GenerativeModel:
+    import torch
+
+    torch.set_flush_denormal(True)  # before the first parallel operation, or its workers miss it
+    from triptych.run import load
+
+    return load(source)
+
+
+def _folder(source: str) -> Path:
+    from triptych.run import local_folder
+
+    return local_folder(source)
+
+
+def _split(source: str, model: GenerativeModel, data: str | None, split: str) -> Split:
+    """The split to measure on, at the model's size, from `data` or what the run was trained on."""
+    from triptych.cli.training import correlations, notice
+    from triptych.data import load
+    from triptych.run import read_recipe
+
+    recipe = read_recipe(_folder(source))
+    if recipe is None and data is None:
+        raise TriptychError(f"{source} does not say what it was trained on: give --data")
+    name = data or recipe.data  # type: ignore[union-attr]
+    correlate = correlations(recipe.correlate) if recipe is not None and data in (None, recipe.data) else None
+    picture = len(model.event_shape) == 3 and model.codec.reading != "none"
+    size = model.event_shape[1:] if picture else None
+    splits = load(name, size=size, correlate=correlate, notice=notice)  # type: ignore[arg-type]
+    if split not in splits:
+        raise TriptychError(f"{name} has no split {split!r}: it has {', '.join(splits)}")
+    return splits[split]
+
+
+def _attributes(split: Split, data: str, needed: bool = True) -> dict[str, Any]:
+    """Binary and continuous attributes; class labels are no axis."""
+    found = {name: a[:_MOST_CODES] for name, a in split.attributes.items() if split.kinds[name] != "class"}
+    if needed and not found:
+        raise TriptychError(
+            f"{data} has no attributes to learn from: add a metadata.csv, or use --unsupervised 8 for directions without"
+        )
+    return found
+
+
+def _print_estimates(results: dict[str, Estimate], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("measure", "value", "± stderr", "n", title=title)
+    for name, estimate in results.items():
+        table.add_row(name, f"{estimate.value:.4f}", f"{estimate.stderr:.4f}", str(estimate.n))
+    Console().print(table)
+
+
+def _print_directions(found: Directions) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("direction", "kind", "held-out", "range", "leaks most to (share of its spread)")
+    for name, d in found.items():
+        quality = "accuracy" if "accuracy" in d.judged else "r2"
+        held_out = f"{quality} {d.judged[quality]:.3f}" if quality in d.judged else ""
+        worst = sorted(d.judged["leakage"].items(), key=lambda item: -abs(item[1]))[:2]
+        leaks = ", ".join(f"{other} {change:+.0%}" for other, change in worst)
+        table.add_row(name, d.kind, held_out, f"{d.range[0]:.2f} … {d.range[1]:.2f}", leaks)
+    Console().print(table)
+
+
+def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path) -> None:
+    import numpy as np
+
+    from triptych import storage
+    from triptych.report import is_picture, save
+
+    stored = model.codec.decode(x)
+    if out.suffix == ".npy":
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, stored.cpu().numpy(), allow_pickle=False)
+
+        storage.write_file(out, write)
+    elif is_picture(model.event_shape):
+        save(stored, out)
+    else:
+        raise TriptychError(f"data of shape {model.event_shape} are no pictures: give --out a name that ends in .npy")
+    print(out)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    from triptych import storage
+
+    text = json.dumps(_without_nan(value), indent=2) + "\n"
+    storage.write_file(path, lambda p: p.write_text(text))
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON knows no NaN: a number that is not known is null."""
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _check_positive(**numbers: int) -> None:
+    for name, value in numbers.items():
+        if value < 1:
+            raise TriptychError(f"--{name} should be at least 1, got {value}")

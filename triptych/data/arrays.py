@@ -1,0 +1,187 @@
+"""Arrays that are pictures or other events already: checked, brought to uint8 or float32, resized.
+
+uint8 and bool of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) when the last
+axis, and not the second, is 1 to 4 long; of rank 2 events (N, D). Floats of rank 2 to 4 are events (N, *event).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from triptych.data.attributes import Raw
+from triptych.data.pictures import resized
+from triptych.data.splits import Source
+from triptych.data.stored import Reading, gather, kept, rows_in
+from triptych.errors import TriptychError
+
+
+@dataclass
+class Array:
+    """One split that is an array on disk or in memory."""
+
+    where: str
+    """For messages: the file."""
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    chunks: Callable[[], Iterator[np.ndarray]]
+    """The rows from first to last, a bounded number at a time."""
+    key: Any
+    mapped: np.ndarray | None = None
+    """The same rows as a memory map, where the file allows it."""
+    columns: dict[str, Raw] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int:
+        """The number of rows."""
+        return self.shape[0]
+
+    def check(self) -> None:
+        """Raise TriptychError unless dtype and rank are such as can be learned from."""
+        if self.dtype.kind not in "buif":
+            raise TriptychError(
+                f"{self.where}: expected numbers (uint8 pictures or floats), got dtype {self.dtype}; "
+                "save it with .astype(np.uint8) or .astype(np.float32)"
+            )
+        if not 2 <= len(self.shape) <= 4:
+            raise TriptychError(
+                f"{self.where}: expected rows of 1 to 3 dimensions, (N, D) to (N, C, H, W), got shape "
+                f"{self.shape}; reshape it"
+            )
+        if 0 in self.shape:
+            raise TriptychError(f"{self.where}: expected at least one row, got shape {self.shape}")
+
+    def rows(self, wanted: np.ndarray | None, reading: Reading, grey: bool) -> tuple[Source, np.ndarray, list]:
+        """The stored values, the indices that they had here, and nothing skipped; what `Album.rows` gives."""
+        self.check()
+        return self._data(reading), np.arange(self.count), []  # all of it: reading is cheap, and the caller chooses
+
+    def _data(self, reading: Reading) -> Source:
+        plan = Plan.of(self, reading)
+        if plan.as_is and self.mapped is not None and self.mapped.nbytes > reading.budget:
+            if self.dtype.kind == "f":
+                for _ in self._converted(plan):  # to the end, for what it may raise
+                    pass
+            return self.mapped.reshape(len(self.mapped), *plan.event)
+        key = ("array", self.key, plan)
+        found = kept(key, reading.budget)
+        return found[0] if found else gather(self._converted(plan), self.count, key, reading)
+
+    def _converted(self, plan: Plan) -> Iterator[np.ndarray]:
+        done = 0
+        for chunk in self.chunks():
+            values = plan.convert(chunk, self.where, done)
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                self._refuse(done, values)
+            yield values
+            done += len(chunk)
+
+    def _refuse(self, start: int, values: np.ndarray) -> None:
+        """Count the values that are not finite in float32, over the whole file, and name the first."""
+        at = [int(i) for i in np.unravel_index(int((~np.isfinite(values)).argmax()), values.shape)]
+        count = sum(int((~np.isfinite(_floats(chunk))).sum()) for chunk in self.chunks())
+        raise TriptychError(
+            f"{self.where}: expected finite numbers, got {count} NaN or infinite values, the first at "
+            f"{(start + at[0], *at[1:])}; mend these rows or drop them"
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What has to happen to each chunk of an array."""
+
+    event: tuple[int, ...]
+    """Stored event before any resizing."""
+    dtype: str
+    """Of the values as they are in the file."""
+    channels_last: bool
+    factor: int
+    """255 for values that are only 0 and 1, else 1."""
+    size: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, array: Array, reading: Reading) -> Plan:
+        """Decide from shape, dtype and, for small integers, a look at the values."""
+        picture = array.dtype.kind in "bui"
+        event, last = _event(array.shape[1:], picture)
+        if picture and len(event) == 1 and reading.size and np.prod(reading.size) == event[0]:
+            event = (1, *reading.size)
+        if reading.size and not (picture and len(event) == 3):
+            raise TriptychError(
+                f"{array.where}: size is for uint8 pictures, got {array.dtype} rows of shape {event}; leave --size out"
+            )
+        factor = 255 if picture and _only_bits(array) else 1
+        if factor > 1 and array.dtype.kind != "b":
+            reading.notice(f"{array.where} holds only 0 and 1: they are stored as 0 and 255")
+        size = reading.size if reading.size and reading.size != event[1:] else None
+        return cls(event, array.dtype.str, last, factor, size)
+
+    @property
+    def as_is(self) -> bool:
+        """Whether the file's bytes are the stored values already."""
+        return self.dtype in ("|u1", "<f4") and not self.channels_last and self.factor == 1 and self.size is None
+
+    def convert(self, chunk: np.ndarray, where: str, start: int) -> np.ndarray:
+        """A chunk of the file as stored values; `start` is its first row, for messages."""
+        if chunk.dtype.kind == "f":
+            return _floats(chunk)
+        pixels = _bytes(chunk, where, start) * np.uint8(self.factor)
+        if self.channels_last:
+            pixels = pixels.transpose(0, 3, 1, 2)
+        pixels = np.ascontiguousarray(pixels).reshape(len(chunk), *self.event)
+        return resized(pixels, self.size) if self.size else pixels
+
+
+def _event(shape: tuple[int, ...], picture: bool) -> tuple[tuple[int, ...], bool]:
+    """The stored event shape, and whether channels were last."""
+    if picture and len(shape) == 2:
+        return (1, *shape), False
+    if picture and len(shape) == 3 and shape[2] <= 4 < shape[0]:
+        return (shape[2], *shape[:2]), True
+    return shape, False
+
+
+def _only_bits(array: Array) -> bool:
+    """Whether no value passes 1, as in drawings saved as 0 and 1; an ordinary set is told by its first chunk."""
+    largest = 0
+    for chunk in array.chunks():
+        largest = max(largest, int(chunk.max()))
+        if largest > 1:
+            return False
+    return largest == 1
+
+
+def _bytes(chunk: np.ndarray, where: str, start: int) -> np.ndarray:
+    if chunk.dtype in (np.uint8, np.bool_):
+        return chunk.view(np.uint8)
+    outside = (chunk < 0) | (chunk > 255)
+    if outside.any():
+        at = np.unravel_index(int(outside.argmax()), chunk.shape)
+        raise TriptychError(
+            f"{where}: expected whole numbers in 0..255, got {chunk[at]} in row {start + at[0]}; scale "
+            "pictures to uint8, or save other data as float32"
+        )
+    return chunk.astype(np.uint8)
+
+
+def _floats(chunk: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite, and is counted with the rest
+        return chunk.astype(np.float32, copy=False)
+
+
+def array_of(values: np.ndarray, where: str, key: Any, columns: dict[str, Raw] | None = None) -> Array:
+    """An array that is in memory or mapped, read in chunks.
+
+    >>> array_of(np.zeros((5, 3), np.float32), "zeros", 0).count
+    5
+    """
+    step = rows_in(values.shape[1:], values.dtype)
+    mapped = values if isinstance(values, np.memmap) and values.flags.c_contiguous else None
+
+    def chunks() -> Iterator[np.ndarray]:
+        return (np.asarray(values[i : i + step]) for i in range(0, len(values), step))
+
+    return Array(where, values.shape, values.dtype, chunks, key, mapped, columns or {})

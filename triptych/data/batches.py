@@ -1,0 +1,184 @@
+"""Batches as pure functions of (seed, step, rank), so that a run that resumes at a step sees what it would have seen.
+
+Shapes: N data, B in a batch of one rank, R ranks; pictures are uint8 (B, C, H, W).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from triptych.data.splits import Split
+from triptych.errors import TriptychError
+
+if TYPE_CHECKING:
+    import torch
+
+SHIFT = 0.1
+"""The most that `shift` moves a picture, as a part of its height or width."""
+_ORDER, _AUGMENT = 0, 1  # so that the order and the augmentation never draw the same numbers
+
+
+class Batches:
+    """The batches of a split, in an order that `seed` decides.
+
+    An epoch is a permutation of the split from (seed, epoch). It is cut into steps of R·B data, of which rank r takes
+    the r-th B; what is left over at the end is dropped, another datum in each epoch. When N < R·B a step is made
+    of ⌈RB / N⌉ permutations from (seed, step, 0), (seed, step, 1), …, one after the other, so that no datum
+    appears twice more than another.
+
+    Args:
+        split: where the data come from.
+        batch_size: B, for each rank.
+        seed, world, rank: the order; the number of ranks R; which one this is.
+        augment: None, or names joined by commas, applied in that order: "flip" mirrors half of the pictures, "shift"
+            moves each by up to a tenth of height and width, repeating its edge.
+        num_workers: processes that `stream` reads ahead with; None is 2 for data not in memory, 0 for others.
+
+    >>> import numpy as np
+    >>> batches = Batches(Split(np.arange(10, dtype=np.float32)[:, None]), 4, seed=1)
+    >>> batches.steps_per_epoch, tuple(batches.at(0).shape), bool((batches.at(7) == batches.at(7)).all())
+    (2, (4, 1), True)
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        world: int = 1,
+        rank: int = 0,
+        augment: str | None = None,
+        num_workers: int | None = None,
+    ):
+        if batch_size < 1 or not 0 <= rank < world or not len(split):
+            raise TriptychError(
+                f"expected a batch size of at least 1, a rank in 0..world − 1 and data, got batch size "
+                f"{batch_size}, rank {rank} of {world} and {len(split)} data"
+            )
+        self.split, self.batch_size, self.seed, self.world, self.rank = split, batch_size, seed, world, rank
+        self.augmentations = parse_augment(augment, split)
+        self.num_workers = _workers(split) if num_workers is None else num_workers
+        self._epoch: tuple[int, np.ndarray] | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in which each datum is seen once, but for a remainder."""
+        return max(1, len(self.split) // (self.batch_size * self.world))
+
+    def indices(self, step: int) -> np.ndarray:
+        """Which data are in this rank's batch (B,)."""
+        total, start = self.batch_size * self.world, self.rank * self.batch_size
+        if len(self.split) < total:
+            return self._repeated(step, total)[start : start + self.batch_size]
+        epoch, within = divmod(step, self.steps_per_epoch)
+        start += within * total
+        return self._permutation(epoch)[start : start + self.batch_size]
+
+    def at(self, step: int) -> torch.Tensor:
+        """This rank's batch of a step: a new tensor (B, *event) of stored values, augmented."""
+        import torch
+
+        batch = self.split.rows(self.indices(step))
+        if self.augmentations:
+            random = _generator(self.seed, _AUGMENT, step, self.rank)
+            for augmentation in self.augmentations:
+                batch = augmentation(batch, random)
+        return torch.from_numpy(np.ascontiguousarray(batch))
+
+    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[torch.Tensor]:
+        """`at(start)`, `at(start + 1)`, … before `stop`, or without end; workers read ahead what is not in memory."""
+        steps = count(start) if stop is None else range(start, stop)
+        if not self.num_workers:
+            return map(self.at, steps)
+        import torch
+        from torch.utils.data import DataLoader
+
+        # With a generator of its own the loader leaves torch's global one alone.
+        return iter(
+            DataLoader(
+                _Steps(self),  # type: ignore[arg-type]
+                sampler=steps,
+                batch_size=None,
+                num_workers=self.num_workers,
+                prefetch_factor=4,
+                generator=torch.Generator(),
+            )
+        )
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """The order of an epoch; the latest is kept, since all its steps ask for it."""
+        kept = self._epoch
+        if kept is None or kept[0] != epoch:
+            kept = self._epoch = (epoch, _generator(self.seed, _ORDER, epoch).permutation(len(self.split)))
+        return kept[1]
+
+    def _repeated(self, step: int, total: int) -> np.ndarray:
+        n = len(self.split)
+        return np.concatenate([_generator(self.seed, _ORDER, step, i).permutation(n) for i in range(-(-total // n))])
+
+
+@dataclass
+class _Steps:
+    """What a DataLoader takes for a data set: its data are whole batches, by step."""
+
+    batches: Batches
+
+    def __getitem__(self, step: int) -> torch.Tensor:
+        return self.batches.at(step)
+
+
+def _workers(split: Split) -> int:
+    return 0 if split.in_memory else min(2, os.cpu_count() or 1)
+
+
+def _generator(seed: int, *key: int) -> np.random.Generator:
+    """Random numbers that depend on nothing but the seed and the key."""
+    return np.random.default_rng([seed % 2**64, *key])
+
+
+Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+def flip(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Mirror each picture (B, C, H, W) left to right with probability ½."""
+    mirrored = np.flatnonzero(random.integers(0, 2, len(pictures)))
+    pictures = pictures.copy()
+    pictures[mirrored] = pictures[mirrored, :, :, ::-1]
+    return pictures
+
+
+def shift(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Move each picture (B, C, H, W) by whole pixels, up to ±10 % of height and of width, repeating the edge."""
+    n, _, height, width = pictures.shape
+    down, right = int(height * SHIFT), int(width * SHIFT)
+    wide = np.pad(pictures, ((0, 0), (0, 0), (down, down), (right, right)), mode="edge")
+    windows = sliding_window_view(wide, (height, width), (2, 3))  # (B, C, 2 down + 1, 2 right + 1, H, W)
+    return windows[np.arange(n), :, random.integers(0, 2 * down + 1, n), random.integers(0, 2 * right + 1, n)]
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {"flip": flip, "shift": shift}
+
+
+def parse_augment(augment: str | None, split: Split) -> list[Augmentation]:
+    """The augmentations that "flip,shift" names.
+
+    Raises TriptychError for a name that is not known, and for data that are not pictures.
+    """
+    names = [name.strip() for name in (augment or "").split(",") if name.strip()]
+    unknown = [name for name in names if name not in AUGMENTATIONS]
+    if unknown:
+        raise TriptychError(f"expected augment of {', '.join(AUGMENTATIONS)}, got {unknown[0]}; join several by commas")
+    if names and not split.is_image:
+        raise TriptychError(
+            f"augment is for uint8 pictures (C, H, W), got {split.data.dtype} data of shape "
+            f"{split.event_shape}; leave it out"
+        )
+    return [AUGMENTATIONS[name] for name in names]

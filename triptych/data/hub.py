@@ -1,0 +1,74 @@
+"""Sets from the Hugging Face hub, through `datasets` (imported here, when one is asked for)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from triptych.data.album import Album
+from triptych.data.attributes import Raw
+from triptych.data.files import IMAGE_COLUMNS, Part
+from triptych.data.folder import SPLIT_NAMES
+from triptych.data.pictures import Encoded
+from triptych.errors import TriptychError
+
+DOWNLOADS = {
+    "mnist": "ylecun/mnist",
+    "fashion-mnist": "zalando-datasets/fashion_mnist",
+    "cifar10": "uoft-cs/cifar10",
+    "celeba": "flwrlabs/celeba",
+}
+"""What a name stands for on the hub."""
+
+
+def read_hub(name: str) -> dict[str, Part]:
+    """The splits of `owner/name`, or `owner/name:config`, on the hub, downloaded if they are not in its cache.
+
+    Raises TriptychError when the hub cannot be reached, does not know the name, or the set holds no pictures.
+    """
+    import datasets
+
+    repository, _, config = name.partition(":")
+    try:
+        loaded = datasets.load_dataset(repository, *([config] if config else []))
+    except Exception as error:  # network, hub and datasets raise many kinds
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise TriptychError(
+            f"cannot get {name} from the Hugging Face hub ({said}); check the name and the connection, "
+            "or download its files and give their folder"
+        ) from None
+    tables = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
+    named = {SPLIT_NAMES[split]: table for split, table in tables.items() if split in SPLIT_NAMES}
+    if "train" not in named:
+        raise TriptychError(f"hf:{name}: expected a train split, got {', '.join(tables)}; choose another set")
+    return {split: _album(f"hf:{name}", table) for split, table in named.items()}
+
+
+def _album(where: str, table: Any) -> Album:
+    import datasets
+
+    image = _image_column(where, table.features)
+    encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
+    simple = (datasets.Value, datasets.ClassLabel)
+    plain = [name for name, feature in table.features.items() if isinstance(feature, simple)]
+    columns = {name: Raw(list(table[name]), tuple(getattr(table.features[name], "names", ()))) for name in plain}
+    key = (where, getattr(table, "_fingerprint", None), len(table))
+    return Album(where, len(table), partial(_read, encoded, image), key, columns)
+
+
+def _image_column(where: str, features: Any) -> str:
+    import datasets
+
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    if images:
+        return next((name for name in IMAGE_COLUMNS if name in images), images[0])
+    raise TriptychError(f"{where}: expected a column of pictures, got {', '.join(features)}; choose a set of images")
+
+
+def _read(table: Any, image: str, wanted: np.ndarray) -> Iterator[Encoded]:
+    for index in wanted:
+        cell = table[int(index)][image]
+        yield Encoded(int(index), cell.get("path") or f"row {index}", cell["bytes"] or cell.get("path"))

@@ -1,0 +1,146 @@
+"""Directions with a calibrated coordinate, and how they are kept.
+
+Shapes: B batch, L latent_dim; z (B, L), normal and step (L,).
+
+A direction reads a coordinate and moves it:
+
+    c(z) = (n·z − m) / s,        z' = z + δ·v  with  n·v = s,  so that  c(z') = c(z) + δ
+
+For a binary label c = −1 and +1 are the class means, for a continuous one c is the attribute's own value, for an
+unsupervised one it counts standard deviations.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from triptych import storage
+from triptych.errors import TriptychError
+
+Kind = Literal["binary", "continuous", "unsupervised"]
+FILE = "directions"
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One direction of the latent space.
+
+    Attributes:
+        normal: n, reads the coordinate; (L,).
+        offset, scale: m and s.
+        step: v, what is added to z to raise c by 1; (L,).
+        range: the coordinate's training range (1st and 99th percentile of c over the training codes).
+        judged: measures on held-out data, by name; see `triptych.edit.judge`.
+    """
+
+    name: str
+    kind: Kind
+    normal: Tensor
+    offset: float
+    scale: float
+    step: Tensor
+    range: tuple[float, float] = (-1.0, 1.0)
+    judged: dict[str, Any] = field(default_factory=dict)
+
+    def coordinate(self, z: Tensor) -> Tensor:
+        """c(z) = (n·z − m) / s: (B, L) -> (B,)."""
+        return (z @ self.normal.to(z) - self.offset) / self.scale
+
+
+class Directions(Mapping[str, Direction]):
+    """Directions by name, in the order in which they were learned."""
+
+    def __init__(self, directions: Mapping[str, Direction] | None = None):
+        self._directions = dict(directions or {})
+
+    def __getitem__(self, name: str) -> Direction:
+        if name not in self._directions:
+            near = difflib.get_close_matches(name, self._directions, n=3, cutoff=0.3)
+            hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self._directions) or 'none'}"
+            raise TriptychError(f"no direction called {name!r}: {hint}")
+        return self._directions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._directions)
+
+    def __len__(self) -> int:
+        return len(self._directions)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._directions
+
+    def coordinates(self, z: Tensor) -> dict[str, Tensor]:
+        """Every direction's c(z), each (B,)."""
+        return {name: direction.coordinate(z) for name, direction in self.items()}
+
+    def save(self, folder: Path) -> None:
+        """Writes directions.safetensors and directions.json into a run."""
+        tensors, described = {}, {}
+        for name, d in self.items():
+            tensors |= {f"{name}.normal": d.normal, f"{name}.step": d.step}
+            described[name] = {
+                "kind": d.kind, "offset": d.offset, "scale": d.scale, "range": list(d.range), "judged": d.judged,
+            }  # fmt: skip
+        storage.write_tensors(folder / f"{FILE}.safetensors", tensors)
+        storage.write_json(folder / f"{FILE}.json", described)
+
+    @classmethod
+    def load(cls, folder: Path) -> Directions:
+        """The directions of a run."""
+        if not (folder / f"{FILE}.json").exists():
+            raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
+        tensors = storage.read_tensors(folder / f"{FILE}.safetensors")
+        try:
+            return cls({name: _restored(name, d, tensors) for name, d in storage.read_json(folder / f"{FILE}.json").items()})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise TriptychError(f"{folder}/{FILE}.json does not fit its tensors ({error}): learn them again") from error
+
+    def check(self, latent_dim: int) -> Directions:
+        """Itself, if it belongs to a latent space of that many dimensions."""
+        for name, d in self.items():
+            if d.normal.shape != (latent_dim,) or d.step.shape != (latent_dim,):
+                raise TriptychError(
+                    f"direction {name} is of {d.normal.numel()} dimensions, the model's z of {latent_dim}: learn it again"
+                )
+        return self
+
+
+def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> Direction:
+    low, high = stored["range"]
+    return Direction(
+        name=name,
+        kind=stored["kind"],
+        normal=tensors[f"{name}.normal"],
+        offset=float(stored["offset"]),
+        scale=float(stored["scale"]),
+        step=tensors[f"{name}.step"],
+        range=(float(low), float(high)),
+        judged=stored["judged"],
+    )
+
+
+def calibrated(
+    name: str, kind: Kind, normal: Tensor, step: Tensor, low_high: tuple[float, float], means: tuple[float, float], z: Tensor
+) -> Direction:
+    """A direction whose c is `low_high` where n·z is `means`, with v scaled to n·v = s.
+
+    Args:
+        normal, step: n and v, of any length and, for v, any sign that does not oppose n.
+        means: n·z at which c takes the two values of `low_high`.
+        z: training codes, for the range of c.
+    """
+    scale = (means[1] - means[0]) / (low_high[1] - low_high[0])
+    offset = means[0] - scale * low_high[0]
+    slope = float(normal @ step)
+    if not abs(scale) > 1e-12 or not abs(slope) > 1e-12:
+        raise TriptychError(f"{name} leaves no trace in this model's z: it cannot be made a direction")
+    direction = Direction(name, kind, normal, offset, scale, step * (scale / slope))
+    low, high = direction.coordinate(z).quantile(torch.tensor([0.01, 0.99])).tolist()
+    return Direction(name, kind, normal, offset, scale, direction.step, (low, high))

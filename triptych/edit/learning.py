@@ -1,0 +1,148 @@
+"""Directions from labels, and without.
+
+Shapes: z (n, L) training codes, a (n,) an attribute.
+
+    means       n = v = μ₊ − μ₋, or Cov(z, a) for a continuous a         (Larsen et al. 2016; Glow, section 5)
+    regression  n = the weights of a logistic or ridge regression of a on z, v ∥ n   (Shen et al. 2020, InterFaceGAN)
+    joint       n as in regression; v from the regression of z on all attributes at once: what z does when this attribute
+                moves and the others stay (Haufe et al. 2014: patterns, where regression weights are filters)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from triptych.core import GenerativeModel
+from triptych.edit.directions import Direction, Directions, Kind, calibrated
+from triptych.errors import TriptychError
+from triptych.evaluate.latent import codes
+
+Method = Literal["means", "regression", "joint"]
+FEWEST = 10  # data of each class, or in all for a continuous attribute, below which nothing is learned
+
+
+def learn_directions(
+    model: GenerativeModel,
+    stored: Tensor,
+    attributes: Mapping[str, Tensor | np.ndarray],
+    *,
+    method: Method = "joint",
+    names: Sequence[str] | None = None,
+) -> Directions:
+    """Directions for named attributes, fitted on the codes of `stored` (n, *E).
+
+    Args:
+        attributes: values (n,) by name; two distinct values make a binary one.
+        method: see the head of this file.
+        names: which to learn; all by default. The joint method holds the others still all the same.
+
+    Raises:
+        TriptychError: for an unknown name (with the nearest ones), a constant attribute, or too few examples.
+    """
+    chosen = list(names) if names is not None else list(attributes)
+    for name in chosen:
+        _check_name(name, attributes)
+    z = codes(model, stored)
+    values = {name: torch.as_tensor(np.asarray(a), dtype=torch.float32) for name, a in attributes.items()}
+    for name in chosen:
+        _check_values(name, values[name], len(z))
+    usable = {name: a for name, a in values.items() if len(a) == len(z) and a.isfinite().all() and a.std() > 0}
+    steps = _joint_steps(z, usable) if method == "joint" else {}
+    return Directions({name: _learn(name, z, values[name], method, steps.get(name)) for name in chosen})
+
+
+def unsupervised_directions(model: GenerativeModel, stored: Tensor, count: int) -> Directions:
+    """The `count` principal components of the codes of `stored`: pc1 …, c in standard deviations (GANSpace's idea)."""
+    from sklearn.decomposition import PCA
+
+    z = codes(model, stored)
+    if not 1 <= count <= min(z.shape):
+        raise TriptychError(f"unsupervised directions: expected 1 to {min(z.shape)}, got {count}")
+    pca = PCA(count, random_state=0).fit(z.numpy())
+    found = {}
+    for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
+        normal = torch.tensor(axis, dtype=torch.float32)
+        centre, sigma = float(normal @ torch.tensor(pca.mean_, dtype=torch.float32)), float(variance) ** 0.5
+        found[f"pc{i}"] = calibrated(
+            f"pc{i}", "unsupervised", normal, normal, (0.0, 1.0), (centre, centre + sigma), z
+        )
+    return Directions(found)
+
+
+def _learn(name: str, z: Tensor, a: Tensor, method: Method, step: Tensor | None) -> Direction:
+    binary = len(a.unique()) == 2
+    kind: Kind = "binary" if binary else "continuous"
+    if method == "means":
+        normal = _mean_difference(z, a)
+        return calibrated(name, kind, normal, normal, *_anchors(normal, z, a, binary), z)
+    normal = _logistic(z, a) if binary else _ridge(z, a)
+    return calibrated(name, kind, normal, normal if step is None else step, *_anchors(normal, z, a, binary), z)
+
+
+def _anchors(normal: Tensor, z: Tensor, a: Tensor, binary: bool) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Two values of c and the n·z where they belong: the class means, or the line of n·z against a.
+
+    For a continuous attribute n·z is regressed on a, not a on n·z: the latter shrinks the coordinate towards its mean.
+    """
+    reading = z @ normal
+    if binary:
+        high = a == a.max()
+        return (-1.0, 1.0), (reading[~high].mean().item(), reading[high].mean().item())
+    slope = ((reading - reading.mean()) * (a - a.mean())).mean() / a.var(correction=0)
+    intercept = reading.mean() - slope * a.mean()
+    return (0.0, 1.0), (intercept.item(), (intercept + slope).item())
+
+
+def _mean_difference(z: Tensor, a: Tensor) -> Tensor:
+    """μ₊ − μ₋ for a binary attribute, Cov(z, a) / Var(a) for a continuous one."""
+    if len(a.unique()) == 2:
+        high = a == a.max()
+        return z[high].mean(0) - z[~high].mean(0)
+    return ((z - z.mean(0)) * (a - a.mean())[:, None]).mean(0) / a.var(correction=0)
+
+
+def _logistic(z: Tensor, a: Tensor) -> Tensor:
+    from sklearn.linear_model import LogisticRegression
+
+    fit = LogisticRegression(C=1.0, max_iter=1000, class_weight="balanced").fit(z.numpy(), (a == a.max()).numpy())
+    return torch.tensor(fit.coef_[0], dtype=torch.float32)
+
+
+def _ridge(z: Tensor, a: Tensor) -> Tensor:
+    from sklearn.linear_model import Ridge
+
+    return torch.tensor(Ridge(alpha=1.0).fit(z.numpy(), a.numpy()).coef_, dtype=torch.float32)
+
+
+def _joint_steps(z: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """∂E[z|a]/∂a_j for every attribute j, the others held: the rows of the least-squares map from attributes to codes."""
+    columns = torch.stack([(a - a.mean()) / a.std() for a in attributes.values()], dim=1).double()
+    # a pinch of ridge: attributes that determine each other (or two names for one thing) must not blow up
+    gram = columns.T @ columns + 1e-3 * len(z) * torch.eye(columns.shape[1], dtype=torch.float64)
+    rows = torch.linalg.solve(gram, columns.T @ (z - z.mean(0)).double())
+    return dict(zip(attributes, rows.float(), strict=True))
+
+
+def _check_name(name: str, attributes: Mapping[str, object]) -> None:
+    if name not in attributes:
+        near = difflib.get_close_matches(name, attributes, n=3, cutoff=0.3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(attributes) or 'none'}"
+        raise TriptychError(f"the data have no attribute {name!r}: {hint}")
+
+
+def _check_values(name: str, a: Tensor, n: int) -> None:
+    if a.shape != (n,):
+        raise TriptychError(f"attribute {name} should have one value for each of {n} data, has shape {tuple(a.shape)}")
+    if not a.isfinite().all():
+        raise TriptychError(f"attribute {name} holds NaN or infinity: drop those data first")
+    values, counts = a.unique(return_counts=True)
+    if len(values) < 2:
+        raise TriptychError(f"attribute {name} is {values[0].item():g} everywhere: no direction can be learned from it")
+    if n < FEWEST or (len(values) == 2 and counts.min() < FEWEST):
+        raise TriptychError(f"attribute {name} has {int(counts.min())} data in its smaller class, {FEWEST} are needed")

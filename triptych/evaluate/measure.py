@@ -1,0 +1,55 @@
+"""`evaluate`: every measure that a model's capabilities allow, on one split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from triptych.codec import as_bits_per_dim
+from triptych.core import Encodes, Estimate, GenerativeModel, HasDensity
+from triptych.evaluate.latent import active_units, codes, reconstruction_error
+from triptych.evaluate.likelihood import elbo, importance_nll
+from triptych.evaluate.posterior_sampling import LARGEST_LATENT, marginal_log_likelihood
+from triptych.vae import VAE
+
+if TYPE_CHECKING:
+    from triptych.data import Split
+
+
+def evaluate(
+    model: GenerativeModel,
+    data: Split,
+    *,
+    k: int = 1000,
+    images: int = 500,
+    hmc: int = 100,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """All measures by name, each with standard error and n.
+
+    Args:
+        k: draws of the importance-weighted bound.
+        images: data that the bound with k draws and bits/dim are measured on (the first of the split).
+        hmc: data for the paper's estimator by Hamiltonian Monte Carlo, where the latent space is small enough.
+        seed: of all noise.
+    """
+    model.eval()
+    generator = torch.Generator(model.device).manual_seed(seed)
+    stored = data[:_AT_ONCE]
+    results: dict[str, Estimate] = {}
+    if isinstance(model, VAE):
+        results |= elbo(model, stored, generator=generator)
+    if isinstance(model, HasDensity):
+        results["nll"] = importance_nll(model, stored[:images], k=k, generator=generator)
+        if model.codec.reading in ("dequantise", "centre"):
+            results["bits_per_dim"] = as_bits_per_dim(model, results["nll"])
+    if isinstance(model, Encodes):
+        results["active_units"] = active_units(codes(model, stored))
+        results["reconstruction_rmse"] = reconstruction_error(model, stored)
+    if hmc and isinstance(model, VAE) and model.latent_dim <= LARGEST_LATENT:
+        results["log_marginal_hmc"] = marginal_log_likelihood(model, stored[:hmc], generator=generator)
+    return results
+
+
+_AT_ONCE = 10_000  # data scored at the most: the standard error is small by then

@@ -1,0 +1,408 @@
+"""The run directory: create, load, save, resume.
+
+    RUN/recipe.json         what was asked for, and the model's constructor arguments
+    RUN/model.safetensors   the averaged weights: what evaluation, sampling and editing use
+    RUN/state/000001000/    all that training needs to go on, as safetensors and JSON; the newest two are kept
+    RUN/metrics.jsonl       a line every log_every steps, cut back to the checkpoint on resume
+    RUN/samples/            pictures
+    RUN/README.md           the model card
+
+Nothing here is a pickle. Files are written under another name, flushed and renamed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
+
+import triptych
+from triptych import storage
+from triptych.core import GenerativeModel
+from triptych.errors import TriptychError
+from triptych.health import Health
+from triptych.objectives import players
+from triptych.recipes import Recipe, Training, from_json, to_json
+
+FORMAT = 1
+MODELS = ("VAE",)  # the classes that a recipe may name: a checkpoint cannot make us build anything else
+KEPT = 2
+
+
+class Run:
+    """A training under way: model, players, optimisers, moving average, step. Made by `create` or `resume`."""
+
+    def __init__(self, folder: Path, recipe: Recipe, model: GenerativeModel, trackers: tuple[str, ...] = ()):
+        self.folder, self.recipe = folder, recipe
+        self.accelerator = Accelerator(
+            mixed_precision="no",  # networks enter autocast themselves; log-determinants and sums stay in float32
+            log_with=list(trackers) or None,
+            project_dir=folder if trackers else None,
+        )
+        if trackers:
+            self.accelerator.init_trackers("triptych", config=_flat(to_json(recipe)))
+        self.model = model.to(self.accelerator.device)
+        self.players = players(recipe, self.model)
+        self.health = {name: Health().to(self.device) for name in self.players}
+        self.average = AveragedModel(self.model, multi_avg_fn=self._average)
+        self.wrapped, self.optimizers = {}, {}
+        for name, player in self.players.items():
+            optimizer = _optimizer(recipe.training, player, self.device)
+            self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(player, optimizer)
+        self.step, self.rate_scale, self.rollbacks = 0, 1.0, 0
+        self.saved_step: int | None = None
+        self.reported_bad: dict[str, int] = {}
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        recipe: Recipe,
+        model: GenerativeModel,
+        *,
+        overwrite: bool = False,
+        trackers: tuple[str, ...] = (),
+    ) -> Run:
+        """A new run in `folder`, which must not hold anything unless `overwrite`."""
+        folder = Path(folder)
+        _make_room(folder, overwrite)
+        run = cls(folder, recipe, model, trackers)
+        if run.is_main:
+            storage.write_json(folder / "recipe.json", _described(model, recipe))
+            _write_card(model, folder, recipe, step=0)
+        return run
+
+    @classmethod
+    def resume(cls, folder: str | Path, *, trackers: tuple[str, ...] = (), steps: int | None = None) -> Run:
+        """The run in `folder` as its newest checkpoint left it; `steps` lengthens (or shortens) it."""
+        import dataclasses
+
+        folder = Path(folder)
+        recipe, model = read_recipe(folder), _blank_model(folder)
+        if recipe is None:
+            raise TriptychError(f"{folder} holds a model without a training recipe: start from it with --init {folder}")
+        if steps is not None:
+            recipe = dataclasses.replace(recipe, steps=steps)
+        storage.load_weights(model, _prefixed(_newest_state(folder)[1], "weights."), folder)
+        run = cls(folder, recipe, model.to(memory_format=torch.channels_last), trackers)
+        run.restore()
+        return run
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def world(self) -> int:
+        return self.accelerator.num_processes
+
+    @property
+    def rank(self) -> int:
+        return self.accelerator.process_index
+
+    @property
+    def is_main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    @property
+    def averaged(self) -> GenerativeModel:
+        """The model that is evaluated: averaged weights, or the last ones where ema = 0."""
+        return self.average.module if self.recipe.training.ema else self.model
+
+    def update_average(self) -> None:
+        if self.recipe.training.ema:
+            self.average.update_parameters(self.model)
+
+    def _average(self, averaged: Any, current: Any, count: Tensor | int) -> None:
+        """ema += (1 − d)(θ − ema) with d = min(ema, (1 + t)/(10 + t)): a short run does not keep its initial weights."""
+        decay = min(self.recipe.training.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+
+    def log(self, step: int, numbers: dict[str, float]) -> dict[str, float]:
+        """Appends a line to metrics.jsonl and the trackers; numbers that are not finite are written as null."""
+        bad = sum(int(h.bad) for h in self.health.values())
+        line = {"step": step, **{k: v if v == v and abs(v) != float("inf") else None for k, v in numbers.items()}}
+        line["bad_steps"] = bad
+        if self.is_main:
+            with storage.explained("metrics.jsonl"), (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps(line) + "\n")
+        self.accelerator.log({k: v for k, v in line.items() if v is not None}, step=step)
+        return line
+
+    def sound(self) -> bool:
+        """Whether all weights are finite: what is not is never saved over the last good state."""
+        return all(bool(p.isfinite().all()) for p in self.average.parameters())
+
+    def save(self) -> None:
+        """A checkpoint at the current step; the previous one stays until this one is whole."""
+        self.accelerator.wait_for_everyone()
+        if not self.is_main or self.saved_step == self.step:
+            return
+        target = self.folder / "state" / f"{self.step:09d}"
+        if target.exists():
+            shutil.rmtree(target)
+        with storage.write_folder(target) as folder:
+            tensors, numbers = self._state()
+            storage.write_tensors(folder / "state.safetensors", tensors)
+            numbers["sha256"] = storage.digest(folder / "state.safetensors")
+            storage.write_json(folder / "state.json", numbers)
+        storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
+        self.saved_step = self.step
+        for old in _states(self.folder)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        groups = {}
+        for name, optimizer in self.optimizers.items():
+            tensors |= {f"health.{name}.{k}": v for k, v in self.health[name].state_dict().items()}
+            state = optimizer.state_dict()
+            groups[name] = state["param_groups"]
+            for index, slots in state["state"].items():
+                tensors |= {f"optimizer.{name}.{index}.{k}": torch.as_tensor(v) for k, v in slots.items()}
+        return tensors, {
+            "format": FORMAT,
+            "step": self.step,
+            "rate_scale": self.rate_scale,
+            "rollbacks": self.rollbacks,
+            "param_groups": groups,
+        }
+
+    def restore(self) -> None:
+        """Takes back the newest checkpoint, and cuts metrics.jsonl to it."""
+        numbers, tensors = _newest_state(self.folder)
+        with torch.no_grad():
+            for name, value in self.model.state_dict().items():
+                value.copy_(tensors[f"weights.{name}"])
+            for name, value in self.average.state_dict().items():
+                value.copy_(tensors[f"average.{name}"])
+        for name, optimizer in self.optimizers.items():
+            self.health[name].load_state_dict(_prefixed(tensors, f"health.{name}."))
+            self.reported_bad[name] = int(self.health[name].bad)
+            state = _optimizer_state(_prefixed(tensors, f"optimizer.{name}."))
+            optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"][name]})
+        self.step = self.saved_step = numbers["step"]
+        self.rate_scale, self.rollbacks = numbers["rate_scale"], numbers["rollbacks"]
+        if self.is_main:
+            _cut_metrics(self.folder / "metrics.jsonl", self.step)
+
+    def draw_samples(self) -> None:
+        """samples/step-N.png: 64 data from the averaged model, always from the same z. Pictures only."""
+        from triptych import report
+
+        if not self.is_main or not report.is_picture(self.model.event_shape):
+            return
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        x = self.averaged.eval().sample(64, generator=generator)
+        path = self.folder / "samples" / f"step-{self.step:09d}.png"
+        path.parent.mkdir(exist_ok=True)
+        storage.write_file(path, lambda p: report.grid(self.model.codec.decode(x)).save(p, format="png"))
+
+    def finish(self) -> None:
+        """Saves, writes the card's final numbers and closes the trackers."""
+        self.save()
+        if self.is_main:
+            _write_card(self.averaged, self.folder, self.recipe, self.step)
+        self.accelerator.end_training()
+
+
+def save_model(model: GenerativeModel, folder: Path, recipe: Recipe | None = None) -> None:
+    """The files of a run that a model needs: recipe.json, model.safetensors, README.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    storage.write_json(folder / "recipe.json", _described(model, recipe))
+    storage.write_tensors(folder / "model.safetensors", model.state_dict())
+    _write_card(model, folder, recipe)
+
+
+def load(source: str | Path, *, revision: str | None = None, **download: Any) -> GenerativeModel:
+    """The model of a run directory, or of a hub id ("owner/name"), in eval mode on the CPU.
+
+    Args:
+        source: a folder with recipe.json and model.safetensors, or a hub id.
+        revision: of the hub.
+        download: further arguments of huggingface_hub.snapshot_download.
+
+    Raises:
+        TriptychError: when there is no such run, or it is damaged or foreign.
+
+    >>> model = triptych.load("runs/faces")  # doctest: +SKIP
+    """
+    folder = local_folder(source, revision=revision, **download)
+    model = _blank_model(folder)
+    storage.load_weights(model, storage.read_tensors(folder / "model.safetensors"), folder)
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
+    """The folder itself, or where the hub's copy of it was put."""
+    return Path(source) if Path(source).exists() else _download(str(source), revision, download)
+
+
+def read_recipe(folder: Path) -> Recipe | None:
+    """The training recipe of a run, or None for a model saved without one."""
+    stored = _read_description(folder).get("recipe")
+    return None if stored is None else from_json(stored)
+
+
+def initial_model(source: str | Path, event_shape: tuple[int, ...]) -> GenerativeModel:
+    """A trained model to start from (`--init`), checked against the new data's shape."""
+    model = load(source)
+    if model.event_shape != event_shape:
+        raise TriptychError(
+            f"{source} was trained on {model.event_shape}, the data are {event_shape}: "
+            f"add --size {' '.join(map(str, model.event_shape[-1:]))} or choose another run"
+        )
+    return model.train()
+
+
+def _described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "triptych": triptych.__version__,
+        "model": {"class": type(model).__name__, "event_shape": list(model.event_shape), "arguments": model.arguments},
+        "codec": {"reading": model.codec.reading, "bits": model.codec.bits},
+        "recipe": None if recipe is None else to_json(recipe),
+    }
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    if not (folder / "recipe.json").is_file():
+        raise TriptychError(f"{folder} is not a triptych run: it has no recipe.json")
+    stored = storage.read_json(folder / "recipe.json")
+    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
+        found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
+        raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
+    return stored
+
+
+def _blank_model(folder: Path) -> GenerativeModel:
+    """The model of a recipe without memory for its weights, so that a hostile recipe cannot ask for any."""
+    stored = _read_description(folder).get("model")
+    try:
+        name, shape, arguments = stored["class"], stored["event_shape"], stored["arguments"]
+        if name not in MODELS:
+            raise TriptychError(f"{folder} holds a model of class {name!r}; this version knows {', '.join(MODELS)}")
+        with torch.device("meta"):
+            return getattr(triptych, name)(tuple(shape), **arguments)
+    except (TypeError, KeyError, ValueError, RuntimeError) as error:
+        raise TriptychError(f"{folder}/recipe.json does not describe a model ({error}): damaged or foreign") from error
+
+
+def _download(source: str, revision: str | None, options: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    files = ["recipe.json", "model.safetensors", "README.md"]
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=files, **options))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TriptychError(f"no run folder {source!r} here, and the hub has none to give ({reason})") from error
+
+
+def check_room(folder: Path, overwrite: bool) -> None:
+    """Refuses a folder that a run must not be put into."""
+    if folder.is_file():
+        raise TriptychError(f"{folder} is a file: give --out the name of a folder")
+    if folder.exists() and any(folder.iterdir()):
+        if not overwrite:
+            raise TriptychError(f"{folder} exists already: --resume {folder} goes on with it, --overwrite replaces it")
+        if not (folder / "recipe.json").exists():
+            raise TriptychError(f"{folder} is no triptych run: --overwrite only replaces runs; choose another --out")
+
+
+def _make_room(folder: Path, overwrite: bool) -> None:
+    check_room(folder, overwrite)
+    with storage.explained(str(folder)):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(p for p in (folder / "state").glob("*") if p.name.isdigit())
+
+
+def _newest_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Numbers and tensors of the newest checkpoint, verified."""
+    _read_description(folder)
+    states = _states(folder)
+    if not states:
+        raise TriptychError(f"{folder} has no checkpoint to resume from: train it anew with --overwrite")
+    newest = states[-1]
+    advice = f"delete {newest} to go on from {states[-2].name}" if len(states) > 1 else "train it anew with --overwrite"
+    try:
+        numbers = storage.read_json(newest / "state.json")
+        if storage.digest(newest / "state.safetensors") != numbers["sha256"]:
+            raise TriptychError("state.safetensors is not what was written")
+        return numbers, storage.read_tensors(newest / "state.safetensors")
+    except (TriptychError, OSError, KeyError, TypeError) as error:
+        raise TriptychError(f"checkpoint {newest} is damaged ({error}): {advice}") from error
+
+
+def _prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, slot = key.split(".", 1)
+        state.setdefault(int(index), {})[slot] = value
+    return state
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Drops the lines after `step`, and a last line that a kill cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            break
+    text = "".join(line + "\n" for line in kept)
+    storage.write_file(path, lambda p: p.write_text(text))
+
+
+def _optimizer(training: Training, player: torch.nn.Module, device: torch.device) -> torch.optim.Optimizer:
+    parameters = [p for p in player.parameters() if p.requires_grad]
+    common: dict[str, Any] = {"lr": training.rate, "weight_decay": training.weight_decay}
+    adam = {**common, "betas": (training.momentum, 0.999), "fused": device.type in ("cpu", "cuda")}
+    if training.optimizer == "adam":
+        return torch.optim.Adam(parameters, **adam)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, **adam)
+    if training.optimizer == "adamax":
+        return torch.optim.Adamax(parameters, **common, betas=(training.momentum, 0.999))
+    if training.optimizer == "adagrad":
+        return torch.optim.Adagrad(parameters, **common, fused=device.type == "cpu")
+    return torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))
+
+
+def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested recipe -> one level of numbers and strings, as trackers want."""
+    flat: dict[str, Any] = {}
+    for key, value in nested.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat
+
+
+def _write_card(model: GenerativeModel, folder: Path, recipe: Recipe | None, step: int | None = None) -> None:
+    from triptych.report import model_card
+
+    text = model_card(model, recipe, step)
+    storage.write_file(folder / "README.md", lambda p: p.write_text(text))

@@ -1,0 +1,123 @@
+"""Writing so that a kill or a full disk at any moment leaves the last good file; reading so that damage is named."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from triptych.errors import TriptychError
+
+LARGEST_JSON = 2**20  # bytes; a recipe has a few thousand: what is larger was not written by us
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turns a failing write (a full disk, no permission) into one line; what was there before is still there."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+        raise TriptychError(f"cannot write {what}: {reason}; free space or choose another folder, then --resume") from error
+
+
+def write_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls write(temporary), flushes it to the disk, and renames it to `path`: all of it, or nothing."""
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    with explained(str(path)):
+        try:
+            write(temporary)
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def write_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, flushed; `path` must not exist yet."""
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    with explained(str(path)):
+        try:
+            temporary.mkdir(parents=True)
+            yield temporary
+            for file in temporary.iterdir():
+                _flush(file)
+            _flush(temporary)
+            temporary.replace(path)
+            _flush(path.parent)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_file(path, lambda p: p.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n"))
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file that is expected to be small."""
+    try:
+        if path.stat().st_size > LARGEST_JSON:
+            raise TriptychError(f"{path} is larger than 1 MB: not a file that triptych wrote")
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise TriptychError(f"{path} is missing: {path.parent} is not a triptych run, or is damaged") from error
+    except (ValueError, OSError) as error:
+        raise TriptychError(f"{path} cannot be read as JSON ({error}): the run is damaged or foreign") from error
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Safetensors; every tensor is made contiguous and its own."""
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    write_file(path, lambda p: save_file(plain, p))
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise TriptychError(f"{path} is missing: {path.parent} is not a triptych run, or is damaged") from error
+    except (SafetensorError, OSError) as error:
+        raise TriptychError(f"{path} is damaged or no safetensors file ({error}): restore it from a copy") from error
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
+    """Puts the tensors into the module, which may live on the meta device; a wrong shape or name is a one-line error."""
+    expected = {k: tuple(v.shape) for k, v in module.state_dict().items()}
+    got = {k: tuple(v.shape) for k, v in tensors.items()}
+    if expected != got:
+        raise TriptychError(f"{source} does not fit its recipe: {_first_difference(expected, got)}; use matching files")
+    module.load_state_dict(tensors, assign=True)
+
+
+def _first_difference(expected: dict[str, Any], got: dict[str, Any]) -> str:
+    for name in sorted(expected | got):
+        if expected.get(name) != got.get(name):
+            return f"{name} should be {expected.get(name, 'absent')}, is {got.get(name, 'absent')}"
+    return "no difference"
+
+
+def _flush(path: Path) -> None:
+    """fsync of a file or folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

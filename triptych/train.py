@@ -1,0 +1,261 @@
+"""One loop for every family: rounds of a game between players. It never names a family.
+
+`train` yields after each round, so that logging, saving and plotting are the caller's; `fit` is the caller that the
+command line, the tour and the benchmarks share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from triptych import health
+from triptych.errors import TriptychError
+from triptych.recipes import Training
+
+if TYPE_CHECKING:
+    from triptych.data import Split
+    from triptych.run import Run
+
+
+class Round(NamedTuple):
+    """What a round of the game showed: its step (counted from 1) and every player's terms, still on the device."""
+
+    step: int
+    terms: dict[str, Tensor]
+
+
+def rate_at(step: int, steps: int, training: Training) -> float:
+    """The learning rate at `step` of `steps`: linear warm-up, then constant, linear or cosine decay to rate · rate_end.
+
+    A pure function of the step, so that resuming is starting at a step.
+
+    >>> rate_at(0, 10, Training(rate=1.0, decay="constant"))
+    1.0
+    """
+    import math
+
+    warm = min(1.0, (step + 1) / training.rate_warmup) if training.rate_warmup else 1.0
+    progress = min(1.0, step / max(1, steps - 1))
+    shape = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
+    return training.rate * warm * (training.rate_end + (1 - training.rate_end) * shape[training.decay])
+
+
+def noise_seed(seed: int, step: int, rank: int, play: int) -> int:
+    """A seed for the noise of one play: a 63-bit hash (splitmix64's finaliser) of its coordinates.
+
+    >>> noise_seed(0, 1, 0, 0) != noise_seed(0, 0, 1, 0)
+    True
+    """
+    mixed = 0
+    for part in (seed, step, rank, play):
+        mixed = (mixed + part + 0x9E3779B97F4A7C15) & _MASK
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+        mixed ^= mixed >> 31
+    return mixed >> 1
+
+
+_MASK = 2**64 - 1
+
+
+@contextlib.contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's random state set to `seed` inside, and as it was outside."""
+    # not torch.manual_seed: without a GPU it queues a seeding, with a stack trace, for each kind of device at every call
+    generators = [torch.default_generator]
+    if device.type == "cuda":
+        generators.append(torch.cuda.default_generators[device.index or 0])
+    states = [generator.get_state() for generator in generators]
+    try:
+        for generator in generators:
+            generator.manual_seed(seed)
+        yield
+    finally:
+        for generator, state in zip(generators, states, strict=True):
+            generator.set_state(state)
+
+
+def train(run: Run, data: Split) -> Iterator[Round]:
+    """Plays the rounds from run.step to the recipe's last, yielding after each.
+
+    Rounds run in a thread that flushes subnormal numbers from its start, so that its pool of workers does too (they slow
+    CPU convolutions up to a hundredfold); the caller's own settings and random state stay as they are.
+    """
+    from triptych.data.batches import Batches
+
+    recipe = run.recipe
+    batches = Batches(
+        data, recipe.training.batch, seed=recipe.seed, world=run.world, rank=run.rank, augment=recipe.augment or None
+    )
+    plays = sum(player.plays for player in run.players.values())
+    stream = batches.stream(run.step * plays, recipe.steps * plays)
+    with ThreadPoolExecutor(1, initializer=_flush_subnormals) as worker:
+        while run.step < recipe.steps:
+            yield worker.submit(_round, run, stream).result()
+
+
+def _flush_subnormals() -> None:
+    torch.set_flush_denormal(True)
+
+
+def _round(run: Run, stream: Iterator[Tensor]) -> Round:
+    terms: dict[str, Tensor] = {}
+    play = 0
+    for name, player in run.players.items():
+        player.train()
+        for _ in range(player.plays):
+            terms |= _play(run, name, next(stream), play)
+            play += 1
+    run.update_average()
+    run.step += 1
+    return Round(run.step, terms)
+
+
+def _play(run: Run, name: str, stored: Tensor, play: int) -> dict[str, Tensor]:
+    """One minibatch of one player: loss, gradient, verdict, update."""
+    optimizer, watch = run.optimizers[name], run.health[name]
+    training = run.recipe.training
+    for group in optimizer.param_groups:
+        group["lr"] = rate_at(run.step, run.recipe.steps, training) * run.rate_scale
+    with seeded(noise_seed(run.recipe.seed, run.step, run.rank, play), run.device):
+        x = run.model.codec.encode(stored.to(run.device, non_blocking=True))
+        loss = run.wrapped[name](x, run.step)
+    optimizer.zero_grad(set_to_none=True)
+    run.accelerator.backward(loss.total)
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    bad, norm = watch.judge(loss.total.detach(), gradients, run.step + 1)
+    if training.clip:
+        health.clip(gradients, norm, training.clip)
+    health.skip_if(bad, optimizer.optimizer, gradients)
+    optimizer.step()
+    return {"loss": loss.total.detach(), "grad_norm": norm, **loss.terms}
+
+
+PATIENCE = 20  # bad steps in a row before the last good state is taken back
+ROLLBACKS = 3  # times that is tried, each with half the rate, before the run gives up
+
+
+def fit(
+    run: Run,
+    data: Split,
+    *,
+    notice: Callable[[str], None] = print,
+    watch: Callable[[Round, dict[str, float]], None] | None = None,
+) -> None:
+    """Trains to the recipe's last step: logs, saves, draws samples, names bad steps and rolls repeated ones back.
+
+    Args:
+        notice: called with a line for a person when something is amiss.
+        watch: called after each round with it and the newest logged numbers (a progress bar).
+    Raises:
+        KeyboardInterrupt: after saving, so that the run can be resumed.
+        TriptychError: when bad steps persist after every rollback, naming the layer and the step.
+    """
+    if run.saved_step is None:
+        run.save()
+    try:
+        while run.step < run.recipe.steps:
+            _fit_until_bad(run, data, notice, watch)
+    except KeyboardInterrupt:
+        if run.sound():
+            run.save()
+        raise
+    run.finish()
+
+
+def _fit_until_bad(run: Run, data: Split, notice, watch) -> None:  # noqa: ANN001
+    training, start, logged = run.recipe.training, time.perf_counter(), {}
+    first = run.step
+    with contextlib.closing(train(run, data)) as rounds:
+        for step in rounds:
+            last = step.step == run.recipe.steps
+            if last or step.step % training.log_every == 0:
+                speed = (step.step - first) / (time.perf_counter() - start)
+                logged = run.log(step.step, {k: v.item() for k, v in step.terms.items()} | {"steps_per_s": speed})
+                if report_bad_steps(run, data, notice):
+                    return
+            if last or step.step % training.save_every == 0:
+                if not run.sound():
+                    _roll_back(run, _why_unsound(run, data), notice)
+                    return
+                run.save()
+            if step.step % (training.sample_every or training.save_every) == 0 or last:
+                run.draw_samples()
+            if watch:
+                watch(step, logged)
+
+
+def report_bad_steps(run: Run, data: Split, notice: Callable[[str], None]) -> bool:
+    """Names bad steps since the last report; after PATIENCE in a row rolls back, and says whether it did."""
+    for name, watch in run.health.items():
+        count = int(watch.bad) - run.reported_bad.get(name, 0)
+        if count <= 0:
+            continue
+        run.reported_bad[name] = int(watch.bad)
+        where = _name_bad(run, data, name)
+        notice(f"{count} bad step{'s' * (count > 1)} skipped, the last at step {int(watch.last_bad_step)}: {where}")
+        if int(watch.streak) >= PATIENCE or int(watch.good) == 0:
+            _roll_back(run, where, notice)
+            return True
+    return False
+
+
+def _roll_back(run: Run, where: str, notice: Callable[[str], None]) -> None:
+    if run.rollbacks >= ROLLBACKS:
+        raise TriptychError(
+            f"training does not recover at step {run.step} after {ROLLBACKS} rollbacks: {where}; the last good state is "
+            f"kept in {run.folder}; lower --training.rate, set --training.clip, or check the data"
+        )
+    scale, tried = run.rate_scale / 2, run.rollbacks + 1
+    run.restore()
+    run.rate_scale, run.rollbacks = scale, tried
+    notice(f"rolled back to step {run.step}; the learning rate is now {scale:g} of the recipe's")
+
+
+def _why_unsound(run: Run, data: Split) -> str:
+    bad = [name for name, watch in run.health.items() if int(watch.bad)]
+    return _name_bad(run, data, bad[0]) if bad else "weights that are NaN or infinite"
+
+
+def _name_bad(run: Run, data: Split, name: str) -> str:
+    """Where the last bad step went wrong: the batch, the first module with a broken output, or a gradient."""
+    watch, player = run.health[name], run.players[name]
+    step, index = int(watch.last_bad_step) - 1, int(watch.last_bad_parameter)
+    parameter = [n for n, p in player.named_parameters() if p.requires_grad][index]
+    try:
+        x, play = _again(run, data, name, step)
+    except TriptychError as error:
+        return str(error)
+    if not x.isfinite().all():
+        return "the batch itself holds NaN or infinity"
+    module = health.first_broken_module(player, play)
+    if module:
+        return f"layer {module} put out NaN or infinity"
+    return f"the gradient of {parameter} leapt or was not finite"
+
+
+def _again(run: Run, data: Split, name: str, step: int) -> tuple[Tensor, Callable[[], object]]:
+    """The batch of a past step, and a call that plays it forward again: both are pure functions of the step."""
+    from triptych.data.batches import Batches
+
+    recipe = run.recipe
+    batches = Batches(data, recipe.training.batch, seed=recipe.seed, world=run.world, rank=run.rank)
+    order = list(run.players)
+    play = sum(run.players[n].plays for n in order[: order.index(name)])
+    index = step * sum(p.plays for p in run.players.values()) + play
+    seed = noise_seed(recipe.seed, step, run.rank, play)
+    with seeded(seed, run.device):
+        x = run.model.codec.encode(batches.at(index).to(run.device))
+
+    def forward() -> object:
+        with seeded(seed, run.device):
+            return run.players[name](x, step)
+
+    return x, forward
