@@ -105,6 +105,17 @@ def test_judging_on_held_out_data():
     assert leak < -1
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_unknown_labels_are_left_out(method):
+    model, x, attributes = world()
+    holes = {name: a.copy() for name, a in attributes.items()}
+    holes["a"][::3] = np.nan
+    holes["c"][1::4] = np.nan
+    found = edit.learn_directions(model, x, holes, method=method)
+    judged = edit.judge(model, found, x, holes)
+    assert judged["a"].judged["r2"] > 0.95 and judged["c"].judged["accuracy"] > 0.85
+
+
 def test_unsupervised_directions_count_standard_deviations():
     model, x, _ = world(correlation=0.9)
     found = edit.unsupervised_directions(model, x, 3)
@@ -160,8 +171,10 @@ def test_errors_are_for_people():
         edit.learn_directions(model, x, {"a": np.ones(100)})
     with pytest.raises(TriptychError, match="smaller class"):
         edit.learn_directions(model, x, {"a": (np.arange(100) < 3).astype(float)})
-    with pytest.raises(TriptychError, match="NaN"):
+    with pytest.raises(TriptychError, match="unknown"):
         edit.learn_directions(model, x, {"a": np.full(100, np.nan)})
+    with pytest.raises(TriptychError, match="infinity"):
+        edit.learn_directions(model, x, {"a": np.full(100, np.inf)})
     with pytest.raises(TriptychError, match="one value for each"):
         edit.learn_directions(model, x, {"a": np.arange(99.0)})
     with pytest.raises(TriptychError, match="dimensions"):

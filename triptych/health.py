@@ -86,7 +86,7 @@ def first_broken_module(model: nn.Module, play: object) -> str | None:
     """
     broken: list[str] = []
 
-    def watch(name: str):  # noqa: ANN202
+    def watch(name: str):
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
             if not broken and isinstance(output, Tensor) and not output.isfinite().all():
                 broken.append(name)

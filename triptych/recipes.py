@@ -258,4 +258,3 @@ def _dataclass(kind: type, stored: dict[str, Any]) -> Any:
         return kind(**tuples)
     except TypeError as error:
         raise TriptychError(f"the recipe's {kind.__name__} part does not fit: {error}") from error
-

@@ -33,7 +33,9 @@ def is_picture(event_shape: Sequence[int]) -> bool:
 def image(picture: Tensor, enlarge: bool = True) -> Image.Image:
     """One stored picture (C, H, W) as a Pillow image, small ones enlarged without smoothing."""
     if picture.dtype.is_floating_point or not is_picture(picture.shape):
-        raise TriptychError(f"only 8-bit pictures (1, 3 or 4, H, W) can be drawn, got {picture.dtype} {tuple(picture.shape)}")
+        raise TriptychError(
+            f"only 8-bit pictures (1, 3 or 4, H, W) can be drawn, got {picture.dtype} {tuple(picture.shape)}"
+        )
     values = picture.permute(1, 2, 0).cpu().numpy()
     drawn = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
     factor = math.ceil(_LEGIBLE / max(drawn.size)) if enlarge else 1
@@ -82,7 +84,9 @@ def read_picture(path: str | Path, model: GenerativeModel) -> Tensor:
     from triptych.data.pictures import open_picture
 
     if not is_picture(model.event_shape):
-        raise TriptychError(f"this model's data have shape {model.event_shape}: they are no pictures to open from a file")
+        raise TriptychError(
+            f"this model's data have shape {model.event_shape}: they are no pictures to open from a file"
+        )
     channels, height, width = model.event_shape
     return open_picture(Path(path), channels=channels, size=(height, width))[None]
 

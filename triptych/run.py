@@ -12,7 +12,6 @@ Nothing here is a pickle. Files are written under another name, flushed and rena
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -279,7 +278,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
     stored = storage.read_json(folder / "recipe.json")
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-        raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
+        raise TriptychError(
+            f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version"
+        )
     return stored
 
 

@@ -28,7 +28,9 @@ def explained(what: str) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise TriptychError(f"cannot write {what}: {reason}; free space or choose another folder, then --resume") from error
+        raise TriptychError(
+            f"cannot write {what}: {reason}; free space or choose another folder, then --resume"
+        ) from error
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:

@@ -20,7 +20,7 @@ from triptych.errors import TriptychError
 from triptych.recipes import Training
 
 if TYPE_CHECKING:
-    from triptych.data import Split
+    from triptych.data import Batches, Split
     from triptych.run import Run
 
 
@@ -88,17 +88,22 @@ def train(run: Run, data: Split) -> Iterator[Round]:
     Rounds run in a thread that flushes subnormal numbers from its start, so that its pool of workers does too (they slow
     CPU convolutions up to a hundredfold); the caller's own settings and random state stay as they are.
     """
-    from triptych.data.batches import Batches
-
     recipe = run.recipe
-    batches = Batches(
-        data, recipe.training.batch, seed=recipe.seed, world=run.world, rank=run.rank, augment=recipe.augment or None
-    )
+    batches = _batches(run, data)
     plays = sum(player.plays for player in run.players.values())
     stream = batches.stream(run.step * plays, recipe.steps * plays)
     with ThreadPoolExecutor(1, initializer=_flush_subnormals) as worker:
         while run.step < recipe.steps:
             yield worker.submit(_round, run, stream).result()
+
+
+def _batches(run: Run, data: Split) -> Batches:
+    """The run's minibatches: pure functions of the recipe's seed, the step and the rank."""
+    from triptych.data.batches import Batches
+
+    recipe = run.recipe
+    augment = recipe.augment or None
+    return Batches(data, recipe.training.batch, seed=recipe.seed, world=run.world, rank=run.rank, augment=augment)
 
 
 def _flush_subnormals() -> None:
@@ -170,7 +175,7 @@ def fit(
     run.finish()
 
 
-def _fit_until_bad(run: Run, data: Split, notice, watch) -> None:  # noqa: ANN001
+def _fit_until_bad(run: Run, data: Split, notice, watch) -> None:
     training, start, logged = run.recipe.training, time.perf_counter(), {}
     first = run.step
     with contextlib.closing(train(run, data)) as rounds:
@@ -243,10 +248,8 @@ def _name_bad(run: Run, data: Split, name: str) -> str:
 
 def _again(run: Run, data: Split, name: str, step: int) -> tuple[Tensor, Callable[[], object]]:
     """The batch of a past step, and a call that plays it forward again: both are pure functions of the step."""
-    from triptych.data.batches import Batches
-
     recipe = run.recipe
-    batches = Batches(data, recipe.training.batch, seed=recipe.seed, world=run.world, rank=run.rank)
+    batches = _batches(run, data)
     order = list(run.players)
     play = sum(run.players[n].plays for n in order[: order.index(name)])
     index = step * sum(p.plays for p in run.players.values()) + play

@@ -110,7 +110,9 @@ def _flags(words: Sequence[str]) -> set[str]:
 def _check_resumable(options: Any, words: Sequence[str]) -> None:
     others = sorted(_flags(words) - {"--resume", "--steps", "--track"})
     if others:
-        raise TriptychError(f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run")
+        raise TriptychError(
+            f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run"
+        )
     if options.resume is not None and not options.resume.is_dir():
         raise TriptychError(f"there is no run {options.resume} to resume")
 
@@ -148,8 +150,8 @@ def load_data(recipe: Recipe) -> Splits:
     """The recipe's data, with notices (skipped pictures) on standard error."""
     from triptych.data import load
 
-    splits = load(recipe.data, size=recipe.size, correlate=correlations(recipe.correlate), notice=notice)
-    return splits
+    correlate = correlations(recipe.correlate)
+    return load(recipe.data, size=recipe.size, seed=recipe.seed, correlate=correlate, notice=notice)
 
 
 def correlations(pairs: Sequence[str]) -> dict[tuple[str, str], float] | None:
@@ -181,7 +183,7 @@ def _fit(run: Run, splits: Splits) -> None:
     print(f"{run.folder}: {run.step} steps done; triptych evaluate {run.folder} scores it")
 
 
-class progress:  # noqa: N801  used as a function that is a context manager
+class progress:
     """A bar with the newest numbers; nothing where nobody watches (no terminal)."""
 
     def __init__(self, run: Run):
@@ -200,11 +202,11 @@ class progress:  # noqa: N801  used as a function that is a context manager
             disable=not (console.is_terminal and run.is_main),
         )
 
-    def __enter__(self):  # noqa: ANN204
+    def __enter__(self):
         self.bar.start()
         task = self.bar.add_task("training", total=self.run.recipe.steps, completed=self.run.step, numbers="")
 
-        def watch(step, numbers) -> None:  # noqa: ANN001
+        def watch(step, numbers) -> None:
             shown = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if k in _SHOWN and v is not None)
             self.bar.update(task, completed=step.step, numbers=shown)
 

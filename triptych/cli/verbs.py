@@ -260,7 +260,8 @@ def _split(source: str, model: GenerativeModel, data: str | None, split: str) ->
     correlate = correlations(recipe.correlate) if recipe is not None and data in (None, recipe.data) else None
     picture = len(model.event_shape) == 3 and model.codec.reading != "none"
     size = model.event_shape[1:] if picture else None
-    splits = load(name, size=size, correlate=correlate, notice=notice)  # type: ignore[arg-type]
+    seed = recipe.seed if recipe is not None else 0  # decides what is held out: it must be what training left out
+    splits = load(name, size=size, seed=seed, correlate=correlate, notice=notice)  # type: ignore[arg-type]
     if split not in splits:
         raise TriptychError(f"{name} has no split {split!r}: it has {', '.join(splits)}")
     return splits[split]

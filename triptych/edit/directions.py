@@ -98,7 +98,9 @@ class Directions(Mapping[str, Direction]):
             raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
         tensors = storage.read_tensors(folder / f"{FILE}.safetensors")
         try:
-            return cls({name: _restored(name, d, tensors) for name, d in storage.read_json(folder / f"{FILE}.json").items()})
+            return cls(
+                {name: _restored(name, d, tensors) for name, d in storage.read_json(folder / f"{FILE}.json").items()}
+            )
         except (KeyError, TypeError, AttributeError) as error:
             raise TriptychError(f"{folder}/{FILE}.json does not fit its tensors ({error}): learn them again") from error
 
@@ -127,7 +129,13 @@ def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> 
 
 
 def calibrated(
-    name: str, kind: Kind, normal: Tensor, step: Tensor, low_high: tuple[float, float], means: tuple[float, float], z: Tensor
+    name: str,
+    kind: Kind,
+    normal: Tensor,
+    step: Tensor,
+    low_high: tuple[float, float],
+    means: tuple[float, float],
+    z: Tensor,
 ) -> Direction:
     """A direction whose c is `low_high` where n·z is `means`, with v scaled to n·v = s.
 

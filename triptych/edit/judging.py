@@ -40,7 +40,10 @@ def judge(
 
 
 def _reading(direction: Direction, z: Tensor, a: Tensor) -> dict[str, float]:
-    c = direction.coordinate(z)
+    known = a.isfinite()
+    c, a = direction.coordinate(z)[known], a[known]
+    if not len(a):
+        return {}
     if direction.kind == "continuous":
         return {"r2": float(1 - (a - c).square().sum() / (a - a.mean()).square().sum())}
     from sklearn.metrics import roc_auc_score

@@ -38,7 +38,7 @@ def learn_directions(
     """Directions for named attributes, fitted on the codes of `stored` (n, *E).
 
     Args:
-        attributes: values (n,) by name; two distinct values make a binary one.
+        attributes: values (n,) by name, NaN where unknown; two distinct values make a binary one.
         method: see the head of this file.
         names: which to learn; all by default. The joint method holds the others still all the same.
 
@@ -52,8 +52,7 @@ def learn_directions(
     values = {name: torch.as_tensor(np.asarray(a), dtype=torch.float32) for name, a in attributes.items()}
     for name in chosen:
         _check_values(name, values[name], len(z))
-    usable = {name: a for name, a in values.items() if len(a) == len(z) and a.isfinite().all() and a.std() > 0}
-    steps = _joint_steps(z, usable) if method == "joint" else {}
+    steps = _joint_steps(z, values) if method == "joint" else {}
     return Directions({name: _learn(name, z, values[name], method, steps.get(name)) for name in chosen})
 
 
@@ -69,13 +68,13 @@ def unsupervised_directions(model: GenerativeModel, stored: Tensor, count: int) 
     for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
         normal = torch.tensor(axis, dtype=torch.float32)
         centre, sigma = float(normal @ torch.tensor(pca.mean_, dtype=torch.float32)), float(variance) ** 0.5
-        found[f"pc{i}"] = calibrated(
-            f"pc{i}", "unsupervised", normal, normal, (0.0, 1.0), (centre, centre + sigma), z
-        )
+        found[f"pc{i}"] = calibrated(f"pc{i}", "unsupervised", normal, normal, (0.0, 1.0), (centre, centre + sigma), z)
     return Directions(found)
 
 
 def _learn(name: str, z: Tensor, a: Tensor, method: Method, step: Tensor | None) -> Direction:
+    known = a.isfinite()
+    z, a = z[known], a[known]
     binary = len(a.unique()) == 2
     kind: Kind = "binary" if binary else "continuous"
     if method == "means":
@@ -121,7 +120,12 @@ def _ridge(z: Tensor, a: Tensor) -> Tensor:
 
 
 def _joint_steps(z: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """∂E[z|a]/∂a_j for every attribute j, the others held: the rows of the least-squares map from attributes to codes."""
+    """∂E[z|a]/∂a_j for every attribute j, the others held: the rows of the least-squares map from attributes to codes.
+
+    Unknown values count as the attribute's mean; attributes that never vary are left out.
+    """
+    known = {name: a.nan_to_num(a.nanmean().item()) for name, a in attributes.items() if a.shape == (len(z),)}
+    attributes = {name: a for name, a in known.items() if a.std() > 0}
     columns = torch.stack([(a - a.mean()) / a.std() for a in attributes.values()], dim=1).double()
     # a pinch of ridge: attributes that determine each other (or two names for one thing) must not blow up
     gram = columns.T @ columns + 1e-3 * len(z) * torch.eye(columns.shape[1], dtype=torch.float64)
@@ -139,10 +143,14 @@ def _check_name(name: str, attributes: Mapping[str, object]) -> None:
 def _check_values(name: str, a: Tensor, n: int) -> None:
     if a.shape != (n,):
         raise TriptychError(f"attribute {name} should have one value for each of {n} data, has shape {tuple(a.shape)}")
-    if not a.isfinite().all():
-        raise TriptychError(f"attribute {name} holds NaN or infinity: drop those data first")
-    values, counts = a.unique(return_counts=True)
+    if a.isinf().any():
+        raise TriptychError(f"attribute {name} holds infinity: mend or leave out those data first")
+    values, counts = a[a.isfinite()].unique(return_counts=True)
+    n = int(counts.sum())
+    if n == 0:
+        raise TriptychError(f"attribute {name} is unknown (NaN) everywhere: no direction can be learned from it")
     if len(values) < 2:
         raise TriptychError(f"attribute {name} is {values[0].item():g} everywhere: no direction can be learned from it")
     if n < FEWEST or (len(values) == 2 and counts.min() < FEWEST):
-        raise TriptychError(f"attribute {name} has {int(counts.min())} data in its smaller class, {FEWEST} are needed")
+        few = int(counts.min()) if len(values) == 2 else n
+        raise TriptychError(f"attribute {name} has only {few} data in its smaller class or in all: {FEWEST} are needed")

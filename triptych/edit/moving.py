@@ -81,7 +81,13 @@ def apply(
 
 @torch.no_grad()
 def sweep(
-    model: GenerativeModel, x: Tensor, name: str, values: Sequence[float], directions: Directions, *, hold: Sequence[str] = ()
+    model: GenerativeModel,
+    x: Tensor,
+    name: str,
+    values: Sequence[float],
+    directions: Directions,
+    *,
+    hold: Sequence[str] = (),
 ) -> Tensor:
     """x with one coordinate set to each value in turn: (B, len(values), *E)."""
     z = require(model, Encodes).encode(model.check_event(x))
@@ -100,7 +106,9 @@ def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int) -> Tenso
     return torch.stack([model.decode(torch.lerp(z0, z1, t)) for t in torch.linspace(0, 1, n).tolist()], dim=1)
 
 
-def split_values(values: Mapping[str, float | str | Tensor]) -> tuple[dict[str, float | Tensor], dict[str, float | Tensor]]:
+def split_values(
+    values: Mapping[str, float | str | Tensor],
+) -> tuple[dict[str, float | Tensor], dict[str, float | Tensor]]:
     """What is to be set, and what is to be added (texts that begin with +)."""
     setting: dict[str, float | Tensor] = {}
     adding: dict[str, float | Tensor] = {}

@@ -3,9 +3,18 @@
 Every result is an `Estimate`: value, standard error, n.
 """
 
+from triptych.codec import bits_per_dim
 from triptych.evaluate.latent import active_units, reconstruction_error
 from triptych.evaluate.likelihood import elbo, importance_nll
 from triptych.evaluate.measure import evaluate
 from triptych.evaluate.posterior_sampling import marginal_log_likelihood
 
-__all__ = ["active_units", "elbo", "evaluate", "importance_nll", "marginal_log_likelihood", "reconstruction_error"]
+__all__ = [
+    "active_units",
+    "bits_per_dim",
+    "elbo",
+    "evaluate",
+    "importance_nll",
+    "marginal_log_likelihood",
+    "reconstruction_error",
+]

@@ -62,7 +62,7 @@ def importance_nll(
     return Estimate.of(torch.cat(nats))
 
 
-def _coordinates(model: GenerativeModel, stored: Tensor, generator: torch.Generator | None, batch: int):  # noqa: ANN202
+def _coordinates(model: GenerativeModel, stored: Tensor, generator: torch.Generator | None, batch: int):
     """Batches of x as the model scores them."""
     for part in stored.split(batch):
         yield model.codec.encode(model.check_event(part).to(model.device), generator)

@@ -62,7 +62,13 @@ def log_joint(model: VAE, x: Tensor, z: Tensor) -> Tensor:
 
 
 def posterior_draws(
-    model: VAE, x: Tensor, chains: int, burn_in: int, draws: int, leapfrog: int, generator: torch.Generator | None = None
+    model: VAE,
+    x: Tensor,
+    chains: int,
+    burn_in: int,
+    draws: int,
+    leapfrog: int,
+    generator: torch.Generator | None = None,
 ) -> Tensor:
     """`draws` states of every chain after burn-in, (draws, chains, B, L)."""
     with torch.no_grad():

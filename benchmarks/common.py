@@ -1,0 +1,93 @@
+"""What the measurements share: where they write, which machine they ran on, and training that goes on after a kill."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from triptych import recipes
+from triptych.data import Split
+from triptych.run import Run
+from triptych.train import fit
+
+OUT = Path(__file__).parent / "out"
+
+
+def arguments(description: str | None, name: str) -> argparse.ArgumentParser:
+    """A parser with --out (a folder of its own under benchmarks/out) and --threads."""
+    parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=OUT / name)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    return parser
+
+
+def begin(options: argparse.Namespace) -> Path:
+    """Sets threads, flushes subnormals before the first parallel operation, and makes the folder."""
+    torch.set_flush_denormal(True)
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    return options.out
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.processor()
+
+
+def write(folder: Path, name: str, results: dict[str, Any]) -> None:
+    """results and the machine as JSON, and on the screen."""
+    (folder / f"{name}.json").write_text(json.dumps({**results, "machine": machine()}, indent=2) + "\n")
+    print(json.dumps(results, indent=2))
+
+
+def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, float]:
+    """The run in `folder`, trained to the recipe's end: begun, gone on with after a kill, or found done.
+
+    The second value is the seconds of training in all, kept in the folder over resumptions.
+    """
+    clock = folder / "seconds.json"
+    if (folder / "state").is_dir() and any((folder / "state").iterdir()):
+        run = Run.resume(folder, steps=recipe.steps)
+    else:
+        run = Run.create(folder, recipe, recipes.build(recipe, data[:64]), overwrite=(folder / "recipe.json").exists())
+    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    if run.step < recipe.steps:
+        start = time.perf_counter()
+        try:
+            fit(run, data, watch=_Said(run))
+        finally:
+            before += time.perf_counter() - start
+            clock.write_text(json.dumps(before))
+    return run, before
+
+
+class _Said:
+    """A line every now and then, for a log."""
+
+    def __init__(self, run: Run):
+        self.run, self.last = run, time.monotonic()
+
+    def __call__(self, step: Any, numbers: dict[str, float]) -> None:
+        if time.monotonic() - self.last > 20:
+            self.last = time.monotonic()
+            shown = {k: round(v, 4) for k, v in numbers.items() if k in ("loss", "elbo", "kl", "steps_per_s")}
+            print(f"{self.run.folder.name} {step.step}/{self.run.recipe.steps} {shown}", flush=True)
