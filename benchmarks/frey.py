@@ -27,9 +27,7 @@ def main() -> None:
     curves, results = {}, {}
     for latent in (2, 5, 10, 20):
         recipe = recipes.preset("vae", "frey")
-        recipe = dataclasses.replace(
-            recipe, steps=options.steps, model=dataclasses.replace(recipe.model, latent_dim=latent)
-        )
+        recipe = dataclasses.replace(recipe, steps=options.steps, model=dataclasses.replace(recipe.model, latent_dim=latent))
         run, seconds = trained(out / f"nz{latent}", recipe, splits.train)
         model, generator = run.averaged.eval(), torch.Generator().manual_seed(0)
         scores = {

@@ -49,9 +49,7 @@ def manifold(out: Path, steps: int, side: int = 20) -> None:
     results = {k: v._asdict() for k, v in evaluate.elbo(model, splits.test[:], draws=10, generator=generator).items()}
     results["nll_k1000"] = evaluate.importance_nll(model, splits.test[:200], k=1000, generator=generator)._asdict()
     hmc = evaluate.marginal_log_likelihood(model, splits.test[:200], generator=generator)
-    write(
-        out, "manifold", results | {"log_marginal_hmc": hmc._asdict(), "steps": run.step, "training_seconds": seconds}
-    )
+    write(out, "manifold", results | {"log_marginal_hmc": hmc._asdict(), "steps": run.step, "training_seconds": seconds})
 
 
 def main() -> None:

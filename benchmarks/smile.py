@@ -31,9 +31,7 @@ FIRST = 10_000_000  # index of the regressor's first face: none of the VAE's
 
 def standardised(values: dict, names: list[str] = NAMES) -> Tensor:
     """Attributes in units of their range, (n, A)."""
-    columns = [
-        (torch.as_tensor(values[n]) - ATTRIBUTES[n].low) / (ATTRIBUTES[n].high - ATTRIBUTES[n].low) for n in names
-    ]
+    columns = [(torch.as_tensor(values[n]) - ATTRIBUTES[n].low) / (ATTRIBUTES[n].high - ATTRIBUTES[n].low) for n in names]
     return torch.stack(columns, dim=1)
 
 

@@ -29,9 +29,7 @@ MODELS: dict[str, Case] = {
     "vae-mlp-gaussian": Case(
         lambda: triptych.VAE((1, 6, 5), 3, hidden=(16, 8), likelihood="gaussian", scale="output"), _pixels(1, 6, 5)
     ),
-    "vae-mlp-vector": Case(
-        lambda: triptych.VAE((7,), 2, hidden=(16,), likelihood="gaussian", mean="linear"), _floats(7)
-    ),
+    "vae-mlp-vector": Case(lambda: triptych.VAE((7,), 2, hidden=(16,), likelihood="gaussian", mean="linear"), _floats(7)),
     "vae-mlp-sequence": Case(
         lambda: triptych.VAE((2, 9), 2, hidden=(16,), likelihood="gaussian", mean="linear"), _floats(2, 9)
     ),

@@ -155,8 +155,7 @@ def test_unreadable_pictures_are_named_and_skipped(folder, tmp_path, capsys):
     shutil.copytree(folder, bad)
     (bad / "03.png").write_bytes((bad / "03.png").read_bytes()[:60])
     assert (
-        main(["train", "vae", "--data", str(bad), "--size", "16", "--steps", "1", "--out", str(tmp_path / "r"), *FAST])
-        == 0
+        main(["train", "vae", "--data", str(bad), "--size", "16", "--steps", "1", "--out", str(tmp_path / "r"), *FAST]) == 0
     )
     said = capsys.readouterr().err
     assert "03.png" in said and "1" in said
@@ -186,7 +185,7 @@ def test_sweeps_are_parsed():
 
 
 def test_importing_and_help_do_not_import_torch():
-    code = "import sys, triptych, triptych.cli, triptych.recipes; triptych.cli.main(['--help']); assert 'torch' not in sys.modules"
+    code = "import sys, triptych.cli, triptych.recipes; triptych.cli.main(['--help']); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 

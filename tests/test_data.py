@@ -90,9 +90,7 @@ def mnist_like(path: Path, suffix: str) -> Path:
 
 
 def with_metadata(path: Path) -> Path:
-    rows = [
-        {"file_name": f"{i:03}.png", "smile": i % 2, "age": i / 4, "mood": "sad" if i % 3 else "glad"} for i in range(N)
-    ]
+    rows = [{"file_name": f"{i:03}.png", "smile": i % 2, "age": i / 4, "mood": "sad" if i % 3 else "glad"} for i in range(N)]
     return write_csv(write_folder(path), rows)
 
 
@@ -391,9 +389,7 @@ def test_one_picture_as_stored_values(tmp_path: Path) -> None:
 
 def test_missing_values_are_nan_and_said(tmp_path: Path) -> None:
     said: list[str] = []
-    rows = [
-        {"file_name": f"{i:03}.png", "smile": ["yes", "no", ""][i % 3], "note": f"picture {i}"} for i in range(N - 2)
-    ]
+    rows = [{"file_name": f"{i:03}.png", "smile": ["yes", "no", ""][i % 3], "note": f"picture {i}"} for i in range(N - 2)]
     train = load(write_csv(write_folder(tmp_path), rows), notice=said.append).train
     assert np.isnan(train.attributes["smile"]).any() and train.kinds == {"smile": "binary"}
     assert any("'note'" in line for line in said) and any("NaN" in line and "smile (8)" in line for line in said)
@@ -492,9 +488,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], list[str]]] = 
         ["cut short"],
     ),
     "idx labels of another set": (
-        lambda p: (
-            write_idx(p / "t-labels-idx1", np.zeros(3, np.uint8)) and write_idx(p / "t-images-idx3", pixels(N, H, W))
-        ),
+        lambda p: write_idx(p / "t-labels-idx1", np.zeros(3, np.uint8)) and write_idx(p / "t-images-idx3", pixels(N, H, W)),
         {},
         ["expected 20 labels", "(3,)"],
     ),

@@ -55,9 +55,7 @@ def test_estimators_are_unbiased(kind: str, n: int) -> None:
 
 def test_pathwise_has_the_least_variance_and_a_baseline_helps() -> None:
     kinds = ("pathwise", "leave-one-out", "none")
-    traces = [
-        variance_of_gradients(estimator(k, 5, torch.Generator().manual_seed(0)), repetitions=400).trace for k in kinds
-    ]
+    traces = [variance_of_gradients(estimator(k, 5, torch.Generator().manual_seed(0)), repetitions=400).trace for k in kinds]
     assert traces == sorted(traces)
     assert traces[0] < traces[1] / 2
 

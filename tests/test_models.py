@@ -81,7 +81,7 @@ def test_save_and_load(name, tmp_path):
 
 
 def test_another_shape_is_refused(name, tmp_path):
-    model, stored = made(name)
+    model, _ = made(name)
     model.save_pretrained(tmp_path / "m")
     path = tmp_path / "m" / "recipe.json"
     described = json.loads(path.read_text())
@@ -136,9 +136,7 @@ def test_bits_per_dim_agrees_with_nats(name):
 
 
 def test_every_public_model_has_a_case(name):
-    public = {
-        n for n in triptych.__all__ if inspect.isclass(o := getattr(triptych, n)) and issubclass(o, GenerativeModel)
-    }
+    public = {n for n in triptych.__all__ if inspect.isclass(o := getattr(triptych, n)) and issubclass(o, GenerativeModel)}
     assert public == {type(c.model()).__name__ for c in MODELS.values()}
 
 

@@ -127,14 +127,14 @@ def test_the_average_forgets_its_start(tmp_path):
 
 
 def test_bad_steps_are_skipped_without_touching_weights_or_moments():
-    health, layer = Health(), torch.nn.Linear(3, 2)
+    health, layer = Health(2), torch.nn.Linear(3, 2)
     optimizer = torch.optim.Adam(layer.parameters(), fused=True)
-    for step in range(SETTLED + 3):
+    for step in range(1, SETTLED + 4):
         for p in layer.parameters():
             p.grad = torch.ones_like(p)
-        if step == SETTLED:
-            layer.bias.grad[0] = float("nan")
         if step == SETTLED + 1:
+            layer.bias.grad[0] = float("nan")
+        if step == SETTLED + 2:
             layer.weight.grad.mul_(1e6)
         before = [p.clone() for p in layer.parameters()]
         gradients = [p.grad for p in layer.parameters()]
@@ -142,8 +142,9 @@ def test_bad_steps_are_skipped_without_touching_weights_or_moments():
         skip_if(bad, optimizer, gradients)
         optimizer.step()
         same = all(torch.equal(p, q) for p, q in zip(layer.parameters(), before, strict=True))
-        assert same == (step in (SETTLED, SETTLED + 1)) == bool(bad)
-    assert (int(health.bad), int(health.streak), int(health.last_bad_step)) == (2, 0, SETTLED + 1)
+        assert same == (step in (SETTLED + 1, SETTLED + 2)) == bool(bad)
+    assert (int(health.bad), int(health.streak), int(health.last_bad_step)) == (2, 0, SETTLED + 2)
+    assert health.culprit() == 0
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adamax, torch.optim.SGD])
@@ -154,7 +155,7 @@ def test_other_optimisers_are_masked(kind):
         p.grad = torch.full_like(p, float("nan"))
     before = [p.clone() for p in layer.parameters()]
     gradients = [p.grad for p in layer.parameters()]
-    bad, _ = Health().judge(torch.tensor(float("nan")), gradients, 1)
+    bad, _ = Health(2).judge(torch.tensor(float("nan")), gradients, 1)
     skip_if(bad, optimizer, gradients)
     optimizer.step()
     for p, q in zip(layer.parameters(), before, strict=True):

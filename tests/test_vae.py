@@ -199,9 +199,7 @@ def test_free_bits_is_the_sum_of_floored_means(floor, seed):
 
 def test_beta_weighs_the_kl(generator):
     model, x = small(), torch.randn(4, 3, generator=generator)
-    one, two = (
-        estimators.bound_b(model, x, weight=w, generator=torch.Generator().manual_seed(0)).value for w in (1.0, 2.0)
-    )
+    one, two = (estimators.bound_b(model, x, weight=w, generator=torch.Generator().manual_seed(0)).value for w in (1.0, 2.0))
     kl = estimators.kl_to_prior(*model.posterior(x)).sum(1)
     torch.testing.assert_close(one - two, kl)
 

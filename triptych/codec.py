@@ -58,10 +58,11 @@ class Codec:
             return values
         if self.reading == "centre":
             return self._bins(values).add_(0.5).div_(self.levels)
-        u = torch.rand(values.shape, generator=generator, device=values.device)
         if self.reading == "binarise":
-            # 255·u < v: v = 0 is never on, v = 255 always (u < 1), so a stored black-and-white picture stays itself
-            return u.mul_(255).lt(values).float()
+            # r uniform on 0 … 254 is below v with probability v / 255 exactly: a black-and-white picture stays itself
+            r = torch.randint(0, 255, values.shape, dtype=torch.uint8, generator=generator, device=values.device)
+            return r.lt(values).float()
+        u = torch.rand(values.shape, generator=generator, device=values.device)
         return u.add_(self._bins(values)).div_(self.levels).clamp_(max=_BELOW_ONE)
 
     def centre(self, stored: Tensor) -> Tensor:

@@ -19,43 +19,47 @@ _MEMORY = 0.02  # weight of the newest norm in the running mean
 
 
 class Health(nn.Module):
-    """Running statistics of one player's steps: buffers, so that a checkpoint holds them."""
+    """Running statistics of one player's steps: buffers, so that a checkpoint holds them.
+
+    Attributes:
+        norm: running mean of the gradient's norm over good steps.
+        bad, streak: bad steps in all, and in a row up to now.
+        last_bad_step: the newest one's, or -1; last_bad_norms: its gradient's norm for each parameter.
+    """
 
     norm: Tensor
-    good: Tensor
     bad: Tensor
     streak: Tensor
     last_bad_step: Tensor
-    last_bad_parameter: Tensor
+    last_bad_norms: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, parameters: int) -> None:
         super().__init__()
         self.register_buffer("norm", torch.zeros(()))
-        for name in ("good", "bad", "streak"):
-            self.register_buffer(name, torch.zeros((), dtype=torch.long))
-        for name in ("last_bad_step", "last_bad_parameter"):
-            self.register_buffer(name, torch.full((), -1, dtype=torch.long))
+        self.register_buffer("bad", torch.zeros((), dtype=torch.long))
+        self.register_buffer("streak", torch.zeros((), dtype=torch.long))
+        self.register_buffer("last_bad_step", torch.full((), -1, dtype=torch.long))
+        self.register_buffer("last_bad_norms", torch.zeros(parameters))
 
     @torch.no_grad()
-    def judge(self, loss: Tensor, gradients: Sequence[Tensor], step: int) -> tuple[Tensor, Tensor]:
-        """Whether the step is bad (a 0/1 float tensor), and the gradient's norm."""
+    def judge(self, loss: Tensor, gradients: list[Tensor], step: int) -> tuple[Tensor, Tensor]:
+        """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm."""
         norms = torch.stack(torch._foreach_norm(gradients))
         norm = torch.linalg.vector_norm(norms)
-        broken = ~(norm.isfinite() & loss.isfinite())
-        bad = broken | ((self.good >= SETTLED) & (norm > SPIKE * self.norm))
-        self._remember(bad, norm, norms, step)
+        bad = (norm + loss).isfinite().logical_not_()
+        if step > SETTLED:
+            bad |= norm > SPIKE * self.norm
+        self.norm.lerp_(torch.where(bad, self.norm, norm), _MEMORY)
+        self.bad += bad
+        self.streak.add_(1).mul_(bad)
+        self.last_bad_step.masked_fill_(bad, step)
+        torch.where(bad, norms, self.last_bad_norms, out=self.last_bad_norms)
         return bad.to(norm.dtype), norm
 
-    def _remember(self, bad: Tensor, norm: Tensor, norms: Tensor, step: int) -> None:
-        weight = torch.where(self.good == 0, 1.0, _MEMORY)
-        self.norm.copy_(torch.where(bad, self.norm, self.norm + weight * (norm - self.norm)))
-        self.good.add_(~bad)
-        self.bad.add_(bad)
-        self.streak.copy_(torch.where(bad, self.streak + 1, 0))
-        # the first parameter that is not finite, else the one with the largest gradient
-        first = torch.where(norms.isfinite().all(), norms.argmax(), (~norms.isfinite()).int().argmax())
-        self.last_bad_parameter.copy_(torch.where(bad, first, self.last_bad_parameter))
-        self.last_bad_step.masked_fill_(bad, step)
+    def culprit(self) -> int:
+        """Which parameter's gradient was at fault in the last bad step: the first not finite, else the largest."""
+        broken = ~self.last_bad_norms.isfinite()
+        return int(broken.int().argmax() if broken.any() else self.last_bad_norms.argmax())
 
 
 def skip_if(bad: Tensor, optimizer: Optimizer, gradients: Sequence[Tensor]) -> None:

@@ -5,6 +5,7 @@ Shapes: B batch, C channels, H × W picture, D = prod(event_shape).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -29,7 +30,7 @@ class MLP(nn.Sequential):
             raise TriptychError(f"activation should be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
         sizes = [math.prod(event_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in itertools.pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out), ACTIVATIONS[activation]()]
         super().__init__(*layers, nn.Linear(sizes[-1], outputs))
         for layer in self:
@@ -62,10 +63,10 @@ class ConvEncoder(nn.Module):
         super().__init__()
         sizes, widths = _pyramid(event_shape, width)
         layers: list[nn.Module] = [_he(nn.Conv2d(event_shape[0], widths[0], 3, padding=1))]
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.SiLU(), _he(nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1))]
             layers += [Residual(fan_out) for _ in range(blocks)]
-        self.trunk = nn.Sequential(*layers, nn.SiLU()).to(memory_format=torch.channels_last)
+        self.trunk = nn.Sequential(*layers, nn.SiLU())
         self.head = nn.Linear(widths[-1] * math.prod(sizes[-1]), outputs)
         nn.init.xavier_uniform_(self.head.weight)
 
@@ -91,11 +92,9 @@ class ConvDecoder(nn.Module):
                 nn.SiLU(),
                 _he(nn.ConvTranspose2d(fan_in, fan_out, 4, stride=2, padding=1), gain=2**0.5),
             )
-            for fan_in, fan_out in zip(self.widths, self.widths[1:], strict=False)
-        ).to(memory_format=torch.channels_last)
-        self.head = _he(nn.Conv2d(self.widths[-1], outputs, 3, padding=1), gain=0.5).to(
-            memory_format=torch.channels_last
+            for fan_in, fan_out in itertools.pairwise(self.widths)
         )
+        self.head = _he(nn.Conv2d(self.widths[-1], outputs, 3, padding=1), gain=0.5)
         nn.init.xavier_uniform_(self.stem.weight)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -115,10 +114,10 @@ def _pyramid(event_shape: Sequence[int], width: int) -> tuple[list[tuple[int, in
 
 
 def _he(conv: nn.Conv2d | nn.ConvTranspose2d, gain: float = 1.0) -> nn.Conv2d | nn.ConvTranspose2d:
-    """He's initialisation: variance gain² · 2 / fan_in."""
+    """He's initialisation, variance gain² · 2 / fan_in, laid out channels last, which is the faster way to convolve."""
     nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
     assert conv.bias is not None
     with torch.no_grad():
-        conv.weight.mul_(gain)
+        conv.weight = nn.Parameter((conv.weight * gain).contiguous(memory_format=torch.channels_last))
         conv.bias.zero_()
     return conv

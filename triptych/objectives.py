@@ -7,6 +7,7 @@ coordinates, a pure function of its arguments and of torch's random state, which
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -55,7 +56,7 @@ class VAEPlayer(Player):
         draws = self.objective.draws
         if self.objective.estimator == "B":
             return bound_b(self.model, x, draws=draws, weight=weight, floor=self.objective.free_bits)
-        others = {"A": bound_a, "k": bound_k, "score": score_function}
+        others: dict[str, Callable[..., Bound]] = {"A": bound_a, "k": bound_k, "score": score_function}
         return others[self.objective.estimator](self.model, x, draws=draws, weight=weight)
 
 

@@ -147,9 +147,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
         "frey": Recipe(
             data="frey",
             steps=40_000,
-            model=VAEModel(
-                latent_dim=10, net="mlp", hidden=(200,), likelihood="gaussian", scale="output", mean="sigmoid"
-            ),
+            model=VAEModel(latent_dim=10, net="mlp", hidden=(200,), likelihood="gaussian", scale="output", mean="sigmoid"),
             training=Training(batch=100, rate=5e-4, clip=100.0, save_every=2000),
         ),
         "faces": Recipe(

@@ -84,9 +84,7 @@ def read_picture(path: str | Path, model: GenerativeModel) -> Tensor:
     from triptych.data.pictures import open_picture
 
     if not is_picture(model.event_shape):
-        raise TriptychError(
-            f"this model's data have shape {model.event_shape}: they are no pictures to open from a file"
-        )
+        raise TriptychError(f"this model's data have shape {model.event_shape}: they are no pictures to open from a file")
     channels, height, width = model.event_shape
     return open_picture(Path(path), channels=channels, size=(height, width))[None]
 

@@ -12,7 +12,9 @@ Nothing here is a pickle. Files are written under another name, flushed and rena
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,6 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 
 import triptych
 from triptych import storage
@@ -49,12 +50,13 @@ class Run:
             self.accelerator.init_trackers("triptych", config=_flat(to_json(recipe)))
         self.model = model.to(self.accelerator.device)
         self.players = players(recipe, self.model)
-        self.health = {name: Health().to(self.device) for name in self.players}
-        self.average = AveragedModel(self.model, multi_avg_fn=self._average)
-        self.wrapped, self.optimizers = {}, {}
+        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
             optimizer = _optimizer(recipe.training, player, self.device)
-            self.wrapped[name], self.optimizers[name] = self.accelerator.prepare(player, optimizer)
+            self.wrapped[name], prepared = self.accelerator.prepare(player, optimizer)
+            self.optimizers[name] = prepared.optimizer  # accelerate's shell looks for packages on the disk at every step
+            self.health[name] = Health(len(optimizer.param_groups[0]["params"])).to(self.device)
         self.step, self.rate_scale, self.rollbacks = 0, 1.0, 0
         self.saved_step: int | None = None
         self.reported_bad: dict[str, int] = {}
@@ -90,7 +92,7 @@ class Run:
         if steps is not None:
             recipe = dataclasses.replace(recipe, steps=steps)
         storage.load_weights(model, _prefixed(_newest_state(folder)[1], "weights."), folder)
-        run = cls(folder, recipe, model.to(memory_format=torch.channels_last), trackers)
+        run = cls(folder, recipe, model, trackers)
         run.restore()
         return run
 
@@ -113,21 +115,25 @@ class Run:
     @property
     def averaged(self) -> GenerativeModel:
         """The model that is evaluated: averaged weights, or the last ones where ema = 0."""
-        return self.average.module if self.recipe.training.ema else self.model
+        return self.average if self.recipe.training.ema else self.model
 
+    @torch.no_grad()
     def update_average(self) -> None:
-        if self.recipe.training.ema:
-            self.average.update_parameters(self.model)
-
-    def _average(self, averaged: Any, current: Any, count: Tensor | int) -> None:
         """ema += (1 − d)(θ − ema) with d = min(ema, (1 + t)/(10 + t)): a short run does not keep its initial weights."""
+        if not self.recipe.training.ema:
+            return
         decay = min(self.recipe.training.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        for averaged, current in zip(self.average.buffers(), self.model.buffers(), strict=True):
+            averaged.copy_(current)
 
-    def log(self, step: int, numbers: dict[str, float]) -> dict[str, float]:
+    def log(self, step: int, numbers: dict[str, float]) -> dict[str, float | None]:
         """Appends a line to metrics.jsonl and the trackers; numbers that are not finite are written as null."""
         bad = sum(int(h.bad) for h in self.health.values())
-        line = {"step": step, **{k: v if v == v and abs(v) != float("inf") else None for k, v in numbers.items()}}
+        line: dict[str, float | None] = {
+            "step": step,
+            **{k: v if math.isfinite(v) else None for k, v in numbers.items()},
+        }
         line["bad_steps"] = bad
         if self.is_main:
             with storage.explained("metrics.jsonl"), (self.folder / "metrics.jsonl").open("a") as file:
@@ -237,7 +243,7 @@ def load(source: str | Path, *, revision: str | None = None, **download: Any) ->
     folder = local_folder(source, revision=revision, **download)
     model = _blank_model(folder)
     storage.load_weights(model, storage.read_tensors(folder / "model.safetensors"), folder)
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return model.eval()
 
 
 def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
@@ -278,15 +284,13 @@ def _read_description(folder: Path) -> dict[str, Any]:
     stored = storage.read_json(folder / "recipe.json")
     if not isinstance(stored, dict) or stored.get("format") != FORMAT:
         found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-        raise TriptychError(
-            f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version"
-        )
+        raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
     return stored
 
 
 def _blank_model(folder: Path) -> GenerativeModel:
     """The model of a recipe without memory for its weights, so that a hostile recipe cannot ask for any."""
-    stored = _read_description(folder).get("model")
+    stored: Any = _read_description(folder).get("model")
     try:
         name, shape, arguments = stored["class"], stored["event_shape"], stored["arguments"]
         if name not in MODELS:

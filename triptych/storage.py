@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from triptych.errors import TriptychError
@@ -26,11 +26,9 @@ def explained(what: str) -> Iterator[None]:
     """Turns a failing write (a full disk, no permission) into one line; what was there before is still there."""
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        raise TriptychError(
-            f"cannot write {what}: {reason}; free space or choose another folder, then --resume"
-        ) from error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise TriptychError(f"cannot write {what}: {reason}; free space or choose another folder, then --resume") from error
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -82,7 +80,8 @@ def read_json(path: Path) -> Any:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """Safetensors; every tensor is made contiguous and its own."""
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-    write_file(path, lambda p: save_file(plain, p))
+    # through Python's own writing: safetensors' makes files that nobody else may read, whatever the umask
+    write_file(path, lambda p: p.write_bytes(save(plain)))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -106,7 +105,12 @@ def load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], source: Pa
     got = {k: tuple(v.shape) for k, v in tensors.items()}
     if expected != got:
         raise TriptychError(f"{source} does not fit its recipe: {_first_difference(expected, got)}; use matching files")
-    module.load_state_dict(tensors, assign=True)
+    module.load_state_dict({k: _laid_out(v) for k, v in tensors.items()}, assign=True)
+
+
+def _laid_out(weight: Tensor) -> Tensor:
+    """Convolutions' weights channels last, as `triptych.nets` makes them."""
+    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
 
 
 def _first_difference(expected: dict[str, Any], got: dict[str, Any]) -> str:

@@ -96,7 +96,7 @@ def parse(kind: type[T], arguments: Sequence[str], prog: str, default: T | None 
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), prog=prog, **options)  # type: ignore[call-overload, no-any-return]
+            return tyro.cli(kind, args=list(arguments), prog=prog, **options)  # type: ignore[call-overload]
     except SystemExit as stop:
         if not stop.code:
             raise

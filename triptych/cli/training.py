@@ -110,9 +110,7 @@ def _flags(words: Sequence[str]) -> set[str]:
 def _check_resumable(options: Any, words: Sequence[str]) -> None:
     others = sorted(_flags(words) - {"--resume", "--steps", "--track"})
     if others:
-        raise TriptychError(
-            f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run"
-        )
+        raise TriptychError(f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run")
     if options.resume is not None and not options.resume.is_dir():
         raise TriptychError(f"there is no run {options.resume} to resume")
 
@@ -120,6 +118,7 @@ def _check_resumable(options: Any, words: Sequence[str]) -> None:
 def _resume(options: Any, lengthen: bool) -> None:
     from triptych.run import Run
 
+    flush_subnormals()
     run = Run.resume(options.resume, trackers=options.track, steps=options.recipe.steps if lengthen else None)
     if run.step >= run.recipe.steps:
         print(f"{run.folder} is finished at step {run.step}: --steps N makes it longer")
@@ -132,6 +131,7 @@ def _start(options: Any) -> None:
     from triptych.recipes import build
     from triptych.run import Run, check_room, initial_model
 
+    flush_subnormals()
     if options.out is None:
         raise TriptychError("train wants --out RUN, a folder for the run")
     check_room(options.out, options.overwrite)  # before the data, which may take long
@@ -144,6 +144,13 @@ def _start(options: Any) -> None:
         model = build(recipe, splits.train[:64])
     run = Run.create(options.out, recipe, model, overwrite=options.overwrite, trackers=options.track)
     _fit(run, splits)
+
+
+def flush_subnormals() -> None:
+    """Before the first parallel operation: a flush after the pool of workers exists misses them."""
+    import torch
+
+    torch.set_flush_denormal(True)
 
 
 def load_data(recipe: Recipe) -> Splits:

@@ -233,11 +233,10 @@ def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
 
 
 def _model(source: str) -> GenerativeModel:
-    import torch
-
-    torch.set_flush_denormal(True)  # before the first parallel operation, or its workers miss it
+    from triptych.cli.training import flush_subnormals
     from triptych.run import load
 
+    flush_subnormals()
     return load(source)
 
 

@@ -227,9 +227,7 @@ def _spans(ranges: Ranges) -> dict[str, tuple[float, float]]:
         if ATTRIBUTES[name].kind == "binary":
             raise TriptychError(f"expected no range for {name}, which is 0 or 1, got ({low}, {high}): leave it out")
         if not bottom <= low <= high <= top:
-            raise TriptychError(
-                f"range of {name}: expected {bottom:g} ≤ low ≤ high ≤ {top:g}, got ({low}, {high}): mend it"
-            )
+            raise TriptychError(f"range of {name}: expected {bottom:g} ≤ low ≤ high ≤ {top:g}, got ({low}, {high}): mend it")
     return {name: (a.low, a.high) for name, a in ATTRIBUTES.items()} | dict(ranges)
 
 

@@ -82,8 +82,7 @@ def open_picture(picture: Path | bytes, *, channels: int, size: int | Size | Non
     name = str(picture) if isinstance(picture, Path) else "this picture"
     if channels not in (1, 3):
         raise TriptychError(
-            f"{name}: expected to open it as grey (1 channel) or RGB (3), got {channels} channels; "
-            "give an array instead"
+            f"{name}: expected to open it as grey (1 channel) or RGB (3), got {channels} channels; give an array instead"
         )
     try:
         with pillow_checked():

@@ -82,7 +82,8 @@ class Directions(Mapping[str, Direction]):
 
     def save(self, folder: Path) -> None:
         """Writes directions.safetensors and directions.json into a run."""
-        tensors, described = {}, {}
+        tensors: dict[str, Tensor] = {}
+        described: dict[str, Any] = {}
         for name, d in self.items():
             tensors |= {f"{name}.normal": d.normal, f"{name}.step": d.step}
             described[name] = {
@@ -98,9 +99,7 @@ class Directions(Mapping[str, Direction]):
             raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
         tensors = storage.read_tensors(folder / f"{FILE}.safetensors")
         try:
-            return cls(
-                {name: _restored(name, d, tensors) for name, d in storage.read_json(folder / f"{FILE}.json").items()}
-            )
+            return cls({name: _restored(name, d, tensors) for name, d in storage.read_json(folder / f"{FILE}.json").items()})
         except (KeyError, TypeError, AttributeError) as error:
             raise TriptychError(f"{folder}/{FILE}.json does not fit its tensors ({error}): learn them again") from error
 

@@ -53,7 +53,7 @@ def _reading(direction: Direction, z: Tensor, a: Tensor) -> dict[str, float]:
     error = (correct * (1 - correct) / len(a)) ** 0.5
     auc = float(roc_auc_score(high, c.numpy())) if 0 < high.sum() < len(high) else None
     majority = float(max(high.mean(), 1 - high.mean()))
-    return {"accuracy": correct, "stderr": error, "auc": auc, "majority": majority}  # type: ignore[dict-item]
+    return {"accuracy": correct, "stderr": error, "auc": auc, "majority": majority}
 
 
 @torch.no_grad()

@@ -60,9 +60,7 @@ def bound_b(
     return Bound(log_px - weight * free_bits(kl, floor), log_px, kl.sum(1))
 
 
-def bound_k(
-    model: VAE, x: Tensor, *, draws: int, weight: float = 1.0, generator: torch.Generator | None = None
-) -> Bound:
+def bound_k(model: VAE, x: Tensor, *, draws: int, weight: float = 1.0, generator: torch.Generator | None = None) -> Bound:
     """L_k with k = draws; `weight` tempers log p(z) − log q(z|x) inside the weights (1 is the paper's)."""
     mu, log_sigma = model.posterior(x)
     log_px, log_pz, log_qz = _draw(model, x, mu, log_sigma, draws, generator)

@@ -74,9 +74,7 @@ class VAE(GenerativeModel, Encodes, HasDensity):
         self.net = _net(net, self.event_shape)
         self.encoder, self.decoder = self._networks(tuple(hidden), activation, width, blocks)
 
-    def _networks(
-        self, hidden: tuple[int, ...], activation: str, width: int, blocks: int
-    ) -> tuple[nn.Module, nn.Module]:
+    def _networks(self, hidden: tuple[int, ...], activation: str, width: int, blocks: int) -> tuple[nn.Module, nn.Module]:
         outputs = self.likelihood.outputs
         if self.net == "mlp":
             values = outputs * math.prod(self.event_shape)
