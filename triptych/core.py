@@ -60,7 +60,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
         event_shape: one datum in model coordinates, 1 to 3 dimensions.
         latent_dim: length of the flat z.
         codec: how stored values become x, and back.
+        bf16: whether the networks compute in bfloat16; everything around them (likelihoods, priors, sums) does not.
     """
+
+    bf16: bool = False
 
     def __init__(self, event_shape: Sequence[int], latent_dim: int, codec: Codec, arguments: dict[str, Any]):
         super().__init__()
@@ -85,6 +88,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
+
+    def networks(self) -> torch.autocast:
+        """The context in which subclasses run their networks: bfloat16 inside where `bf16` asks for it, and only there."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def check_event(self, x: Tensor) -> Tensor:
         """x itself if it is a batch (B, *E), else a `TriptychError` that names both shapes."""

@@ -91,6 +91,8 @@ class Training:
     """First-moment decay (Adam's β₁; sgd's momentum)."""
     clip: float = 0.0
     """Largest gradient norm; 0 never clips."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """Of the networks; weights, likelihoods and sums are float32 either way. bf16 is faster where processors have it."""
     ema: float = 0.999
     """Decay of the weights' moving average, which evaluation and editing use; 0 keeps the last weights."""
     log_every: int = 100

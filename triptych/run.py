@@ -51,6 +51,10 @@ class Run:
         self.model = model.to(self.accelerator.device)
         self.players = players(recipe, self.model)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.model.bf16 = recipe.training.precision == "bf16"  # after the copy: what is evaluated computes in float32
+        # listed once: walking a module's tree at every step costs as much as a small layer
+        self._averaged, self._current = list(self.average.parameters()), list(self.model.parameters())
+        self._buffers = list(zip(self.average.buffers(), self.model.buffers(), strict=True))
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
             optimizer = _optimizer(recipe.training, player, self.device)
@@ -123,8 +127,8 @@ class Run:
         if not self.recipe.training.ema:
             return
         decay = min(self.recipe.training.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-        for averaged, current in zip(self.average.buffers(), self.model.buffers(), strict=True):
+        torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
+        for averaged, current in self._buffers:
             averaged.copy_(current)
 
     def log(self, step: int, numbers: dict[str, float]) -> dict[str, float | None]:

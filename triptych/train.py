@@ -134,16 +134,16 @@ def _round(run: Run, stream: Iterator[Tensor]) -> Round:
 
 def _play(run: Run, name: str, stored: Tensor, play: int) -> dict[str, Tensor]:
     """One minibatch of one player: loss, gradient, verdict, update."""
-    optimizer, watch = run.optimizers[name], run.health[name]
-    training = run.recipe.training
-    for group in optimizer.param_groups:
-        group["lr"] = rate_at(run.step, run.recipe.steps, training) * run.rate_scale
+    optimizer, watch, training = run.optimizers[name], run.health[name], run.recipe.training
+    (group,) = optimizer.param_groups
+    group["lr"] = rate_at(run.step, run.recipe.steps, training) * run.rate_scale
     with seeded(noise_seed(run.recipe.seed, run.step, run.rank, play), run.device):
         x = run.model.codec.encode(stored.to(run.device, non_blocking=True))
         loss = run.wrapped[name](x, run.step)
-    optimizer.zero_grad(set_to_none=True)
+    for parameter in group["params"]:
+        parameter.grad = None
     run.accelerator.backward(loss.total)
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    gradients = [p.grad for p in group["params"]]
     bad, norm = watch.judge(loss.total.detach(), gradients, run.step + 1)
     if training.clip:
         health.clip(gradients, norm, training.clip)

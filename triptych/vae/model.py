@@ -94,7 +94,9 @@ class VAE(GenerativeModel, Encodes, HasDensity):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """q(z|x): the mean and log σ, each (B, L)."""
-        mu, log_sigma = self.encoder(_centred(self.check_event(x), self.codec)).chunk(2, dim=1)
+        with self.networks():
+            h = self.encoder(_centred(self.check_event(x), self.codec))
+        mu, log_sigma = h.to(x.dtype).chunk(2, dim=1)
         return mu, log_sigma
 
     def encode(self, x: Tensor) -> Tensor:
@@ -103,7 +105,9 @@ class VAE(GenerativeModel, Encodes, HasDensity):
 
     def outputs(self, z: Tensor) -> Tensor:
         """The decoder's raw outputs h (B, outputs, *E)."""
-        return self.decoder(self.check_latent(z)).view(len(z), self.likelihood.outputs, *self.event_shape)
+        with self.networks():
+            h = self.decoder(self.check_latent(z))
+        return h.to(z.dtype).view(len(z), self.likelihood.outputs, *self.event_shape)
 
     def decode(self, z: Tensor) -> Tensor:
         """E[x|z], (B, *E)."""
