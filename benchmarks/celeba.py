@@ -23,14 +23,15 @@ ATTRIBUTES = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair"]
 SWEEP = [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
 
 
-def celeba(out: Path, steps: int | None) -> None:
+def celeba(out: Path, steps: int | None, bf16: bool) -> None:
     splits = load("celeba10k", size=64)
     recipe = recipes.preset("vae", "celeba")
-    recipe = dataclasses.replace(recipe, steps=steps or recipe.steps)
+    training = dataclasses.replace(recipe.training, precision="bf16" if bf16 else "float32")
+    recipe = dataclasses.replace(recipe, steps=steps or recipe.steps, training=training)
     run, seconds = trained(out / "run", recipe, splits.train)
     model, generator = run.averaged.eval(), torch.Generator().manual_seed(0)
     test = splits.test
-    results = {"training_seconds": seconds, "steps": run.step, "majority": float(test.attributes["Smiling"].mean())}
+    results = {"training_seconds": seconds, "steps": run.step, "smiling_share": float(test.attributes["Smiling"].mean())}
     results |= {k: v._asdict() for k, v in evaluate.elbo(model, test[:], generator=generator).items()}
     results["bits_per_dim"] = evaluate.bits_per_dim(model, test[:200], k=50, generator=generator)._asdict()
     results["reconstruction_rmse"] = evaluate.reconstruction_error(model, test[:])._asdict()
@@ -87,12 +88,15 @@ def main() -> None:
     parser = arguments(__doc__, "celeba")
     parser.add_argument("--photos", action="store_true")
     parser.add_argument("--steps", type=int)
+    parser.add_argument(
+        "--bf16", action="store_true", help="networks in bfloat16: a third faster where there is AVX-512 BF16"
+    )
     options = parser.parse_args()
     out = begin(options)
     if options.photos:
         photos(out, options.steps or 1000)
     else:
-        celeba(out, options.steps)
+        celeba(out, options.steps, options.bf16)
 
 
 if __name__ == "__main__":

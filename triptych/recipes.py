@@ -142,7 +142,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
         "default": Recipe(model=VAEModel(latent_dim=32), training=_CONV),
         "mnist": Recipe(
             data="mnist",
-            steps=60_000,
+            steps=50_000,
             # silu where the paper has tanh: 6.5 nats better after five epochs
             model=VAEModel(latent_dim=20, net="mlp", hidden=(500,), activation="silu", likelihood="bernoulli"),
             training=Training(batch=100, rate=2e-3, save_every=2000),
@@ -151,12 +151,12 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             data="frey",
             steps=40_000,
             model=VAEModel(latent_dim=10, net="mlp", hidden=(200,), likelihood="gaussian", scale="output", mean="sigmoid"),
-            training=Training(batch=100, rate=5e-4, clip=100.0, save_every=2000),
+            training=Training(batch=100, rate=5e-4, save_every=2000),
         ),
         "faces": Recipe(
             data="faces",
             size=32,
-            steps=6_000,
+            steps=4_000,
             model=VAEModel(latent_dim=32, net="conv", width=24, likelihood="logistic"),
             training=_CONV,
         ),
@@ -166,7 +166,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             augment="flip",
             steps=10_000,
             model=VAEModel(latent_dim=128, net="conv", width=24, likelihood="logistic"),
-            training=_CONV,
+            training=Training(batch=32, rate=1e-3, rate_warmup=200),
         ),
     }
 }

@@ -61,13 +61,15 @@ def grid(pictures: Tensor, columns: int | None = None) -> Image.Image:
 
 
 def save(pictures: Tensor, path: str | Path, *, columns: int | None = None) -> None:
-    """Writes pictures as one file: .gif moves through them there and back, anything else is a grid."""
+    """Writes pictures as one file: .gif moves through them there and back; one is itself, several are a grid."""
     path = Path(path)
     if path.parent != Path():
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if path.suffix.lower() == ".gif":
             _save_gif([image(p).convert("RGB") for p in pictures], path)
+        elif len(pictures) == 1:
+            image(pictures[0], enlarge=False).save(path)
         else:
             grid(pictures, columns).save(path)
     except (OSError, ValueError) as error:

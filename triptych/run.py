@@ -13,6 +13,7 @@ Nothing here is a pickle. Files are written under another name, flushed and rena
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
 import math
 import shutil
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 from torch import Tensor
 
 import triptych
@@ -41,6 +42,7 @@ class Run:
 
     def __init__(self, folder: Path, recipe: Recipe, model: GenerativeModel, trackers: tuple[str, ...] = ()):
         self.folder, self.recipe = folder, recipe
+        _check_trackers(trackers)
         self.accelerator = Accelerator(
             mixed_precision="no",  # networks enter autocast themselves; log-determinants and sums stay in float32
             log_with=list(trackers) or None,
@@ -76,8 +78,10 @@ class Run:
         trackers: tuple[str, ...] = (),
     ) -> Run:
         """A new run in `folder`, which must not hold anything unless `overwrite`."""
-        folder = Path(folder)
-        _make_room(folder, overwrite)
+        folder, processes = Path(folder), PartialState()
+        if processes.is_main_process:
+            _make_room(folder, overwrite)
+        processes.wait_for_everyone()
         run = cls(folder, recipe, model, trackers)
         if run.is_main:
             storage.write_json(folder / "recipe.json", _described(model, recipe))
@@ -397,6 +401,12 @@ def _optimizer(training: Training, player: torch.nn.Module, device: torch.device
     if training.optimizer == "adagrad":
         return torch.optim.Adagrad(parameters, **common, fused=device.type == "cpu")
     return torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))
+
+
+def _check_trackers(trackers: tuple[str, ...]) -> None:
+    for name in trackers:
+        if importlib.util.find_spec(name) is None:
+            raise TriptychError(f"--track {name} needs its package: pip install 'triptych[{name}]'")
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -128,13 +128,16 @@ def _resume(options: Any, lengthen: bool) -> None:
 
 
 def _start(options: Any) -> None:
+    from accelerate import PartialState
+
     from triptych.recipes import build
     from triptych.run import Run, check_room, initial_model
 
     flush_subnormals()
     if options.out is None:
         raise TriptychError("train wants --out RUN, a folder for the run")
-    check_room(options.out, options.overwrite)  # before the data, which may take long
+    if PartialState().is_main_process:
+        check_room(options.out, options.overwrite)  # before the data, which may take long
     splits = load_data(options.recipe)
     if options.init:
         model = initial_model(options.init, splits.train.event_shape)

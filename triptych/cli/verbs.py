@@ -94,7 +94,7 @@ class Edit:
     hold: str | None = None
     """Attributes, joined by commas, whose reading shall not change."""
     out: Path = Path("edited.png")
-    """The picture to write."""
+    """The picture to write: the edited one itself, several as a grid, a sweep as a strip for each."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def edit(words: Sequence[str]) -> None:
     x, hold = model.codec.centre(stored), [h for h in (options.hold or "").split(",") if h]
     if options.set:
         edited = verbs.apply(model, x, _settings(options.set), known, hold=hold)
-        save(model.codec.decode(torch.stack([x, edited], dim=1).flatten(0, 1)), options.out, columns=2)
+        save(model.codec.decode(edited), options.out)
     else:
         name, values = parse_sweep(options.sweep or "")
         moved = verbs.sweep(model, x, name, values, known, hold=hold)
