@@ -15,8 +15,9 @@ import torch
 from common import arguments, begin, trained, write
 
 from triptych import edit, evaluate, recipes, report
+from triptych.checkpoint import initial_model
 from triptych.data import load
-from triptych.run import Run, initial_model
+from triptych.run import Run
 from triptych.train import fit
 
 ATTRIBUTES = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair"]

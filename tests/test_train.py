@@ -313,6 +313,17 @@ def test_a_longer_run_can_be_asked_for_on_resume(finished):
     run = Run.resume(finished, steps=20)
     train.fit(run, pixels())
     assert run.step == 20 and metrics(finished)[-1]["step"] == 20
+    assert Run.resume(finished).recipe.steps == 20
+
+
+def test_resuming_mends_what_a_kill_left(finished):
+    whole = weights(finished)
+    (finished / "model.safetensors").write_bytes(b"of an older step")
+    (finished / "state" / ".000000012.tmp77").mkdir()
+    (finished / ".recipe.json.tmp77").write_text("half")
+    Run.resume(finished)
+    assert weights(finished) == whole
+    assert not list(finished.rglob(".*tmp*"))
 
 
 # --- recipes

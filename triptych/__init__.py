@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych import data, edit, evaluate
+    from triptych.checkpoint import load
     from triptych.codec import bits_per_dim
     from triptych.errors import TriptychError
-    from triptych.run import load
     from triptych.vae import VAE
 
 __version__ = "0.1.0"
@@ -21,7 +21,7 @@ _HOME = {
     "TriptychError": "triptych.errors",
     "VAE": "triptych.vae",
     "bits_per_dim": "triptych.codec",
-    "load": "triptych.run",
+    "load": "triptych.checkpoint",
 }
 _MODULES = ("data", "edit", "evaluate")
 

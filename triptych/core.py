@@ -109,13 +109,13 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
         return z
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        from triptych.run import save_model
+        from triptych.checkpoint import save_model
 
         save_model(self, Path(save_directory))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, revision: str | None = None, **options: Any) -> GenerativeModel:
-        from triptych.run import load
+        from triptych.checkpoint import load
 
         download = {k: options.get(k) for k in ("cache_dir", "force_download", "local_files_only", "token")}
         model = load(model_id, revision=revision, **{k: v for k, v in download.items() if v is not None})

@@ -1,4 +1,4 @@
-"""The run directory: create, load, save, resume.
+"""The run directory of a training: create, save, resume.
 
     RUN/recipe.json         what was asked for, and the model's constructor arguments
     RUN/model.safetensors   the averaged weights: what evaluation, sampling and editing use
@@ -24,16 +24,14 @@ import torch
 from accelerate import Accelerator, PartialState
 from torch import Tensor
 
-import triptych
 from triptych import storage
+from triptych.checkpoint import FORMAT, blank_model, described, read_description, read_recipe, write_card
 from triptych.core import GenerativeModel
 from triptych.errors import TriptychError
 from triptych.health import Health
 from triptych.objectives import players
-from triptych.recipes import Recipe, Training, from_json, to_json
+from triptych.recipes import Recipe, Training, to_json
 
-FORMAT = 1
-MODELS = ("VAE",)  # the classes that a recipe may name: a checkpoint cannot make us build anything else
 KEPT = 2
 
 
@@ -55,7 +53,8 @@ class Run:
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.model.bf16 = recipe.training.precision == "bf16"  # after the copy: what is evaluated computes in float32
         # listed once: walking a module's tree at every step costs as much as a small layer
-        self._averaged, self._current = list(self.average.parameters()), list(self.model.parameters())
+        self._averaged: list[Tensor] = list(self.average.parameters())
+        self._current: list[Tensor] = list(self.model.parameters())
         self._buffers = list(zip(self.average.buffers(), self.model.buffers(), strict=True))
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
@@ -84,8 +83,8 @@ class Run:
         processes.wait_for_everyone()
         run = cls(folder, recipe, model, trackers)
         if run.is_main:
-            storage.write_json(folder / "recipe.json", _described(model, recipe))
-            _write_card(model, folder, recipe, step=0)
+            storage.write_json(folder / "recipe.json", described(model, recipe))
+            write_card(model, folder, recipe, step=0)
         return run
 
     @classmethod
@@ -94,7 +93,7 @@ class Run:
         import dataclasses
 
         folder = Path(folder)
-        recipe, model = read_recipe(folder), _blank_model(folder)
+        recipe, model = read_recipe(folder), blank_model(folder)
         if recipe is None:
             raise TriptychError(f"{folder} holds a model without a training recipe: start from it with --init {folder}")
         if steps is not None:
@@ -102,6 +101,10 @@ class Run:
         storage.load_weights(model, _prefixed(_newest_state(folder)[1], "weights."), folder)
         run = cls(folder, recipe, model, trackers)
         run.restore()
+        if run.is_main:
+            storage.sweep(folder, folder / "state", folder / "samples")
+            storage.write_json(folder / "recipe.json", described(model, recipe))
+            run._write_weights()  # a kill may have come between the state and these
         return run
 
     @property
@@ -166,10 +169,13 @@ class Run:
             storage.write_tensors(folder / "state.safetensors", tensors)
             numbers["sha256"] = storage.digest(folder / "state.safetensors")
             storage.write_json(folder / "state.json", numbers)
-        storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
+        self._write_weights()
         self.saved_step = self.step
         for old in _states(self.folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
+
+    def _write_weights(self) -> None:
+        storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
@@ -223,102 +229,8 @@ class Run:
         """Saves, writes the card's final numbers and closes the trackers."""
         self.save()
         if self.is_main:
-            _write_card(self.averaged, self.folder, self.recipe, self.step)
+            write_card(self.averaged, self.folder, self.recipe, self.step)
         self.accelerator.end_training()
-
-
-def save_model(model: GenerativeModel, folder: Path, recipe: Recipe | None = None) -> None:
-    """The files of a run that a model needs: recipe.json, model.safetensors, README.md."""
-    folder.mkdir(parents=True, exist_ok=True)
-    storage.write_json(folder / "recipe.json", _described(model, recipe))
-    storage.write_tensors(folder / "model.safetensors", model.state_dict())
-    _write_card(model, folder, recipe)
-
-
-def load(source: str | Path, *, revision: str | None = None, **download: Any) -> GenerativeModel:
-    """The model of a run directory, or of a hub id ("owner/name"), in eval mode on the CPU.
-
-    Args:
-        source: a folder with recipe.json and model.safetensors, or a hub id.
-        revision: of the hub.
-        download: further arguments of huggingface_hub.snapshot_download.
-
-    Raises:
-        TriptychError: when there is no such run, or it is damaged or foreign.
-
-    >>> model = triptych.load("runs/faces")  # doctest: +SKIP
-    """
-    folder = local_folder(source, revision=revision, **download)
-    model = _blank_model(folder)
-    storage.load_weights(model, storage.read_tensors(folder / "model.safetensors"), folder)
-    return model.eval()
-
-
-def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
-    """The folder itself, or where the hub's copy of it was put."""
-    return Path(source) if Path(source).exists() else _download(str(source), revision, download)
-
-
-def read_recipe(folder: Path) -> Recipe | None:
-    """The training recipe of a run, or None for a model saved without one."""
-    stored = _read_description(folder).get("recipe")
-    return None if stored is None else from_json(stored)
-
-
-def initial_model(source: str | Path, event_shape: tuple[int, ...]) -> GenerativeModel:
-    """A trained model to start from (`--init`), checked against the new data's shape."""
-    model = load(source)
-    if model.event_shape != event_shape:
-        raise TriptychError(
-            f"{source} was trained on {model.event_shape}, the data are {event_shape}: "
-            f"add --size {' '.join(map(str, model.event_shape[-1:]))} or choose another run"
-        )
-    return model.train()
-
-
-def _described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "triptych": triptych.__version__,
-        "model": {"class": type(model).__name__, "event_shape": list(model.event_shape), "arguments": model.arguments},
-        "codec": {"reading": model.codec.reading, "bits": model.codec.bits},
-        "recipe": None if recipe is None else to_json(recipe),
-    }
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    if not (folder / "recipe.json").is_file():
-        raise TriptychError(f"{folder} is not a triptych run: it has no recipe.json")
-    stored = storage.read_json(folder / "recipe.json")
-    if not isinstance(stored, dict) or stored.get("format") != FORMAT:
-        found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-        raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
-    return stored
-
-
-def _blank_model(folder: Path) -> GenerativeModel:
-    """The model of a recipe without memory for its weights, so that a hostile recipe cannot ask for any."""
-    stored: Any = _read_description(folder).get("model")
-    try:
-        name, shape, arguments = stored["class"], stored["event_shape"], stored["arguments"]
-        if name not in MODELS:
-            raise TriptychError(f"{folder} holds a model of class {name!r}; this version knows {', '.join(MODELS)}")
-        with torch.device("meta"):
-            return getattr(triptych, name)(tuple(shape), **arguments)
-    except (TypeError, KeyError, ValueError, RuntimeError) as error:
-        raise TriptychError(f"{folder}/recipe.json does not describe a model ({error}): damaged or foreign") from error
-
-
-def _download(source: str, revision: str | None, options: dict[str, Any]) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    files = ["recipe.json", "model.safetensors", "README.md"]
-    try:
-        return Path(snapshot_download(source, revision=revision, allow_patterns=files, **options))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TriptychError(f"no run folder {source!r} here, and the hub has none to give ({reason})") from error
 
 
 def check_room(folder: Path, overwrite: bool) -> None:
@@ -346,7 +258,7 @@ def _states(folder: Path) -> list[Path]:
 
 def _newest_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Numbers and tensors of the newest checkpoint, verified."""
-    _read_description(folder)
+    read_description(folder)
     states = _states(folder)
     if not states:
         raise TriptychError(f"{folder} has no checkpoint to resume from: train it anew with --overwrite")
@@ -418,10 +330,3 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
     return flat
-
-
-def _write_card(model: GenerativeModel, folder: Path, recipe: Recipe | None, step: int | None = None) -> None:
-    from triptych.report import model_card
-
-    text = model_card(model, recipe, step)
-    storage.write_file(folder / "README.md", lambda p: p.write_text(text))

@@ -61,6 +61,13 @@ def write_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def sweep(*folders: Path) -> None:
+    """Removes what a kill left half written: our own temporary names, nothing else."""
+    for folder in folders:
+        for left in folder.glob(".*.tmp*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+
 def write_json(path: Path, value: Any) -> None:
     write_file(path, lambda p: p.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n"))
 

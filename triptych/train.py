@@ -172,6 +172,7 @@ def fit(
         KeyboardInterrupt: after saving, so that the run can be resumed.
         TriptychError: when bad steps persist after every rollback, naming the layer and the step.
     """
+    notice = notice if run.is_main else _silent
     if run.saved_step is None:
         run.save()
     try:
@@ -182,6 +183,10 @@ def fit(
             run.save()
         raise
     run.finish()
+
+
+def _silent(_line: str) -> None:
+    """One process speaks for all."""
 
 
 def _fit_until_bad(run: Run, data: Split, notice, watch) -> None:

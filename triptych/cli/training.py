@@ -85,7 +85,7 @@ def _defaults(command: type, family: str, words: Sequence[str]) -> Any:
 
 
 def _recipe_of(source: str) -> Recipe:
-    from triptych.run import local_folder, read_recipe
+    from triptych.checkpoint import local_folder, read_recipe
 
     recipe = read_recipe(local_folder(source))
     if recipe is None:
@@ -130,8 +130,9 @@ def _resume(options: Any, lengthen: bool) -> None:
 def _start(options: Any) -> None:
     from accelerate import PartialState
 
+    from triptych.checkpoint import initial_model
     from triptych.recipes import build
-    from triptych.run import Run, check_room, initial_model
+    from triptych.run import Run, check_room
 
     flush_subnormals()
     if options.out is None:

@@ -233,24 +233,24 @@ def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
 
 
 def _model(source: str) -> GenerativeModel:
+    from triptych.checkpoint import load
     from triptych.cli.training import flush_subnormals
-    from triptych.run import load
 
     flush_subnormals()
     return load(source)
 
 
 def _folder(source: str) -> Path:
-    from triptych.run import local_folder
+    from triptych.checkpoint import local_folder
 
     return local_folder(source)
 
 
 def _split(source: str, model: GenerativeModel, data: str | None, split: str) -> Split:
     """The split to measure on, at the model's size, from `data` or what the run was trained on."""
+    from triptych.checkpoint import read_recipe
     from triptych.cli.training import correlations, notice
     from triptych.data import load
-    from triptych.run import read_recipe
 
     recipe = read_recipe(_folder(source))
     if recipe is None and data is None:
