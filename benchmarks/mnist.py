@@ -14,6 +14,7 @@ from common import arguments, begin, trained, write
 
 from triptych import evaluate, recipes, report
 from triptych.data import load
+from triptych.evaluate.measure import some
 
 
 def score(out: Path, steps: int | None, rate: float | None) -> None:
@@ -27,8 +28,9 @@ def score(out: Path, steps: int | None, rate: float | None) -> None:
     test = splits.test[:]
     results = {"training_seconds": seconds, "steps": run.step, "epochs": run.step * recipe.training.batch / 60_000}
     results |= {k: v._asdict() for k, v in evaluate.elbo(model, test, draws=10, generator=generator).items()}
-    results["nll_k1000"] = evaluate.importance_nll(model, test[:500], k=1000, generator=generator)._asdict()
-    results["elbo_same_500"] = evaluate.elbo(model, test[:500], draws=100, generator=generator)["elbo"]._asdict()
+    few = splits.test[some(len(test), 500)]
+    results["nll_k1000"] = evaluate.importance_nll(model, few, k=1000, generator=generator)._asdict()
+    results["elbo_same_500"] = evaluate.elbo(model, few, draws=100, generator=generator)["elbo"]._asdict()
     results["active_units"] = evaluate.active_units(evaluate.latent.codes(model, test))._asdict()
     report.save(model.codec.decode(model.sample(100, generator=generator)), out / "samples.png")
     write(out, "mnist", results)
@@ -47,8 +49,10 @@ def manifold(out: Path, steps: int, side: int = 20) -> None:
         report.save(model.codec.decode(model.decode(z)), out / "manifold.png", columns=side)
     generator = torch.Generator().manual_seed(0)
     results = {k: v._asdict() for k, v in evaluate.elbo(model, splits.test[:], draws=10, generator=generator).items()}
-    results["nll_k1000"] = evaluate.importance_nll(model, splits.test[:200], k=1000, generator=generator)._asdict()
-    hmc = evaluate.marginal_log_likelihood(model, splits.test[:200], generator=generator)
+    results["nll_k1000"] = evaluate.importance_nll(
+        model, splits.test[some(10_000, 200)], k=1000, generator=generator
+    )._asdict()
+    hmc = evaluate.marginal_log_likelihood(model, splits.test[some(10_000, 200)], generator=generator)
     write(out, "manifold", results | {"log_marginal_hmc": hmc._asdict(), "steps": run.step, "training_seconds": seconds})
 
 

@@ -3,6 +3,7 @@
 Each side runs in a process and a virtual environment of its own, on the same pictures; data handling is included. Ours
 binarises afresh, averages weights and watches for bad steps; pythae trains on the grey values, as its examples do. A round
 is one epoch after a warm-up epoch. Beside them the floor: the same networks and Adam on one batch held ready, nothing else.
+The bfloat16 side runs the same networks with `precision=bf16`.
 
     python benchmarks/race_vae.py               five rounds, medians and their ratio
     python benchmarks/race_vae.py --side ours   one side alone (what the rounds call)
@@ -50,8 +51,8 @@ def mnist() -> tuple:
     return noise * (noise > 200), False
 
 
-def ours() -> float:
-    """Seconds of one epoch through the library's own loop, set up as the command line does."""
+def ours(precision: str = "float32") -> float:
+    """Seconds of one epoch through the library's own loop, set up as the command line does; tanh, as the peer's."""
     import dataclasses
     import tempfile
 
@@ -66,7 +67,9 @@ def ours() -> float:
     data = Split(mnist()[0][:, None])
     epoch = len(data) // BATCH
     recipe = recipes.preset("vae", "mnist")
-    recipe = dataclasses.replace(recipe, steps=2 * epoch)
+    model = dataclasses.replace(recipe.model, activation="tanh")
+    training = dataclasses.replace(recipe.training, precision=precision)
+    recipe = dataclasses.replace(recipe, steps=2 * epoch, model=model, training=training)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", recipe, recipes.build(recipe, data[:4]))
         for step in train(run, data):
@@ -153,7 +156,7 @@ def floor() -> float:
     return time.perf_counter() - start
 
 
-SIDES = {"ours": ours, "pythae": pythae, "floor": floor}
+SIDES = {"ours": ours, "ours_bf16": lambda: ours("bf16"), "pythae": pythae, "floor": floor}
 
 
 def peer_python(folder: Path) -> Path:
@@ -176,7 +179,7 @@ def measure(python: Path | str, side: str) -> float:
 
 
 def race(rounds: int, out: Path) -> dict:
-    interpreters = {"ours": sys.executable, "floor": sys.executable, "pythae": peer_python(out / "peers")}
+    interpreters = dict.fromkeys(SIDES, sys.executable) | {"pythae": peer_python(out / "peers")}
     times: dict[str, list[float]] = {side: [] for side in SIDES}
     for i in range(rounds):
         for side in SIDES:
@@ -187,6 +190,7 @@ def race(rounds: int, out: Path) -> dict:
         "seconds_per_epoch": times,
         "median": medians,
         "pythae_over_ours": medians["pythae"] / medians["ours"],
+        "pythae_over_ours_bf16": medians["pythae"] / medians["ours_bf16"],
         "ours_over_floor": medians["ours"] / medians["floor"],
         "real_mnist": mnist()[1],
     }

@@ -135,8 +135,7 @@ def measure(out: Path, name: str, recipe: recipes.Recipe, net: nn.Module) -> Non
         found = edit.judge(model, found, splits.test[:], splits.test.attributes)
         results[method] = judged(run, net, found, held_out, spread)
         results[method]["held_out"] = {n: round(d.judged.get("r2", d.judged.get("auc")), 4) for n, d in found.items()}
-        if recipe.correlate:
-            results[method]["beard_moved"] = beard_leakage(run, net, found, held_out, spread)
+        results[method]["beard_moved"] = beard_leakage(run, net, found, held_out, spread)
         if method == "joint":
             found.save(run.folder)
             strip = edit.sweep(model, model.codec.centre(held_out[:6]), "smile", VALUES, found)

@@ -133,6 +133,12 @@ def test_the_bernoulli_is_scipys(generator):
     np.testing.assert_allclose(Bernoulli().log_prob(x, h).numpy(), expected, rtol=1e-9)
 
 
+def test_the_bernoullis_gradient_is_its_own_derivative(generator):
+    h = (3 * torch.randn(4, 1, 5, generator=generator)).double().requires_grad_()
+    x = (torch.rand(4, 5, generator=generator) > 0.5).double()
+    assert torch.autograd.gradcheck(lambda h: Bernoulli().log_prob(x, h), (h,))
+
+
 @pytest.mark.parametrize("scale", ["shared", "output"])
 def test_the_gaussian_is_scipys(scale, generator):
     likelihood = Gaussian((4,), scale).double()

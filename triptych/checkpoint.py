@@ -65,7 +65,7 @@ def initial_model(source: str | Path, event_shape: tuple[int, ...]) -> Generativ
     if model.event_shape != event_shape:
         raise TriptychError(
             f"{source} was trained on {model.event_shape}, the data are {event_shape}: "
-            f"add --size {' '.join(map(str, model.event_shape[-1:]))} or choose another run"
+            "add --size, or start from a run on such data"
         )
     return model.train()
 
@@ -99,8 +99,9 @@ def blank_model(folder: Path) -> GenerativeModel:
             raise TriptychError(f"{folder} holds a model of class {name!r}; this version knows {', '.join(MODELS)}")
         with torch.device("meta"):
             return getattr(triptych, name)(tuple(shape), **arguments)
-    except (TypeError, KeyError, ValueError, RuntimeError) as error:
-        raise TriptychError(f"{folder}/recipe.json does not describe a model ({error}): damaged or foreign") from error
+    except (TypeError, KeyError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TriptychError(f"{folder}/recipe.json does not describe a model ({reason}): damaged or foreign") from error
 
 
 def _download(source: str, revision: str | None, options: dict[str, Any]) -> Path:
@@ -119,4 +120,4 @@ def write_card(model: GenerativeModel, folder: Path, recipe: Recipe | None, step
     from triptych.report import model_card
 
     text = model_card(model, recipe, step)
-    storage.write_file(folder / "README.md", lambda p: p.write_text(text))
+    storage.write_file(folder / "README.md", lambda p: p.write_text(text, encoding="utf-8"))

@@ -80,10 +80,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     @torch.no_grad()
     def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """n data x = decode(T·ε), ε ~ N(0, I): (n, *E)."""
-        if n < 1 or temperature < 0:
+        if n < 1 or not temperature >= 0:
             raise TriptychError(f"sample wants n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
-        z = standard_normal(n, self.latent_dim, generator=generator, device=self.device)
-        return self.decode(temperature * z)
+        z = temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
+        return torch.cat([self.decode(part) for part in z.split(_AT_ONCE)])
 
     @property
     def device(self) -> torch.device:
@@ -122,6 +122,9 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
         if not isinstance(model, cls):
             raise TriptychError(f"{model_id} holds a {type(model).__name__}, not a {cls.__name__}: use triptych.load")
         return model
+
+
+_AT_ONCE = 256  # data decoded together by `sample`, whatever n is: memory stays bounded
 
 
 class Encodes(ABC):

@@ -1,6 +1,7 @@
 """Bad steps: found without a synchronisation, skipped, named, and rolled back when they repeat.
 
-A step is bad when its loss or its gradient's norm is not finite, or the norm leaps far above its running mean. The
+A step is bad when its gradient's norm is not finite, or leaps far above its running mean. (The gradient, not the loss:
+several processes share it, so that they agree; and a loss that is not finite has no finite gradient.) The
 verdict stays on the device as a 0/1 tensor, which the fused optimisers take as `found_inf` and then leave weights and
 moments alone; it is read only when the log is written.
 """
@@ -42,11 +43,11 @@ class Health(nn.Module):
         self.register_buffer("last_bad_norms", torch.zeros(parameters))
 
     @torch.no_grad()
-    def judge(self, loss: Tensor, gradients: list[Tensor], step: int) -> tuple[Tensor, Tensor]:
+    def judge(self, gradients: list[Tensor], step: int) -> tuple[Tensor, Tensor]:
         """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm."""
         norms = torch.stack(torch._foreach_norm(gradients))
         norm = torch.linalg.vector_norm(norms)
-        bad = (norm + loss).isfinite().logical_not_()
+        bad = norm.isfinite().logical_not_()
         if step > SETTLED:
             bad |= norm > SPIKE * self.norm
         self.norm.lerp_(torch.where(bad, self.norm, norm), _MEMORY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from triptych.errors import TriptychError
 
@@ -20,11 +20,49 @@ Model = TypeVar("Model")
 Objective = TypeVar("Objective")
 
 
-def _check_positive(part: Any, *names: str) -> None:
-    for name in names:
-        value = getattr(part, name, 1)
-        if not value > 0:
-            raise TriptychError(f"{name} should be above 0, got {value}")
+_TINY, _HUGE = 1e-12, 1e12
+
+RANGES: dict[str, tuple[float, float]] = {
+    "steps": (1, _HUGE),
+    "seed": (0, 2**63 - 1),
+    "size": (1, 65_536),
+    "latent_dim": (1, 1e6),
+    "width": (1, 65_536),
+    "blocks": (0, 64),
+    "bits": (1, 8),
+    "draws": (1, 1e6),
+    "beta": (0, _HUGE),
+    "warmup": (0, _HUGE),
+    "free_bits": (0, _HUGE),
+    "batch": (1, 1e6),
+    "rate": (_TINY, 1e3),
+    "rate_warmup": (0, _HUGE),
+    "rate_end": (0, 1),
+    "weight_decay": (0, 1e3),
+    "momentum": (0, 1 - 1e-9),
+    "clip": (0, _HUGE),
+    "ema": (0, 1 - 1e-9),
+    "log_every": (1, _HUGE),
+    "save_every": (1, _HUGE),
+    "sample_every": (0, _HUGE),
+}
+"""What every number of a recipe may be, ends included."""
+
+
+def _check(part: Any) -> None:
+    """Names the first field of a recipe's part that is out of its range or not one of its choices."""
+    hints = get_type_hints(type(part))
+    for item in dataclasses.fields(part):
+        value, choices = getattr(part, item.name), get_args(hints[item.name])
+        if get_origin(hints[item.name]) is Literal and value not in choices:
+            raise TriptychError(f"{item.name} should be one of {', '.join(choices)}, got {value!r}")
+        if item.name in RANGES and value is not None:
+            low, high = RANGES[item.name]
+            if not isinstance(value, int | float) or not low <= value <= high:
+                raise TriptychError(f"{item.name} should be a number from {low:g} to {high:g}, got {value!r}")
+    hidden = getattr(part, "hidden", ())
+    if len(hidden) > 64 or not all(isinstance(h, int) and 1 <= h <= 1e6 for h in hidden):
+        raise TriptychError(f"hidden should be up to 64 layer sizes from 1 to 1e6, got {hidden!r:.60}")
 
 
 @dataclass(frozen=True)
@@ -128,9 +166,10 @@ class Recipe(Generic[Model, Objective]):
         return next(f for f, (model, _) in FAMILIES.items() if isinstance(self.model, model))
 
     def __post_init__(self) -> None:
-        _check_positive(self, "steps")
-        _check_positive(self.training, "batch", "rate", "log_every", "save_every")
-        _check_positive(self.objective, "draws")
+        for part in (self, self.model, self.objective, self.training):
+            _check(part)
+        if isinstance(self.objective, VAEObjective) and self.objective.free_bits and self.objective.estimator != "B":
+            raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
 
 
 FAMILIES: dict[str, tuple[type, type]] = {"vae": (VAEModel, VAEObjective)}
@@ -173,7 +212,7 @@ PRESETS: dict[str, dict[str, Recipe]] = {
 
 
 def preset(family: str, name: str | None = None, data: str | None = None) -> Recipe:
-    """The preset called `name`; without a name, the one called like the data, else the family's default.
+    """The preset called `name`; without a name, the one made for the data, else the family's default.
 
     >>> preset("vae", data="mnist").model.hidden
     (500,)
@@ -182,7 +221,7 @@ def preset(family: str, name: str | None = None, data: str | None = None) -> Rec
         raise TriptychError(f"unknown family {family!r}: choose {', '.join(PRESETS)}")
     named = PRESETS[family]
     if name is None:
-        return named.get(data or "", named["default"])
+        return next((r for n, r in named.items() if n != "default" and r.data == data), named["default"])
     if name not in named:
         raise TriptychError(f"{family} has no preset {name!r}: choose {', '.join(named)}")
     return named[name]
@@ -195,6 +234,8 @@ def to_json(recipe: Recipe) -> dict[str, Any]:
 
 def from_json(stored: dict[str, Any]) -> Recipe:
     """The recipe of `to_json`, checked: unknown or missing fields are named."""
+    if not isinstance(stored, dict):
+        raise TriptychError(f"the training recipe should be an object, is {type(stored).__name__}: damaged or foreign")
     stored = dict(stored)
     family = stored.pop("family", None)
     if family not in FAMILIES:
@@ -249,13 +290,14 @@ def _natural_likelihood(batch: Tensor) -> str:
 
 
 def _dataclass(kind: type, stored: dict[str, Any]) -> Any:
+    if not isinstance(stored, dict):
+        raise TriptychError(f"the recipe's {kind.__name__} part should be an object, is {type(stored).__name__}")
     known = {f.name for f in dataclasses.fields(kind)}
     unknown = sorted(set(stored) - known)
     if unknown:
         raise TriptychError(f"the recipe holds unknown {kind.__name__} fields {', '.join(unknown)}: a newer version's?")
     hints = get_type_hints(kind)
-    tuples = {k: tuple(v) if str(hints[k]).startswith("tuple") else v for k, v in stored.items()}
     try:
-        return kind(**tuples)
+        return kind(**{k: tuple(v) if str(hints[k]).startswith("tuple") else v for k, v in stored.items()})
     except TypeError as error:
         raise TriptychError(f"the recipe's {kind.__name__} part does not fit: {error}") from error

@@ -63,9 +63,8 @@ def grid(pictures: Tensor, columns: int | None = None) -> Image.Image:
 def save(pictures: Tensor, path: str | Path, *, columns: int | None = None) -> None:
     """Writes pictures as one file: .gif moves through them there and back; one is itself, several are a grid."""
     path = Path(path)
-    if path.parent != Path():
-        path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix.lower() == ".gif":
             _save_gif([image(p).convert("RGB") for p in pictures], path)
         elif len(pictures) == 1:

@@ -12,16 +12,20 @@ Nothing here is a pickle. Files are written under another name, flushed and rena
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import importlib.util
 import json
 import math
+import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from triptych import storage
@@ -46,8 +50,7 @@ class Run:
             log_with=list(trackers) or None,
             project_dir=folder if trackers else None,
         )
-        if trackers:
-            self.accelerator.init_trackers("triptych", config=_flat(to_json(recipe)))
+        _check_processes(self.accelerator)
         self.model = model.to(self.accelerator.device)
         self.players = players(recipe, self.model)
         self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
@@ -64,6 +67,8 @@ class Run:
             self.health[name] = Health(len(optimizer.param_groups[0]["params"])).to(self.device)
         self.step, self.rate_scale, self.rollbacks = 0, 1.0, 0
         self.saved_step: int | None = None
+        self.mid_round = False
+        self.data_size: int | None = None
         self.reported_bad: dict[str, int] = {}
 
     @classmethod
@@ -76,15 +81,20 @@ class Run:
         overwrite: bool = False,
         trackers: tuple[str, ...] = (),
     ) -> Run:
-        """A new run in `folder`, which must not hold anything unless `overwrite`."""
-        folder, processes = Path(folder), PartialState()
-        if processes.is_main_process:
-            _make_room(folder, overwrite)
-        processes.wait_for_everyone()
-        run = cls(folder, recipe, model, trackers)
+        """A new run in `folder`, which must not hold anything unless `overwrite`; its first checkpoint is written.
+
+        An old run is put aside until the new one stands, and back if it never does.
+        """
+        folder = Path(folder)
+        _all_or_none(lambda: check_room(folder, overwrite))
+        run = cls(folder, recipe, model, trackers)  # whatever can be wrong with the recipe is wrong here
         if run.is_main:
-            storage.write_json(folder / "recipe.json", described(model, recipe))
-            write_card(model, folder, recipe, step=0)
+            with _room(folder):
+                storage.write_json(folder / "recipe.json", described(model, recipe))
+                write_card(model, folder, recipe, step=0)
+                run.save()
+        run.accelerator.wait_for_everyone()
+        run._start_trackers()
         return run
 
     @classmethod
@@ -101,11 +111,16 @@ class Run:
         storage.load_weights(model, _prefixed(_newest_state(folder)[1], "weights."), folder)
         run = cls(folder, recipe, model, trackers)
         run.restore()
+        run._start_trackers()
         if run.is_main:
             storage.sweep(folder, folder / "state", folder / "samples")
             storage.write_json(folder / "recipe.json", described(model, recipe))
             run._write_weights()  # a kill may have come between the state and these
         return run
+
+    def _start_trackers(self) -> None:
+        if self.accelerator.log_with:
+            self.accelerator.init_trackers("triptych", config=_flat(to_json(self.recipe)))
 
     @property
     def device(self) -> torch.device:
@@ -147,18 +162,17 @@ class Run:
         }
         line["bad_steps"] = bad
         if self.is_main:
-            with storage.explained("metrics.jsonl"), (self.folder / "metrics.jsonl").open("a") as file:
+            with storage.explained("metrics.jsonl"), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         self.accelerator.log({k: v for k, v in line.items() if v is not None}, step=step)
         return line
 
     def sound(self) -> bool:
         """Whether all weights are finite: what is not is never saved over the last good state."""
-        return all(bool(p.isfinite().all()) for p in self.average.parameters())
+        return all(bool(p.isfinite().all()) for p in [*self._averaged, *self._current])
 
     def save(self) -> None:
         """A checkpoint at the current step; the previous one stays until this one is whole."""
-        self.accelerator.wait_for_everyone()
         if not self.is_main or self.saved_step == self.step:
             return
         target = self.folder / "state" / f"{self.step:09d}"
@@ -192,6 +206,7 @@ class Run:
             "step": self.step,
             "rate_scale": self.rate_scale,
             "rollbacks": self.rollbacks,
+            "data_size": self.data_size,
             "param_groups": groups,
         }
 
@@ -210,6 +225,7 @@ class Run:
             optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"][name]})
         self.step = self.saved_step = numbers["step"]
         self.rate_scale, self.rollbacks = numbers["rate_scale"], numbers["rollbacks"]
+        self.data_size = numbers["data_size"]
         if self.is_main:
             _cut_metrics(self.folder / "metrics.jsonl", self.step)
 
@@ -217,10 +233,12 @@ class Run:
         """samples/step-N.png: 64 data from the averaged model, always from the same z. Pictures only."""
         from triptych import report
 
-        if not self.is_main or not report.is_picture(self.model.event_shape):
+        model = self.averaged
+        if not self.is_main or not report.is_picture(model.event_shape) or model.codec.reading == "none":
             return
-        generator = torch.Generator().manual_seed(self.recipe.seed)
-        x = self.averaged.eval().sample(64, generator=generator)
+        training, generator = model.training, torch.Generator().manual_seed(self.recipe.seed)
+        x = model.eval().sample(64, generator=generator)
+        model.train(training)
         path = self.folder / "samples" / f"step-{self.step:09d}.png"
         path.parent.mkdir(exist_ok=True)
         storage.write_file(path, lambda p: report.grid(self.model.codec.decode(x)).save(p, format="png"))
@@ -244,12 +262,43 @@ def check_room(folder: Path, overwrite: bool) -> None:
             raise TriptychError(f"{folder} is no triptych run: --overwrite only replaces runs; choose another --out")
 
 
-def _make_room(folder: Path, overwrite: bool) -> None:
-    check_room(folder, overwrite)
+@contextlib.contextmanager
+def _room(folder: Path) -> Iterator[None]:
+    """An empty folder in place of what was there, which comes back if the block fails."""
+    aside = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
     with storage.explained(str(folder)):
         if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+            folder.replace(aside)
+        try:
+            folder.mkdir(parents=True)
+            yield
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            if aside.exists():
+                aside.replace(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _all_or_none(check: Callable[[], None]) -> None:
+    """Runs a check on the main process and raises its error on all of them: none is left waiting for the others."""
+    problem: list[TriptychError | None] = [None]
+    if PartialState().is_main_process:
+        try:
+            check()
+        except TriptychError as error:
+            problem[0] = error
+    broadcast_object_list(problem)
+    if problem[0] is not None:
+        raise problem[0]
+
+
+def _check_processes(accelerator: Accelerator) -> None:
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise TriptychError(
+            f"{started} processes run, accelerate sees {accelerator.num_processes}: on CPUs set ACCELERATE_USE_CPU=true"
+        )
 
 
 def _states(folder: Path) -> list[Path]:
@@ -268,6 +317,9 @@ def _newest_state(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         numbers = storage.read_json(newest / "state.json")
         if storage.digest(newest / "state.safetensors") != numbers["sha256"]:
             raise TriptychError("state.safetensors is not what was written")
+        missing = {"step", "rate_scale", "rollbacks", "data_size", "param_groups"} - set(numbers)
+        if missing:
+            raise TriptychError(f"state.json lacks {', '.join(sorted(missing))}")
         return numbers, storage.read_tensors(newest / "state.safetensors")
     except (TriptychError, OSError, KeyError, TypeError) as error:
         raise TriptychError(f"checkpoint {newest} is damaged ({error}): {advice}") from error
@@ -290,14 +342,14 @@ def _cut_metrics(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)
         except (ValueError, KeyError, TypeError):
             break
     text = "".join(line + "\n" for line in kept)
-    storage.write_file(path, lambda p: p.write_text(text))
+    storage.write_file(path, lambda p: p.write_text(text, encoding="utf-8"))
 
 
 def _optimizer(training: Training, player: torch.nn.Module, device: torch.device) -> torch.optim.Optimizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,19 +23,20 @@ LARGEST_JSON = 2**20  # bytes; a recipe has a few thousand: what is larger was n
 
 
 @contextlib.contextmanager
-def explained(what: str) -> Iterator[None]:
+def explained(what: str, advice: str = "free space or choose another place") -> Iterator[None]:
     """Turns a failing write (a full disk, no permission) into one line; what was there before is still there."""
     try:
         yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
-        raise TriptychError(f"cannot write {what}: {reason}; free space or choose another folder, then --resume") from error
+        raise TriptychError(f"cannot write {what}: {reason}; {advice}") from error
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Calls write(temporary), flushes it to the disk, and renames it to `path`: all of it, or nothing."""
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     with explained(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             write(temporary)
             _flush(temporary)
@@ -69,7 +71,17 @@ def sweep(*folders: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_file(path, lambda p: p.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n"))
+    """JSON, indented; numbers that are not finite become null, which JSON has in their place."""
+    text = json.dumps(_finite(value), indent=2, allow_nan=False) + "\n"
+    write_file(path, lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: Path) -> Any:
@@ -77,10 +89,10 @@ def read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > LARGEST_JSON:
             raise TriptychError(f"{path} is larger than 1 MB: not a file that triptych wrote")
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise TriptychError(f"{path} is missing: {path.parent} is not a triptych run, or is damaged") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise TriptychError(f"{path} cannot be read as JSON ({error}): the run is damaged or foreign") from error
 
 
@@ -107,9 +119,9 @@ def digest(path: Path) -> str:
 
 
 def load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
-    """Puts the tensors into the module, which may live on the meta device; a wrong shape or name is a one-line error."""
-    expected = {k: tuple(v.shape) for k, v in module.state_dict().items()}
-    got = {k: tuple(v.shape) for k, v in tensors.items()}
+    """Puts the tensors into the module, which may be on the meta device; what does not fit is named in one line."""
+    expected = {k: f"{v.dtype} {tuple(v.shape)}" for k, v in module.state_dict().items()}
+    got = {k: f"{v.dtype} {tuple(v.shape)}" for k, v in tensors.items()}
     if expected != got:
         raise TriptychError(f"{source} does not fit its recipe: {_first_difference(expected, got)}; use matching files")
     module.load_state_dict({k: _laid_out(v) for k, v in tensors.items()}, assign=True)

@@ -7,6 +7,8 @@ command line, the tour and the benchmarks share.
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -122,13 +124,14 @@ def _batches(run: Run, data: Split) -> Batches:
 
 def _round(run: Run, stream: Iterator[Tensor]) -> Round:
     terms: dict[str, Tensor] = {}
-    play = 0
+    play, run.mid_round = 0, True
     for name, player in run.players.items():
         for _ in range(player.plays):
             terms |= _play(run, name, next(stream), play)
             play += 1
     run.update_average()
     run.step += 1
+    run.mid_round = False
     return Round(run.step, terms)
 
 
@@ -144,7 +147,7 @@ def _play(run: Run, name: str, stored: Tensor, play: int) -> dict[str, Tensor]:
         parameter.grad = None
     run.accelerator.backward(loss.total)
     gradients = [p.grad for p in group["params"]]
-    bad, norm = watch.judge(loss.total.detach(), gradients, run.step + 1)
+    bad, norm = watch.judge(gradients, run.step + 1)
     if training.clip:
         health.clip(gradients, norm, training.clip)
     health.skip_if(bad, optimizer, gradients)
@@ -173,23 +176,54 @@ def fit(
         TriptychError: when bad steps persist after every rollback, naming the layer and the step.
     """
     notice = notice if run.is_main else _silent
-    if run.saved_step is None:
-        run.save()
+    _check_same_data(run, data)
     try:
-        while run.step < run.recipe.steps:
-            _fit_until_bad(run, data, notice, watch)
+        with _asked_to_stop() as asked:
+            while run.step < run.recipe.steps:
+                _fit_until_bad(run, data, notice, watch, asked)
     except KeyboardInterrupt:
-        if run.sound():
+        if not run.mid_round and run.sound():  # in the middle of a round weights and step do not belong together
             run.save()
         raise
     run.finish()
+
+
+@contextlib.contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that Ctrl-C or SIGTERM is noted in, so that the round under way ends first; a second one stops at once."""
+    asked: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield asked
+        return
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _check_same_data(run: Run, data: Split) -> None:
+    """A resumed run draws the batches that it would have drawn, which needs the data that it began with."""
+    if run.data_size not in (None, len(data)):
+        raise TriptychError(
+            f"the run began with {run.data_size} training data, now there are {len(data)}: give it the same data back, "
+            "or start a new run with --init"
+        )
+    run.data_size = len(data)
 
 
 def _silent(_line: str) -> None:
     """One process speaks for all."""
 
 
-def _fit_until_bad(run: Run, data: Split, notice, watch) -> None:
+def _fit_until_bad(run: Run, data: Split, notice, watch, asked: list[int]) -> None:
     training, start = run.recipe.training, time.perf_counter()
     logged: dict[str, float | None] = {}
     first = run.step
@@ -210,6 +244,8 @@ def _fit_until_bad(run: Run, data: Split, notice, watch) -> None:
                 run.draw_samples()
             if watch:
                 watch(step, logged)
+            if asked:
+                raise KeyboardInterrupt
 
 
 def report_bad_steps(run: Run, data: Split, notice: Callable[[str], None]) -> bool:
@@ -235,7 +271,8 @@ def _roll_back(run: Run, where: str, notice: Callable[[str], None]) -> None:
         )
     scale, tried = run.rate_scale / 2, run.rollbacks + 1
     run.restore()
-    run.rate_scale, run.rollbacks = scale, tried
+    run.rate_scale, run.rollbacks, run.saved_step = scale, tried, None
+    run.save()  # what was tried is part of the state
     notice(f"rolled back to step {run.step}; the learning rate is now {scale:g} of the recipe's")
 
 

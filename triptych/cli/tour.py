@@ -26,6 +26,9 @@ def tour(words: Sequence[str]) -> None:
     options = parse(Tour, words, "triptych tour")
     from triptych.cli import training, verbs
 
+    if options.steps < 1:
+        raise TriptychError(f"--steps should be at least 1, got {options.steps}")
+
     run, start = options.out / "vae", time.perf_counter()
     _clear(options.out)
     said = _Diary(start)
@@ -47,13 +50,23 @@ def tour(words: Sequence[str]) -> None:
     said(f"done: look at {options.out}/samples.png, smile.png, smile.gif, age.png, hair_length.png and mix.png")
 
 
+_MARK = ".triptych-tour"  # says that a folder was made by a tour, whose pictures and run may then be replaced
+_PICTURES = ("samples.png", "smile.png", "age.png", "hair_length.png", "smile.gif", "mix.png", "scores.json")
+
+
 def _clear(folder: Path) -> None:
-    """Removes an earlier tour, and nothing else."""
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / "vae" / "recipe.json").exists():
-            raise TriptychError(f"{folder} holds something else than a tour: choose another --out")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    """Removes what an earlier tour wrote, by name, and nothing else."""
+    if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
+        raise TriptychError(f"{folder} holds something else than a tour: choose another --out")
+    from triptych import storage
+
+    with storage.explained(str(folder), "choose another --out"):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _MARK).touch()
+        if (folder / "vae").exists():
+            shutil.rmtree(folder / "vae")
+        for name in _PICTURES:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _held_out_faces(folder: Path, count: int) -> list[Path]:

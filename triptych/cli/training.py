@@ -29,7 +29,7 @@ class TrainVAE:
     out: Path | None = None
     """The run's folder; refused if it exists, unless --overwrite."""
     preset: str | None = None
-    """Settings to start from, by name; without one, those called like the data."""
+    """Settings to start from, by name; without one, those made for the data."""
     resume: Path | None = None
     """Go on with this run; only --steps may change."""
     init: str | None = None
@@ -73,10 +73,11 @@ def _family(words: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _defaults(command: type, family: str, words: Sequence[str]) -> Any:
-    """The recipe to override: that of --init (with a short schedule of its own), the preset's, or the data's."""
+    """The recipe to override: that of --resume or --init, the preset's, or the data's."""
     source = _peek(words, "--resume") or _peek(words, "--init")
     if source is not None:
-        recipe = _recipe_of(source)
+        _check_init(words)
+        recipe = _recipe_of(source) if _peek(words, "--resume") else _recipe_of(source, family)
         if recipe.family != family:
             raise TriptychError(f"{source} is a {recipe.family}, not a {family}: leave the family out")
     else:
@@ -84,10 +85,19 @@ def _defaults(command: type, family: str, words: Sequence[str]) -> Any:
     return command(recipe=recipe)
 
 
-def _recipe_of(source: str) -> Recipe:
+def _check_init(words: Sequence[str]) -> None:
+    changed = sorted(flag for flag in _flags(words) if flag.startswith("--model."))
+    if changed:
+        raise TriptychError(f"the model is that of the run it starts from: {', '.join(changed)} cannot change; leave it out")
+
+
+def _recipe_of(source: str, family: str | None = None) -> Recipe:
+    """The recipe a run was trained by; a model saved without one gets its family's default, where that is named."""
     from triptych.checkpoint import local_folder, read_recipe
 
     recipe = read_recipe(local_folder(source))
+    if recipe is None and family is not None:
+        return preset(family)
     if recipe is None:
         raise TriptychError(f"{source} was saved without a training recipe: name the family and its settings instead")
     return recipe
@@ -131,6 +141,7 @@ def _start(options: Any) -> None:
     from accelerate import PartialState
 
     from triptych.checkpoint import initial_model
+    from triptych.data.batches import parse_augment
     from triptych.recipes import build
     from triptych.run import Run, check_room
 
@@ -139,12 +150,12 @@ def _start(options: Any) -> None:
         raise TriptychError("train wants --out RUN, a folder for the run")
     if PartialState().is_main_process:
         check_room(options.out, options.overwrite)  # before the data, which may take long
-    splits = load_data(options.recipe)
+    recipe = _rooted(options.recipe)
+    splits = load_data(recipe)
+    parse_augment(recipe.augment, splits.train)
     if options.init:
         model = initial_model(options.init, splits.train.event_shape)
-        recipe = dataclasses.replace(options.recipe, model=_recipe_of(options.init).model)
     else:
-        recipe = options.recipe
         model = build(recipe, splits.train[:64])
     run = Run.create(options.out, recipe, model, overwrite=options.overwrite, trackers=options.track)
     _fit(run, splits)
@@ -155,6 +166,13 @@ def flush_subnormals() -> None:
     import torch
 
     torch.set_flush_denormal(True)
+
+
+def _rooted(recipe: Recipe) -> Recipe:
+    """The recipe with a path made absolute, so that the run can be resumed and scored from anywhere."""
+    path = Path(recipe.data)
+    embedded = recipe.data in ("faces", "digits")
+    return recipe if embedded or not path.exists() else dataclasses.replace(recipe, data=str(path.resolve()))
 
 
 def load_data(recipe: Recipe) -> Splits:

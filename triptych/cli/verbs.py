@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +115,7 @@ class Mix:
 
 def evaluate(words: Sequence[str]) -> None:
     options = parse(Evaluate, words, "triptych evaluate")
-    _check_positive(k=options.k, images=options.images)
+    _check_positive(k=options.k, images=options.images, hmc=options.hmc + 1)
     from triptych.evaluate import evaluate as measure
 
     model = _model(options.run)
@@ -130,6 +130,9 @@ def sample(words: Sequence[str]) -> None:
     options = parse(Sample, words, "triptych sample")
     if not 1 <= options.n <= _MOST_SAMPLES:
         raise TriptychError(f"--n should be 1 to {_MOST_SAMPLES}, got {options.n}")
+    if not 0 <= options.temperature < math.inf:
+        raise TriptychError(f"--temperature should be 0 or more, got {options.temperature}")
+    _check_seed(options.seed)
     import torch
 
     from triptych.core import standard_normal
@@ -140,7 +143,7 @@ def sample(words: Sequence[str]) -> None:
         if not hasattr(type(model), "observe"):
             raise TriptychError(f"--observe draws from p(x|z), a {type(model).__name__} has none: leave it out")
         z = options.temperature * standard_normal(options.n, model.latent_dim, generator=generator)
-        x = model.observe(z, generator)  # type: ignore[operator]
+        x = torch.cat([model.observe(part, generator) for part in z.split(256)])  # type: ignore[operator]
     else:
         x = model.sample(options.n, temperature=options.temperature, generator=generator)
     _write_data(model, x, options.out)
@@ -149,11 +152,13 @@ def sample(words: Sequence[str]) -> None:
 def directions(words: Sequence[str]) -> None:
     options = parse(LearnDirections, words, "triptych directions")
     from triptych.edit import judge, learn_directions, unsupervised_directions
+    from triptych.evaluate.measure import some
 
     model, folder = _model(options.run), _folder(options.run)
     train = _split(options.run, model, options.data, "train")
     test = _split(options.run, model, options.data, "test")
-    stored, held_out = train[:_MOST_CODES], test[:_MOST_CODES]
+    train, test = (split.take(some(len(split), _MOST_CODES)) for split in (train, test))
+    stored, held_out = train[:], test[:]
     if options.unsupervised is not None:
         found = unsupervised_directions(model, stored, options.unsupervised)
     else:
@@ -212,12 +217,12 @@ def parse_sweep(text: str) -> tuple[str, list[float]]:
     import numpy as np
 
     try:
-        name, spread = text.split("=")
+        name, _, spread = text.rpartition("=")
         low, high, count = spread.split(":")
         values = np.linspace(float(low), float(high), int(count)).tolist()
     except ValueError:
         raise TriptychError(f"--sweep wants name=low:high:count such as smile=-3:3:9, got {text!r}") from None
-    if not 2 <= len(values) <= 200 or not np.isfinite(values).all():
+    if not name or not 2 <= len(values) <= 200 or not np.isfinite(values).all():
         raise TriptychError(f"--sweep wants 2 to 200 finite values, got {text!r}")
     return name.strip(), values
 
@@ -225,9 +230,11 @@ def parse_sweep(text: str) -> tuple[str, list[float]]:
 def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
     settings: dict[str, Any] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
+        name, equals, value = text.rpartition("=")  # a name may hold an equals sign, a number cannot
         if not equals or not name.strip():
             raise TriptychError(f"--set wants name=value such as smile=1.5 or smile=+0.5, got {text!r}")
+        if name.strip() in settings:
+            raise TriptychError(f"--set {name.strip()} is given twice: give it once")
         settings[name.strip()] = value
     return settings
 
@@ -268,10 +275,12 @@ def _split(source: str, model: GenerativeModel, data: str | None, split: str) ->
 
 def _attributes(split: Split, data: str, needed: bool = True) -> dict[str, Any]:
     """Binary and continuous attributes; class labels are no axis."""
-    found = {name: a[:_MOST_CODES] for name, a in split.attributes.items() if split.kinds[name] != "class"}
+    found = {name: a for name, a in split.attributes.items() if split.kinds[name] != "class"}
     if needed and not found:
+        classes = f" (only classes: {', '.join(split.attributes)})" if split.attributes else ""
         raise TriptychError(
-            f"{data} has no attributes to learn from: add a metadata.csv, or use --unsupervised 8 for directions without"
+            f"{data} has no binary or continuous attributes{classes}: add 0/1 or number columns to its metadata.csv, "
+            "or use --unsupervised 8"
         )
     return found
 
@@ -293,7 +302,7 @@ def _print_directions(found: Directions) -> None:
     table = Table("direction", "kind", "held-out", "range", "leaks most to (share of its spread)")
     for name, d in found.items():
         quality = "accuracy" if "accuracy" in d.judged else "r2"
-        held_out = f"{quality} {d.judged[quality]:.3f}" if quality in d.judged else ""
+        held_out = f"{quality} {d.judged[quality]:.3f}" if d.judged.get(quality) is not None else ""
         worst = sorted(d.judged["leakage"].items(), key=lambda item: -abs(item[1]))[:2]
         leaks = ", ".join(f"{other} {change:+.0%}" for other, change in worst)
         table.add_row(name, d.kind, held_out, f"{d.range[0]:.2f} … {d.range[1]:.2f}", leaks)
@@ -314,27 +323,22 @@ def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path) -> None:
                 np.save(file, stored.cpu().numpy(), allow_pickle=False)
 
         storage.write_file(out, write)
-    elif is_picture(model.event_shape):
+    elif is_picture(model.event_shape) and not stored.is_floating_point():
         save(stored, out)
     else:
-        raise TriptychError(f"data of shape {model.event_shape} are no pictures: give --out a name that ends in .npy")
+        raise TriptychError(f"data of shape {model.event_shape} are no 8-bit pictures: give --out a name that ends in .npy")
     print(out)
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:
     from triptych import storage
 
-    text = json.dumps(_without_nan(value), indent=2) + "\n"
-    storage.write_file(path, lambda p: p.write_text(text))
+    storage.write_json(path, value)
 
 
-def _without_nan(value: Any) -> Any:
-    """JSON knows no NaN: a number that is not known is null."""
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and value != value else value
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise TriptychError(f"--seed should be 0 to 2^63 − 1, got {seed}")
 
 
 def _check_positive(**numbers: int) -> None:

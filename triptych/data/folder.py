@@ -121,7 +121,8 @@ def _listing(folder: Path) -> list[str]:
     """Pictures in a folder and below, as sorted relative names with forward slashes; hidden ones are left out."""
     found = []
     for at, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        runs = [name for name in folders if (Path(at) / name / "recipe.json").exists()]  # a run's samples are no data
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and name not in runs)
         found += [
             (Path(at) / name).relative_to(folder).as_posix()
             for name in files
@@ -186,7 +187,7 @@ def _read_metadata(folder: Path, names: list[str]) -> dict[str, dict[str, str]]:
 def _read_csv(path: Path) -> dict[str, dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = list(csv.DictReader(file))
+            table = list(csv.DictReader(file, skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise TriptychError(f"{path}: expected comma-separated UTF-8 text ({error}); save it as CSV, UTF-8") from None
     held = [str(name) for name in table[0]] if table else []

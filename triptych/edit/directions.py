@@ -13,6 +13,7 @@ unsupervised one it counts standard deviations.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,6 +38,7 @@ class Direction:
         offset, scale: m and s.
         step: v, what is added to z to raise c by 1; (L,).
         range: the coordinate's training range (1st and 99th percentile of c over the training codes).
+        threshold: of a binary attribute, the value halfway between its two.
         judged: measures on held-out data, by name; see `triptych.edit.judge`.
     """
 
@@ -47,6 +49,7 @@ class Direction:
     scale: float
     step: Tensor
     range: tuple[float, float] = (-1.0, 1.0)
+    threshold: float = 0.5
     judged: dict[str, Any] = field(default_factory=dict)
 
     def coordinate(self, z: Tensor) -> Tensor:
@@ -87,20 +90,27 @@ class Directions(Mapping[str, Direction]):
         for name, d in self.items():
             tensors |= {f"{name}.normal": d.normal, f"{name}.step": d.step}
             described[name] = {
-                "kind": d.kind, "offset": d.offset, "scale": d.scale, "range": list(d.range), "judged": d.judged,
+                "kind": d.kind, "offset": d.offset, "scale": d.scale, "range": list(d.range), "threshold": d.threshold,
+                "judged": d.judged,
             }  # fmt: skip
         storage.write_tensors(folder / f"{FILE}.safetensors", tensors)
-        storage.write_json(folder / f"{FILE}.json", described)
+        storage.write_json(folder / f"{FILE}.json", {**_digests(folder), "directions": described})
 
     @classmethod
     def load(cls, folder: Path) -> Directions:
         """The directions of a run."""
         if not (folder / f"{FILE}.json").exists():
             raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
+        stored = storage.read_json(folder / f"{FILE}.json")
         tensors = storage.read_tensors(folder / f"{FILE}.safetensors")
         try:
-            return cls({name: _restored(name, d, tensors) for name, d in storage.read_json(folder / f"{FILE}.json").items()})
-        except (KeyError, TypeError, AttributeError) as error:
+            if any(stored[name] != digest for name, digest in _digests(folder).items()):
+                raise TriptychError(
+                    f"the directions in {folder} are of other weights than model.safetensors holds now: "
+                    f"triptych directions {folder} learns them again"
+                )
+            return cls({name: _restored(name, d, tensors) for name, d in stored["directions"].items()})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise TriptychError(f"{folder}/{FILE}.json does not fit its tensors ({error}): learn them again") from error
 
     def check(self, latent_dim: int) -> Directions:
@@ -113,14 +123,24 @@ class Directions(Mapping[str, Direction]):
         return self
 
 
+def _digests(folder: Path) -> dict[str, str]:
+    """What directions belong to: the weights whose z they move, and their own vectors."""
+    names = {"weights": "model.safetensors", "vectors": f"{FILE}.safetensors"}
+    return {key: storage.digest(folder / file) for key, file in names.items() if (folder / file).exists()}
+
+
 def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> Direction:
     low, high = stored["range"]
+    numbers = [float(stored[key]) for key in ("offset", "scale", "threshold")]
+    if not all(map(math.isfinite, numbers)) or numbers[1] == 0:
+        raise ValueError(f"{name} has offset, scale and threshold {numbers}")
     return Direction(
         name=name,
         kind=stored["kind"],
         normal=tensors[f"{name}.normal"],
-        offset=float(stored["offset"]),
-        scale=float(stored["scale"]),
+        offset=numbers[0],
+        scale=numbers[1],
+        threshold=numbers[2],
         step=tensors[f"{name}.step"],
         range=(float(low), float(high)),
         judged=stored["judged"],

@@ -45,10 +45,11 @@ def _reading(direction: Direction, z: Tensor, a: Tensor) -> dict[str, float]:
     if not len(a):
         return {}
     if direction.kind == "continuous":
-        return {"r2": float(1 - (a - c).square().sum() / (a - a.mean()).square().sum())}
+        total = float((a - a.mean()).square().sum())
+        return {"r2": 1 - float((a - c).square().sum()) / total} if total > 0 else {}
     from sklearn.metrics import roc_auc_score
 
-    high = (a == a.max()).numpy()
+    high = (a > direction.threshold).numpy()
     correct = float(((c > 0).numpy() == high).mean())
     error = (correct * (1 - correct) / len(a)) ** 0.5
     auc = float(roc_auc_score(high, c.numpy())) if 0 < high.sum() < len(high) else None
@@ -60,7 +61,7 @@ def _reading(direction: Direction, z: Tensor, a: Tensor) -> dict[str, float]:
 def _leakage(model: GenerativeModel, directions: Directions, z: Tensor) -> dict[str, dict[str, float]]:
     """Per direction: {other: mean change of c_other over its spread} for a move over the direction's whole range."""
     encoder = require(model, Encodes)
-    spread = {name: c.std().clamp(min=1e-6) for name, c in directions.coordinates(z).items()}
+    spread = {name: c.std(correction=0).clamp(min=1e-6) for name, c in directions.coordinates(z).items()}
     table = {}
     for name, direction in directions.items():
         low, high = (-1.0, 1.0) if direction.kind == "binary" else direction.range

@@ -10,6 +10,7 @@ Shapes: z (n, L) training codes, a (n,) an attribute.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -79,9 +80,10 @@ def _learn(name: str, z: Tensor, a: Tensor, method: Method, step: Tensor | None)
     kind: Kind = "binary" if binary else "continuous"
     if method == "means":
         normal = _mean_difference(z, a)
-        return calibrated(name, kind, normal, normal, *_anchors(normal, z, a, binary), z)
-    normal = _logistic(z, a) if binary else _ridge(z, a)
-    return calibrated(name, kind, normal, normal if step is None else step, *_anchors(normal, z, a, binary), z)
+    else:
+        normal = _logistic(z, a) if binary else _ridge(z, a)
+    found = calibrated(name, kind, normal, normal if step is None else step, *_anchors(normal, z, a, binary), z)
+    return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2) if binary else found
 
 
 def _anchors(normal: Tensor, z: Tensor, a: Tensor, binary: bool) -> tuple[tuple[float, float], tuple[float, float]]:

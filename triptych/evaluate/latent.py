@@ -31,7 +31,7 @@ def active_units(z: Tensor, threshold: float = ACTIVE) -> Estimate:
 
 
 def _active(z: Tensor, threshold: float) -> Tensor:
-    return (z.var(0) > threshold).sum().float()
+    return (z.var(0, correction=0) > threshold).sum().float()
 
 
 @torch.no_grad()

@@ -57,8 +57,7 @@ def marginal_log_likelihood(
 
 def log_joint(model: VAE, x: Tensor, z: Tensor) -> Tensor:
     """log p(x|z) + log p(z) for z (S, B, L): (S, B) nats."""
-    repeated = x.expand(len(z), *x.shape).flatten(0, 1)
-    return model.log_likelihood(repeated, z.flatten(0, 1)).view(len(z), -1) + log_normal(z)
+    return model.log_likelihoods(x, z) + log_normal(z)
 
 
 def posterior_draws(

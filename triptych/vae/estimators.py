@@ -37,8 +37,7 @@ def bound_a(
     model: VAE, x: Tensor, *, draws: int = 1, weight: float = 1.0, generator: torch.Generator | None = None
 ) -> Bound:
     """L^A: the KL estimated from the same draws as the likelihood; `weight` (β) multiplies it."""
-    mu, log_sigma = model.posterior(x)
-    log_px, log_pz, log_qz = _draw(model, x, mu, log_sigma, draws, generator)
+    log_px, log_pz, log_qz = model.log_terms(x, draws, generator)
     kl = (log_qz - log_pz).mean(0)
     return Bound(log_px.mean(0) - weight * kl, log_px.mean(0), kl)
 
@@ -55,15 +54,14 @@ def bound_b(
     """L^B: the KL in closed form; `weight` (β) multiplies it, `floor` (λ) gives free bits."""
     mu, log_sigma = model.posterior(x)
     epsilon = standard_normal(draws, *mu.shape, generator=generator, device=mu.device)
-    log_px = _likelihoods(model, x, mu + log_sigma.exp() * epsilon).mean(0)
+    log_px = model.log_likelihoods(x, mu + log_sigma.exp() * epsilon).mean(0)
     kl = kl_to_prior(mu, log_sigma)
     return Bound(log_px - weight * free_bits(kl, floor), log_px, kl.sum(1))
 
 
 def bound_k(model: VAE, x: Tensor, *, draws: int, weight: float = 1.0, generator: torch.Generator | None = None) -> Bound:
     """L_k with k = draws; `weight` tempers log p(z) − log q(z|x) inside the weights (1 is the paper's)."""
-    mu, log_sigma = model.posterior(x)
-    log_px, log_pz, log_qz = _draw(model, x, mu, log_sigma, draws, generator)
+    log_px, log_pz, log_qz = model.log_terms(x, draws, generator)
     kl = log_qz - log_pz
     value = (log_px - weight * kl).logsumexp(0) - math.log(draws)
     return Bound(value, log_px.mean(0), kl.mean(0))
@@ -80,7 +78,7 @@ def score_function(
     mu, log_sigma = model.posterior(x)
     epsilon = standard_normal(draws, *mu.shape, generator=generator, device=mu.device)
     z = (mu + log_sigma.exp() * epsilon).detach()
-    log_px = _likelihoods(model, x, z)
+    log_px = model.log_likelihoods(x, z)
     log_qz = log_normal((z - mu) * (-log_sigma).exp()) - log_sigma.sum(-1)
     signal = log_px.detach()
     if draws > 1:
@@ -89,21 +87,3 @@ def score_function(
     kl = kl_to_prior(mu, log_sigma).sum(1)
     value = log_px.mean(0) - weight * kl + surrogate - surrogate.detach()
     return Bound(value, log_px.mean(0), kl)
-
-
-def _draw(
-    model: VAE, x: Tensor, mu: Tensor, log_sigma: Tensor, draws: int, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """log p(x|z), log p(z), log q(z|x) of S draws, each (S, B)."""
-    epsilon = standard_normal(draws, *mu.shape, generator=generator, device=mu.device)
-    z = mu + log_sigma.exp() * epsilon
-    return _likelihoods(model, x, z), log_normal(z), log_normal(epsilon) - log_sigma.sum(-1)
-
-
-def _likelihoods(model: VAE, x: Tensor, z: Tensor) -> Tensor:
-    """log p(x|z) of z (S, B, L): (S, B)."""
-    draws = len(z)
-    if draws == 1:
-        return model.log_likelihood(x, z[0])[None]
-    repeated = x.expand(draws, *x.shape).flatten(0, 1)
-    return model.log_likelihood(repeated, z.flatten(0, 1)).view(draws, -1)

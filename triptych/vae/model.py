@@ -68,6 +68,8 @@ class VAE(GenerativeModel, Encodes, HasDensity):
         arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
         arguments["hidden"] = list(hidden)
         _check_sizes(hidden=min(hidden, default=1), width=width)
+        if len(hidden) > _MOST_LAYERS or not 0 <= blocks <= _MOST_LAYERS:
+            raise TriptychError(f"hidden layers and blocks should be 0 to {_MOST_LAYERS}, got {len(hidden)} and {blocks}")
         chosen = _likelihood(likelihood, event_shape, scale, mean, bits)
         super().__init__(event_shape, latent_dim, codec_for(chosen, bits), arguments)
         self.likelihood = chosen
@@ -122,15 +124,19 @@ class VAE(GenerativeModel, Encodes, HasDensity):
         """log p(x|z), (B,) nats."""
         return self.likelihood.log_prob(x, self.outputs(z))
 
-    def log_weights(self, x: Tensor, k: int, generator: torch.Generator | None = None) -> Tensor:
-        """log w = log p(x|z) + log p(z) − log q(z|x) for K draws z ~ q(z|x): (K, B) nats."""
+    def log_likelihoods(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z) for z (K, B, L), K codes for each datum: (K, B) nats."""
+        if len(z) == 1:
+            return self.log_likelihood(x, z[0])[None]
+        repeated = x.expand(len(z), *x.shape).flatten(0, 1)  # (K·B, *E)
+        return self.log_likelihood(repeated, z.flatten(0, 1)).view(len(z), -1)
+
+    def log_terms(self, x: Tensor, k: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(x|z), log p(z) and log q(z|x) of K draws z = μ + σ ⊙ ε, each (K, B) nats."""
         mu, log_sigma = self.posterior(x)
         epsilon = standard_normal(k, *mu.shape, generator=generator, device=mu.device)
-        z = mu + log_sigma.exp() * epsilon  # (K, B, L)
-        log_prior = log_normal(z)
-        log_q = log_normal(epsilon) - log_sigma.sum(-1)
-        repeated = x.expand(k, *x.shape).flatten(0, 1)  # (K·B, *E)
-        return self.log_likelihood(repeated, z.flatten(0, 1)).view(k, -1) + log_prior - log_q
+        z = mu + log_sigma.exp() * epsilon
+        return self.log_likelihoods(x, z), log_normal(z), log_normal(epsilon) - log_sigma.sum(-1)
 
     def log_prob(self, x: Tensor, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """The importance-weighted bound log 1/K Σ w, (B,) nats, tighter with k (Burda et al. 2016, arXiv 1509.00519).
@@ -141,14 +147,16 @@ class VAE(GenerativeModel, Encodes, HasDensity):
             raise TriptychError(f"log_prob wants k ≥ 1 draws, got {k}")
         if isinstance(self.likelihood, Bernoulli):
             check_binary(x)
-        chunk = max(1, _CHUNK_VALUES // x.numel())
+        chunk = max(1, _CHUNK_VALUES // max(1, x.numel()))
         total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
         for start in range(0, k, chunk):
-            log_w = self.log_weights(x, min(chunk, k - start), generator)
+            log_px, log_pz, log_qz = self.log_terms(x, min(chunk, k - start), generator)
+            log_w = log_px + log_pz - log_qz
             total = torch.logaddexp(total, log_w.double().logsumexp(0))
         return (total - math.log(k)).to(x.dtype)
 
 
+_MOST_LAYERS = 64  # a recipe from elsewhere shall not make us build a million modules
 _CHUNK_VALUES = 2**23  # pictures' values decoded at once by log_prob: 32 MB in float32 an activation
 
 
