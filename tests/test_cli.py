@@ -50,7 +50,7 @@ def one_line_error(capsys, words, *parts):
 
 def test_the_main_job(run, folder, tmp_path, capsys):
     scores, told = tmp_path / "scores.json", tmp_path / "told.json"
-    assert main(["evaluate", str(run), "--k", "10", "--images", "4", "--json", str(scores)]) == 0
+    assert main(["evaluate", str(run), "--k", "10", "--images", "4", "--hmc", "0", "--json", str(scores)]) == 0
     numbers = json.loads(scores.read_text())
     assert set(numbers) == {
         "elbo",
@@ -101,6 +101,40 @@ def test_fine_tuning_and_resuming(run, folder, tmp_path, capsys):
     assert (tuned / "state" / "000000006").is_dir()
 
 
+def test_a_saved_model_can_be_fine_tuned(run, folder, tmp_path):
+    import triptych
+
+    triptych.load(run).save_pretrained(tmp_path / "saved")
+    words = ["train", "vae", "--init", str(tmp_path / "saved"), "--data", str(folder), "--size", "16", "--steps", "2"]
+    assert main([*words, "--out", str(tmp_path / "tuned")]) == 0
+
+
+def test_a_tour_replaces_only_what_a_tour_wrote(tmp_path):
+    from triptych.cli.tour import _clear
+
+    mine = tmp_path / "runs"
+    (mine / "vae").mkdir(parents=True)
+    (mine / "vae" / "recipe.json").write_text("{}")
+    with pytest.raises(TriptychError, match="something else"):
+        _clear(mine)
+    tour = tmp_path / "tour"
+    _clear(tour)
+    (tour / "vae").mkdir()
+    (tour / "notes.txt").write_text("mine")
+    _clear(tour)
+    assert sorted(p.name for p in tour.iterdir()) == [".triptych-tour", "notes.txt"]
+
+
+def test_a_run_inside_the_data_folder_is_not_data(folder, tmp_path, capsys):
+    import shutil
+
+    photos = tmp_path / "photos"
+    shutil.copytree(folder, photos)
+    words = ["train", "vae", "--data", str(photos), "--size", "16", "--steps", "2", *FAST]
+    assert main([*words, "--out", str(photos / "run")]) == 0
+    assert main(["train", "--resume", str(photos / "run"), "--steps", "4"]) == 0
+
+
 def test_errors_are_one_line(run, folder, tmp_path, capsys):
     there = str(tmp_path / "there")
     empty = tmp_path / "empty"
@@ -119,8 +153,19 @@ def test_errors_are_one_line(run, folder, tmp_path, capsys):
     one_line_error(capsys, ["train", "vae", "--training.batch", "0", "--out", there], "batch")
     one_line_error(capsys, ["train", "--resume", there], there)
     one_line_error(capsys, ["train", "--resume", str(run), "--seed", "3"], "--seed", "--init")
-    one_line_error(capsys, ["train", "--init", str(run), "--data", "digits", "--out", there], "(1, 8, 8)")
+    one_line_error(capsys, ["train", "--init", str(run), "--data", "digits", "--out", there], "(1, 16, 16)")
+    one_line_error(capsys, ["train", "--init", str(run), "--model.width", "9", "--out", there], "--model.width")
+    one_line_error(
+        capsys, ["train", "vae", "--data", str(folder), "--size", "16", "--augment", "flop", "--out", there], "flop"
+    )
+    one_line_error(capsys, ["train", "vae", "--seed", "1" + "0" * 20, "--out", there], "seed")
+    one_line_error(capsys, ["train", "vae", "--training.rate", "inf", "--out", there], "rate")
+    one_line_error(capsys, ["train", "vae", "--objective.beta", "nan", "--out", there], "beta")
+    assert not (tmp_path / "there").exists()
     one_line_error(capsys, ["evaluate"], "evaluate", "--help")
+    one_line_error(capsys, ["evaluate", str(run), "--hmc", "-1"], "--hmc")
+    one_line_error(capsys, ["sample", str(run), "--temperature", "nan"], "temperature")
+    one_line_error(capsys, ["sample", str(run), "--out", str(folder / "00.png" / "x.png")], "cannot write")
     one_line_error(capsys, ["evaluate", str(tmp_path / "nothing")], "no run folder")
     one_line_error(capsys, ["evaluate", str(run), "--split", "valid"], "valid", "train, test")
     one_line_error(capsys, ["evaluate", str(run), "--k", "0"], "--k")
@@ -133,6 +178,7 @@ def test_errors_are_one_line(run, folder, tmp_path, capsys):
     one_line_error(capsys, ["edit", str(run), picture, "--set", "rde=1"], "red")
     one_line_error(capsys, ["edit", str(run), picture, "--set", "red"], "name=value")
     one_line_error(capsys, ["edit", str(run), picture], "--set")
+    one_line_error(capsys, ["edit", str(run), picture, "--set", "red=1", "--set", "red=2"], "twice")
     one_line_error(capsys, ["edit", str(run), picture, "--sweep", "red=1:2"], "low:high:count")
     one_line_error(capsys, ["edit", str(run), str(tmp_path / "no.png"), "--set", "red=1"], "no.png")
     one_line_error(capsys, ["mix", str(run), picture, picture, "--steps", "1"], "at least 2")
@@ -173,8 +219,9 @@ def test_every_command_has_help(capsys):
             main(words)
         assert not stop.value.code
         assert len(capsys.readouterr().out) > 100
-    assert main(["--help"]) == 0 and main(["train", "--help"]) == 0 and main(["--version"]) == 0
-    assert all(command in capsys.readouterr().out or command for command in COMMANDS)
+    assert main(["train", "--help"]) == 0 and main(["--version"]) == 0 and main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"  {command} " in said for command in COMMANDS)
 
 
 def test_sweeps_are_parsed():

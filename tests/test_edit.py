@@ -1,5 +1,6 @@
 """Directions, moves and interpolation, on a model whose latent space is known."""
 
+import json
 import math
 
 import numpy as np
@@ -114,6 +115,43 @@ def test_unknown_labels_are_left_out(method):
     found = edit.learn_directions(model, x, holes, method=method)
     judged = edit.judge(model, found, x, holes)
     assert judged["a"].judged["r2"] > 0.95 and judged["c"].judged["accuracy"] > 0.85
+
+
+def test_a_held_out_set_of_one_class_is_scored_right_way_up():
+    model, x, attributes = world()
+    found = edit.learn_directions(model, x, attributes)
+    low = attributes["c"] == 0
+    judged = edit.judge(model, found, x[low], {"c": attributes["c"][low]})
+    assert judged["c"].judged["accuracy"] > 0.8 and judged["c"].judged["auc"] is None
+
+
+def test_a_single_held_out_datum_is_judged_without_nonsense(tmp_path):
+    model, x, attributes = world()
+    found = edit.judge(model, edit.learn_directions(model, x, attributes), x[:1], {n: a[:1] for n, a in attributes.items()})
+    assert "r2" not in found["a"].judged
+    found.save(tmp_path)
+    edit.Directions.load(tmp_path)
+
+
+def test_directions_of_other_weights_are_refused(tmp_path):
+    model, x, attributes = world()
+    (tmp_path / "model.safetensors").write_bytes(b"these weights")
+    edit.learn_directions(model, x, attributes).save(tmp_path)
+    assert edit.Directions.load(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"trained further")
+    with pytest.raises(TriptychError, match="other weights"):
+        edit.Directions.load(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"scale": 0}, {"offset": "abc"}, {"range": [1]}, {"scale": None}])
+def test_damaged_directions_are_named(tmp_path, change):
+    model, x, attributes = world(100)
+    edit.learn_directions(model, x, {"a": attributes["a"]}).save(tmp_path)
+    stored = json.loads((tmp_path / "directions.json").read_text())
+    stored["directions"]["a"] |= change
+    (tmp_path / "directions.json").write_text(json.dumps(stored))
+    with pytest.raises(TriptychError, match="learn them again"):
+        edit.Directions.load(tmp_path)
 
 
 def test_unsupervised_directions_count_standard_deviations():

@@ -46,6 +46,7 @@ class Run:
         self.folder, self.recipe = folder, recipe
         _check_trackers(trackers)
         self.accelerator = Accelerator(
+            cpu=processes().device.type == "cpu",
             mixed_precision="no",  # networks enter autocast themselves; log-determinants and sums stay in float32
             log_with=list(trackers) or None,
             project_dir=folder if trackers else None,
@@ -283,7 +284,7 @@ def _room(folder: Path) -> Iterator[None]:
 def _all_or_none(check: Callable[[], None]) -> None:
     """Runs a check on the main process and raises its error on all of them: none is left waiting for the others."""
     problem: list[TriptychError | None] = [None]
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         try:
             check()
         except TriptychError as error:
@@ -293,11 +294,16 @@ def _all_or_none(check: Callable[[], None]) -> None:
         raise problem[0]
 
 
+def processes() -> PartialState:
+    """The processes of this run: on a machine without an accelerator they talk over gloo."""
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
 def _check_processes(accelerator: Accelerator) -> None:
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if started != accelerator.num_processes:
         raise TriptychError(
-            f"{started} processes run, accelerate sees {accelerator.num_processes}: on CPUs set ACCELERATE_USE_CPU=true"
+            f"{started} processes run, accelerate sees {accelerator.num_processes}: start them with torchrun"
         )
 
 

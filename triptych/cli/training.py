@@ -138,17 +138,15 @@ def _resume(options: Any, lengthen: bool) -> None:
 
 
 def _start(options: Any) -> None:
-    from accelerate import PartialState
-
     from triptych.checkpoint import initial_model
     from triptych.data.batches import parse_augment
     from triptych.recipes import build
-    from triptych.run import Run, check_room
+    from triptych.run import Run, check_room, processes
 
     flush_subnormals()
     if options.out is None:
         raise TriptychError("train wants --out RUN, a folder for the run")
-    if PartialState().is_main_process:
+    if processes().is_main_process:
         check_room(options.out, options.overwrite)  # before the data, which may take long
     recipe = _rooted(options.recipe)
     splits = load_data(recipe)
