@@ -38,6 +38,11 @@ def run(folder, tmp_path_factory):
     return out
 
 
+def frames(path):
+    with Image.open(path) as picture:
+        return getattr(picture, "n_frames", 1)
+
+
 def one_line_error(capsys, words, *parts):
     capsys.readouterr()
     assert main(words) == 2
@@ -69,16 +74,17 @@ def test_the_main_job(run, folder, tmp_path, capsys):
             values = np.load(out)
             assert values.shape == size and values.dtype == np.uint8
         else:
-            assert Image.open(out).n_frames >= 1
+            assert frames(out) >= 1
     assert main(["directions", str(run), "--json", str(told)]) == 0
     assert set(json.loads(told.read_text())) == {"red", "brightness"}
     pictures = [str(folder / "00.png"), str(folder / "01.png")]
     for extra in (["--set", "red=1"], ["--set", "red=+0.5", "--set", "brightness=-3"], ["--sweep", "red=-2:2:5"]):
         out = tmp_path / "edited.png"
         assert main(["edit", str(run), *pictures, *extra, "--out", str(out)]) == 0
-        assert Image.open(out).size[0] > 64
+        with Image.open(out) as picture:
+            assert picture.size[0] > 64
     assert main(["mix", str(run), *pictures, "--steps", "5", "--out", str(tmp_path / "mix.gif")]) == 0
-    assert Image.open(tmp_path / "mix.gif").n_frames == 8
+    assert frames(tmp_path / "mix.gif") == 8
     assert main(["directions", str(run), "--unsupervised", "2"]) == 0
     assert main(["edit", str(run), pictures[0], "--set", "pc1=2", "--out", str(tmp_path / "pc.png")]) == 0
 

@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
     """A measured number: value ± stderr over n independent data.
 
     >>> Estimate.of(torch.tensor([1.0, 2.0, 3.0]))
-    Estimate(value=2.0, stderr=0.5773502588272095, n=3)
+    Estimate(value=2.0, stderr=0.57735..., n=3)
     """
 
     value: float
@@ -34,7 +34,7 @@ class Estimate(NamedTuple):
     @classmethod
     def of(cls, values: Tensor) -> Estimate:
         """The mean of `values` (n,) with the standard error s / √n (NaN for n = 1, where s is unknown)."""
-        n = len(values)
+        n, values = len(values), values.double()
         spread = values.std().item() if n > 1 else float("nan")
         return cls(values.mean().item(), spread / n**0.5, n)
 
