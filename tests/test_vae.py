@@ -89,7 +89,7 @@ def test_hmc_refuses_large_latent_spaces():
 
 
 def test_bounds_agree_in_expectation(generator):
-    """L^A, L^B and L_1 are the same number on average, and L^B varies least."""
+    """L^A, L^B and L_1 are the same number on average."""
     model, x = small(), torch.randn(4, 3, generator=generator)
     with torch.no_grad():
         draws = {
