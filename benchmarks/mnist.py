@@ -50,9 +50,9 @@ def manifold(out: Path, steps: int, side: int = 20) -> None:
     generator = torch.Generator().manual_seed(0)
     results = {k: v._asdict() for k, v in evaluate.elbo(model, splits.test[:], draws=10, generator=generator).items()}
     results["nll_k1000"] = evaluate.importance_nll(
-        model, splits.test[some(10_000, 200)], k=1000, generator=generator
+        model, splits.test[some(10_000, 20)], k=1000, generator=generator
     )._asdict()
-    hmc = evaluate.marginal_log_likelihood(model, splits.test[some(10_000, 200)], generator=generator)
+    hmc = evaluate.marginal_log_likelihood(model, splits.test[some(10_000, 20)], generator=generator)
     write(out, "manifold", results | {"log_marginal_hmc": hmc._asdict(), "steps": run.step, "training_seconds": seconds})
 
 
