@@ -14,11 +14,11 @@ from pathlib import Path
 import torch
 from common import arguments, begin, trained, write
 
+import triptych
 from triptych import edit, evaluate, recipes, report
 from triptych.checkpoint import initial_model
 from triptych.data import load
 from triptych.run import Run
-from triptych.train import fit
 
 ATTRIBUTES = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair"]
 SWEEP = [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
@@ -62,21 +62,14 @@ def photos(out: Path, steps: int) -> None:
         if name == "init":
             results["before"] = scores(initial_model(out / "run", splits.train.event_shape).eval(), splits.test[:])
         run, seconds = trained(folder, recipe, splits.train)
-        fit(run, splits.train)
         results[name] = scores(run.averaged.eval(), splits.test[:]) | {"seconds": seconds, "steps": run.step}
-    model = triptych_run(out / "photos_init")
+    model = triptych.load(out / "photos_init")
     found = edit.learn_directions(model, splits.train[:], splits.train.attributes)
     found = edit.judge(model, found, splits.test[:], splits.test.attributes)
     results["smiling"] = found["Smiling"].judged
     strip = edit.sweep(model, model.codec.centre(splits.test[:6]), "Smiling", SWEEP, found)
     report.save(model.codec.decode(strip.flatten(0, 1)), out / "photos_smile.png", columns=len(SWEEP))
     write(out, "photos", results)
-
-
-def triptych_run(folder: Path):
-    import triptych
-
-    return triptych.load(folder)
 
 
 def scores(model, stored: torch.Tensor) -> dict:

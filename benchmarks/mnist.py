@@ -17,12 +17,14 @@ from triptych.data import load
 from triptych.evaluate.measure import some
 
 
-def score(out: Path, steps: int | None, rate: float | None) -> None:
+def score(out: Path, steps: int | None, rate: float | None, activation: str | None) -> None:
     splits = load("mnist")
     recipe = recipes.preset("vae", "mnist")
     recipe = dataclasses.replace(recipe, steps=steps or recipe.steps)
     if rate:
         recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, rate=rate))
+    if activation:
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, activation=activation))
     run, seconds = trained(out / "run", recipe, splits.train)
     model, generator = run.averaged.eval(), torch.Generator().manual_seed(0)
     test = splits.test[:]
@@ -61,12 +63,13 @@ def main() -> None:
     parser.add_argument("--manifold", action="store_true")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--rate", type=float)
+    parser.add_argument("--activation", choices=("tanh", "relu", "silu", "gelu"))
     options = parser.parse_args()
     out = begin(options)
     if options.manifold:
         manifold(out, options.steps or 10_000)
     else:
-        score(out, options.steps, options.rate)
+        score(out, options.steps, options.rate, options.activation)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ class Mix:
 def evaluate(words: Sequence[str]) -> None:
     options = parse(Evaluate, words, "triptych evaluate")
     _check_positive(k=options.k, images=options.images, hmc=options.hmc + 1)
+    from triptych import storage
     from triptych.evaluate import evaluate as measure
 
     model = _model(options.run)
@@ -123,7 +124,7 @@ def evaluate(words: Sequence[str]) -> None:
     results = measure(model, split, k=options.k, images=options.images, hmc=options.hmc, seed=options.seed)
     _print_estimates(results, f"{options.run} on {options.split}")
     if options.json:
-        _write_json(options.json, {name: estimate._asdict() for name, estimate in results.items()})
+        storage.write_json(options.json, {name: estimate._asdict() for name, estimate in results.items()})
 
 
 def sample(words: Sequence[str]) -> None:
@@ -151,6 +152,7 @@ def sample(words: Sequence[str]) -> None:
 
 def directions(words: Sequence[str]) -> None:
     options = parse(LearnDirections, words, "triptych directions")
+    from triptych import storage
     from triptych.edit import judge, learn_directions, unsupervised_directions
     from triptych.evaluate.measure import some
 
@@ -169,7 +171,7 @@ def directions(words: Sequence[str]) -> None:
     found.save(folder)
     _print_directions(found)
     if options.json:
-        _write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
+        storage.write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
 
 
 def edit(words: Sequence[str]) -> None:
@@ -328,12 +330,6 @@ def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path) -> None:
     else:
         raise TriptychError(f"data of shape {model.event_shape} are no 8-bit pictures: give --out a name that ends in .npy")
     print(out)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    from triptych import storage
-
-    storage.write_json(path, value)
 
 
 def _check_seed(seed: int) -> None:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from triptych.codec import Codec, Reading
+from triptych.codec import Reading
 from triptych.errors import TriptychError
 
 LOG_SIGMA_FLOOR = -5.0  # a density: σ below 1.7 / 256 would let it grow without bound on flat parts of pictures
@@ -202,8 +202,3 @@ def check_binary(x: Tensor) -> Tensor:
             "or choose likelihood=gaussian or logistic"
         )
     return x
-
-
-def codec_for(choice: Likelihood, bits: int) -> Codec:
-    """The codec that reads data as the likelihood needs them."""
-    return Codec(choice.reading, bits)

@@ -17,7 +17,7 @@ from triptych.codec import Codec
 from triptych.core import Encodes, GenerativeModel, HasDensity, standard_normal
 from triptych.errors import TriptychError
 from triptych.nets import MLP, ConvDecoder, ConvEncoder
-from triptych.vae.likelihoods import Bernoulli, check_binary, codec_for, likelihood
+from triptych.vae.likelihoods import Bernoulli, check_binary, likelihood
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -71,7 +71,7 @@ class VAE(GenerativeModel, Encodes, HasDensity):
         if len(hidden) > _MOST_LAYERS or not 0 <= blocks <= _MOST_LAYERS:
             raise TriptychError(f"hidden layers and blocks should be 0 to {_MOST_LAYERS}, got {len(hidden)} and {blocks}")
         chosen = _likelihood(likelihood, event_shape, scale, mean, bits)
-        super().__init__(event_shape, latent_dim, codec_for(chosen, bits), arguments)
+        super().__init__(event_shape, latent_dim, Codec(chosen.reading, bits), arguments)
         self.likelihood = chosen
         self.net = _net(net, self.event_shape)
         self.encoder, self.decoder = self._networks(tuple(hidden), activation, width, blocks)
