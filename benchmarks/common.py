@@ -68,7 +68,9 @@ def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, flo
     if (folder / "state").is_dir() and any((folder / "state").iterdir()):
         run = Run.resume(folder, steps=recipe.steps)
     else:
-        run = Run.create(folder, recipe, recipes.build(recipe, data[:64]), overwrite=(folder / "recipe.json").exists())
+        run = Run.create(
+            folder, recipe, recipes.build(recipe, recipes.first_batch(data)), overwrite=(folder / "recipe.json").exists()
+        )
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     if run.step < recipe.steps:
         start = time.perf_counter()
@@ -80,6 +82,9 @@ def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, flo
     return run, before
 
 
+_SHOWN = ("loss", "elbo", "kl", "bits_per_dim", "steps_per_s")
+
+
 class _Said:
     """A line every now and then, for a log."""
 
@@ -89,5 +94,5 @@ class _Said:
     def __call__(self, step: Any, numbers: dict[str, float]) -> None:
         if time.monotonic() - self.last > 20:
             self.last = time.monotonic()
-            shown = {k: round(v, 4) for k, v in numbers.items() if k in ("loss", "elbo", "kl", "steps_per_s")}
+            shown = {k: round(v, 4) for k, v in numbers.items() if k in _SHOWN}
             print(f"{self.run.folder.name} {step.step}/{self.run.recipe.steps} {shown}", flush=True)

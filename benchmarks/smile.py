@@ -1,9 +1,10 @@
 """The smile on the embedded faces, read by an independent regressor: range, monotony, leakage, extrapolation.
 
-The regressor (pixels -> all attributes) is trained on pictures of its own, smile in [-2, 2]; it never sees the VAE. Held-out
-faces are encoded, their smile set to values from -2 to 2, decoded, and read.
+The regressor (pixels -> all attributes) is trained on pictures of its own, smile in [-2, 2]; it never sees the model, and is
+the judge of every family. Held-out faces are encoded, their smile set to values from -2 to 2, decoded, and read.
 
-    python benchmarks/smile.py                      the independent faces
+    python benchmarks/smile.py                      the independent faces, by a VAE
+    python benchmarks/smile.py --family glow        by a Glow
     python benchmarks/smile.py --correlated         hair_length and beard at correlation -0.9, the lesson of i.i.d.
 """
 
@@ -26,7 +27,7 @@ from triptych.nets import ConvEncoder
 NAMES = list(ATTRIBUTES)
 VALUES = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
 WIDE = {"smile": (-2.0, 2.0)}
-FIRST = 10_000_000  # index of the regressor's first face: none of the VAE's
+FIRST = 10_000_000  # index of the regressor's first face: none of the model's
 
 
 def standardised(values: dict, names: list[str] = NAMES) -> Tensor:
@@ -104,6 +105,7 @@ def judged(run, net: nn.Module, found: edit.Directions, stored: Tensor, spread: 
 
 def main() -> None:
     parser = arguments(__doc__, "smile")
+    parser.add_argument("--family", choices=("vae", "glow"), default="vae")
     parser.add_argument("--correlated", action="store_true")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--regressor-steps", type=int, default=4000)
@@ -111,16 +113,16 @@ def main() -> None:
     options = parser.parse_args()
     out = begin(options)
     net = regressor(out, options.regressor_steps)
-    recipe = recipes.preset("vae", "faces")
+    recipe = recipes.preset(options.family, "faces")
     if options.correlated:
         recipe = dataclasses.replace(recipe, correlate=("hair_length:beard:-0.9",))
     recipe = dataclasses.replace(recipe, steps=options.steps or recipe.steps)
-    name = options.name or ("correlated" if options.correlated else "independent")
+    name = options.name or f"{options.family}_{'correlated' if options.correlated else 'independent'}"
     measure(out, name, recipe, net)
 
 
 def measure(out: Path, name: str, recipe: recipes.Recipe, net: nn.Module) -> None:
-    """Trains (or resumes) a VAE, learns its directions by each method, and judges them."""
+    """Trains (or resumes) a model, learns its directions by each method, and judges them."""
     correlate = {("hair_length", "beard"): -0.9} if recipe.correlate else None
     splits = load("faces", size=32, correlate=correlate)
     run, seconds = trained(out / name, recipe, splits.train)

@@ -17,6 +17,12 @@ def _own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _subnormals():
+    """As Python starts: a command that an earlier test ran here flushes them."""
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)

@@ -187,6 +187,31 @@ def test_interpolation_is_linear_in_z_and_meets_its_ends(n):
     torch.testing.assert_close(steps, steps[:, :1].expand_as(steps), atol=1e-5, rtol=1e-4)
 
 
+@given(quarter=st.integers(1, 3))
+def test_a_manifold_meets_its_four_data(quarter):
+    model, x, _ = world(50)
+    n = 4 * quarter
+    surface = edit.manifold(model, x[:4], n)
+    assert surface.shape == (n, n, 6)
+    corners = {(0, 0): x[0], (0, quarter): x[1], (quarter, 0): x[2], (quarter, quarter): x[3], (2 * quarter, 0): -x[0]}
+    for (i, j), expected in corners.items():
+        torch.testing.assert_close(surface[i, j], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_manifold_is_equation_19_and_stays_typical():
+    model, x, _ = world(50)
+    z = model.encode(x[:4]).detach()
+    surface = edit.manifold(model, x[:4], 7)
+    a, b = 2 * math.pi * 2 / 7, 2 * math.pi * 5 / 7
+    expected = math.cos(a) * (math.cos(b) * z[0] + math.sin(b) * z[1]) + math.sin(a) * (
+        math.cos(b) * z[2] + math.sin(b) * z[3]
+    )
+    torch.testing.assert_close(model.encode(surface[2, 5][None]).detach()[0], expected, atol=1e-5, rtol=1e-5)
+    sphere = torch.eye(6)[:4]  # four orthogonal codes of length 1: so is every mixture
+    lengths = model.encode(edit.manifold(model, model.decode(sphere), 5).flatten(0, 1)).norm(dim=1)
+    torch.testing.assert_close(lengths.detach(), torch.ones(25), atol=1e-5, rtol=0)
+
+
 def test_sweeps():
     model, x, attributes = world()
     found = edit.learn_directions(model, x, attributes)
@@ -219,5 +244,12 @@ def test_errors_are_for_people():
         found.check(7)
     with pytest.raises(TriptychError, match="at least 2"):
         edit.interpolate(model, x[:1], x[1:2], 1)
+    with pytest.raises(TriptychError, match="spanned by 4 data, got 3"):
+        edit.manifold(model, x[:3], 4)
+    for n in (1, 1000):
+        with pytest.raises(TriptychError, match="2 to 256"):
+            edit.manifold(model, x[:4], n)
+    with pytest.raises(TriptychError, match=r"edit\.invert"):
+        edit.manifold(torch.nn.Linear(6, 6), x[:4], 4)
     with pytest.raises(TriptychError, match="both set and added"):
         edit.move(torch.zeros(1, 6), {"a": 1.0}, found, add={"a": 1.0})

@@ -1,6 +1,7 @@
 """Every model × every property of the contract."""
 
 import copy
+import functools
 import inspect
 import json
 import math
@@ -37,12 +38,65 @@ def test_shapes_and_finite(name, generator):
     assert isinstance(model, Encodes) and isinstance(model, HasDensity)
 
 
+def exact(model):
+    """Whether log p is the model's own: a flow."""
+    return isinstance(model, HasDensity) and model.bound == "exact"
+
+
 def test_pictures_stay_in_range(name, generator):
+    """What is read, and what decoders put out whose last layer has a range; a flow's samples may leave it, not its bytes."""
     model, stored = made(name)
     if model.codec.reading == "none":
         return
-    for x in (model.codec.encode(stored, generator), model.codec.centre(stored), model.sample(8, generator=generator)):
+    sample = model.sample(8, generator=generator)
+    for x in (model.codec.encode(stored, generator), model.codec.centre(stored), *([] if exact(model) else [sample])):
         assert x.min() >= 0 and x.max() <= 1
+    assert sample.isfinite().all() and model.codec.decode(sample).dtype == torch.uint8
+
+
+def test_exact_models_give_everything_back(name, generator):
+    model, stored = made(name)
+    if not exact(model):
+        return
+    x = model.codec.encode(stored, generator)
+    assert model.latent_dim == math.prod(model.event_shape)
+    with torch.no_grad():
+        back = model.decode(model.encode(x))
+        torch.testing.assert_close(back, x, atol=1e-4, rtol=1e-4)
+        assert (model.encode(x) - x.flatten(1)).abs().max() > 0.1  # no identity
+        z = torch.randn(4, model.latent_dim, generator=generator)
+        if "variational" not in name:  # there a sample's noise is moved off a level's ends
+            torch.testing.assert_close(model.encode(model.decode(z)), z, atol=1e-3, rtol=1e-3)
+        if model.codec.reading == "dequantise":
+            for seen in (x, model.codec.centre(stored)):
+                again = model.codec.decode(model.decode(model.encode(seen)))
+                assert torch.equal(again, model.codec.decode(seen))  # every byte
+
+
+def test_exact_likelihoods_change_variables(name, generator):
+    """log p(x) = log N(z; 0, I) + log |det ∂z/∂x|, the Jacobian being autograd's; in float64."""
+    model, stored = made(name)
+    if not exact(model) or model.latent_dim > 64:
+        return
+    model.double()
+    x = model.codec.encode(stored, generator)[:2].double()
+    z = model.encode(x)
+    jacobian = [torch.autograd.functional.jacobian(model.encode, row[None]).reshape([model.latent_dim] * 2) for row in x]
+    ladj = torch.stack([torch.linalg.slogdet(j).logabsdet for j in jacobian])
+    normal = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+    torch.testing.assert_close(model.log_prob(x), normal + ladj, atol=1e-7, rtol=1e-9)
+
+
+def test_data_that_are_not_finite_are_refused_by_exact_models(name):
+    model, stored = made(name)
+    if not exact(model):
+        return
+    x = model.codec.centre(stored)
+    for value in (math.nan, math.inf):
+        x.view(-1)[3] = value
+        for use in (model.encode, model.log_prob):
+            with pytest.raises(TriptychError, match="NaN or infinity"):
+                use(x)
 
 
 def test_batch_independence(name, generator):
@@ -85,7 +139,9 @@ def test_another_shape_is_refused(name, tmp_path):
     model.save_pretrained(tmp_path / "m")
     path = tmp_path / "m" / "recipe.json"
     described = json.loads(path.read_text())
-    described["model"]["arguments"]["latent_dim"] += 1
+    arguments = described["model"]["arguments"]
+    size = next(s for s in ("latent_dim", "width", "hidden") if s in arguments)  # a flow has no latent_dim to choose
+    arguments[size] = [n + 1 for n in arguments[size]] if size == "hidden" else arguments[size] + 1
     path.write_text(json.dumps(described))
     with pytest.raises(TriptychError, match="does not fit its recipe"):
         triptych.load(tmp_path / "m")
@@ -106,6 +162,9 @@ def test_errors_name_shapes(name):
 def test_importance_bound_tightens(name):
     model, stored = made(name)
     x = model.codec.encode(stored, torch.Generator().manual_seed(0))
+    if exact(model):  # nothing to tighten: the same number without chance
+        assert torch.equal(model.log_prob(x, k=20), model.log_prob(x, generator=torch.Generator().manual_seed(7)))
+        return
     draws = {k: torch.stack([model.log_prob(x, k=k) for _ in range(30)]).mean(0) for k in (1, 20)}
     assert (draws[20] >= draws[1] - 0.2).all()
 
@@ -135,9 +194,14 @@ def test_bits_per_dim_agrees_with_nats(name):
     assert bits.value == pytest.approx(expected, rel=1e-6) and bits.n == 4 and bits.stderr > 0
 
 
+@functools.cache
+def _kinds():
+    return {type(c.model()).__name__ for c in MODELS.values()}
+
+
 def test_every_public_model_has_a_case(name):
     public = {n for n in triptych.__all__ if inspect.isclass(o := getattr(triptych, n)) and issubclass(o, GenerativeModel)}
-    assert public == {type(c.model()).__name__ for c in MODELS.values()}
+    assert public == _kinds()
 
 
 def test_require_names_the_alternative(name):

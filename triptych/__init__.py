@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from triptych.checkpoint import load
     from triptych.codec import bits_per_dim
     from triptych.errors import TriptychError
+    from triptych.flow import NICE, Glow, RealNVP
     from triptych.vae import VAE
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Glow": "triptych.flow",
+    "NICE": "triptych.flow",
+    "RealNVP": "triptych.flow",
     "TriptychError": "triptych.errors",
     "VAE": "triptych.vae",
     "bits_per_dim": "triptych.codec",
@@ -25,7 +29,19 @@ _HOME = {
 }
 _MODULES = ("data", "edit", "evaluate")
 
-__all__ = ["VAE", "TriptychError", "__version__", "bits_per_dim", "data", "edit", "evaluate", "load"]
+__all__ = [
+    "NICE",
+    "VAE",
+    "Glow",
+    "RealNVP",
+    "TriptychError",
+    "__version__",
+    "bits_per_dim",
+    "data",
+    "edit",
+    "evaluate",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -83,26 +83,40 @@ def clip(gradients: Iterable[Tensor], norm: Tensor, largest: float) -> None:
 
 
 def first_broken_module(model: nn.Module, play: object) -> str | None:
-    """The name of the first module whose output is not finite while `play()` runs, or None.
+    """The name of the module that holds a weight that is not finite, else of the first that puts out what is not, or None.
 
     Args:
         play: a callable that runs the model forward on the batch and noise of the bad step, which are pure functions of
             the step and can be had again.
     """
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            return name.rpartition(".")[0]
     broken: list[str] = []
 
     def watch(name: str):
         def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            if not broken and isinstance(output, Tensor) and not output.isfinite().all():
+            if not broken and not _finite(output):
                 broken.append(name)
 
         return hook
 
-    hooks = [m.register_forward_hook(watch(n)) for n, m in model.named_modules() if not list(m.children())]
+    # a module's hook is called after its children's: the innermost is named
+    hooks = [m.register_forward_hook(watch(n)) for n, m in model.named_modules() if m is not model]
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]  # running averages have seen this batch already
     try:
         with torch.no_grad():
             play()  # type: ignore[operator]
     finally:
         for handle in hooks:
             handle.remove()
+        for buffer, value in kept:
+            buffer.copy_(value)
     return broken[0] if broken else None
+
+
+def _finite(output: object) -> bool:
+    """Whether a tensor, or every tensor in a tuple, is finite; anything else is."""
+    if isinstance(output, tuple | list):
+        return all(_finite(part) for part in output)
+    return not isinstance(output, Tensor) or bool(output.isfinite().all())

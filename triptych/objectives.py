@@ -6,6 +6,7 @@ coordinates, a pure function of its arguments and of torch's random state, which
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +14,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from triptych.core import GenerativeModel
-from triptych.recipes import Recipe, VAEObjective
+from triptych.flow import Flow, FlowSteps
+from triptych.flow.watch import flow_health, most_extreme
+from triptych.recipes import FlowObjective, Recipe, VAEObjective
 from triptych.vae import VAE
 from triptych.vae.estimators import Bound, bound_a, bound_b, bound_k, score_function
 from triptych.vae.schedules import kl_weight
@@ -24,6 +27,13 @@ class Loss(NamedTuple):
 
     total: Tensor
     terms: dict[str, Tensor]
+
+
+class Findings(NamedTuple):
+    """What a player noticed about its model: numbers for the log, and remarks for a person by what they are about."""
+
+    numbers: dict[str, float]
+    remarks: dict[str, str]
 
 
 class Player(nn.Module, ABC):
@@ -38,6 +48,13 @@ class Player(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, step: int) -> Loss:
         """The loss on x (B, *E) at `step`."""
+
+    def inspect(self) -> Findings:
+        """A look at the model when the log is written: no gradient, and torch's random state stays as it is."""
+        return Findings({}, {})
+
+    def settle(self) -> None:
+        """Follows the model's buffers after a saved state has been put in place."""
 
 
 class VAEPlayer(Player):
@@ -60,7 +77,61 @@ class VAEPlayer(Player):
         return others[self.objective.estimator](self.model, x, draws=draws, weight=weight)
 
 
+class FlowPlayer(Player):
+    """Minimises −log p(x) / (D ln 2): bits per dimension of pixels, once the bit depth is added.
+
+    It looks at 8 data of the newest batch when it is asked to `inspect`.
+    """
+
+    def __init__(self, model: Flow, objective: FlowObjective):
+        super().__init__()
+        self.model, self.objective = model, objective
+        self._seen: Tensor | None = None
+        self.settle()
+
+    def forward(self, x: Tensor, step: int) -> Loss:
+        self._seen = x[:_LOOKED_AT].detach().clone()
+        nll = -self.model.log_prob(x).mean()
+        codec, per_dimension = self.model.codec, nll / (self.model.latent_dim * math.log(2))
+        if codec.reading == "none":
+            return Loss(per_dimension, {"nll": nll.detach()})
+        bits = per_dimension + codec.bits
+        return Loss(bits, {"bits_per_dim": bits.detach()})
+
+    def inspect(self) -> Findings:
+        if self._seen is None:
+            return Findings({}, {})
+        found = flow_health(self.model, self._seen)
+        remarks = self._remarks(found, max(1.0, self._seen.abs().max().item()))
+        # Each process measures its own drift and may go over alone: gradients agree, so that modes may be mixed.
+        if self.model.heed_drift(self.objective.drift_bound):
+            remarks["drift"] = (
+                f"the reversible inversion drifted by {found['drift']:.1g}, past {self.objective.drift_bound:g}: "
+                "gradients are computed with checkpoints from now on"
+            )
+        return Findings({k: v for k, v in found.items() if isinstance(v, float)}, remarks)
+
+    def _remarks(self, found: dict[str, float | str], unit: float) -> dict[str, str]:
+        remarks = {}
+        if not found["round_trip"] <= _ROUND_TRIP * unit:  # type: ignore[operator]
+            remarks["round_trip"] = f"decode(encode(x)) is off by {found['round_trip']:.1g}: {most_extreme(found)}"
+        if not found["sample_range"] <= self.objective.sample_bound * unit:  # type: ignore[operator]
+            remarks["sample_range"] = f"samples reach {found['sample_range']:.1g}: {most_extreme(found)}"
+        return remarks
+
+    def settle(self) -> None:
+        for module in self.model.modules():
+            if isinstance(module, FlowSteps):
+                module.settle()
+
+
+_LOOKED_AT = 8  # data that `inspect` encodes and decodes
+_ROUND_TRIP = 1e-3  # beyond which it says so, in units of the largest datum: a quarter of an 8-bit pixel's bin
+
+
 def players(recipe: Recipe, model: GenerativeModel) -> dict[str, Player]:
     """The players of the recipe's game, by name, in the order in which they play."""
+    if isinstance(model, Flow):
+        return {"flow": FlowPlayer(model, recipe.objective)}
     assert isinstance(model, VAE)
     return {"vae": VAEPlayer(model, recipe.objective)}

@@ -59,7 +59,7 @@ class Run:
         # listed once: walking a module's tree at every step costs as much as a small layer
         self._averaged: list[Tensor] = list(self.average.parameters())
         self._current: list[Tensor] = list(self.model.parameters())
-        self._buffers = list(zip(self.average.buffers(), self.model.buffers(), strict=True))
+        self._buffers = list(self.average.buffers()), list(self.model.buffers())
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
             optimizer = _optimizer(recipe.training, player, self.device)
@@ -71,6 +71,7 @@ class Run:
         self.mid_round = False
         self.data_size: int | None = None
         self.reported_bad: dict[str, int] = {}
+        self.remarked: set[str] = set()
 
     @classmethod
     def create(
@@ -151,8 +152,8 @@ class Run:
             return
         decay = min(self.recipe.training.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
-        for averaged, current in self._buffers:
-            averaged.copy_(current)
+        if self._buffers[0]:
+            torch._foreach_copy_(*self._buffers)
 
     def log(self, step: int, numbers: dict[str, float]) -> dict[str, float | None]:
         """Appends a line to metrics.jsonl and the trackers; numbers that are not finite are written as null."""
@@ -169,8 +170,9 @@ class Run:
         return line
 
     def sound(self) -> bool:
-        """Whether all weights are finite: what is not is never saved over the last good state."""
-        return all(bool(p.isfinite().all()) for p in [*self._averaged, *self._current])
+        """Whether weights are finite and no running average is NaN: what is not is never saved over the last good state."""
+        weights = all(bool(p.isfinite().all()) for p in [*self._averaged, *self._current])
+        return weights and not any(bool(b.isnan().any()) for b in self._buffers[1])
 
     def save(self) -> None:
         """A checkpoint at the current step; the previous one stays until this one is whole."""
@@ -224,6 +226,8 @@ class Run:
             self.reported_bad[name] = int(self.health[name].bad)
             state = _optimizer_state(_prefixed(tensors, f"optimizer.{name}."))
             optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"][name]})
+            _lay_out(optimizer)
+            self.players[name].settle()
         self.step = self.saved_step = numbers["step"]
         self.rate_scale, self.rollbacks = numbers["rate_scale"], numbers["rollbacks"]
         self.data_size = numbers["data_size"]
@@ -341,6 +345,14 @@ def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]
         index, slot = key.split(".", 1)
         state.setdefault(int(index), {})[slot] = value
     return state
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Gives every moment its parameter's strides, which files do not keep: fused optimisers pair them by place in memory."""
+    for parameter, slots in optimizer.state.items():
+        for name, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                slots[name] = torch.empty_like(parameter, requires_grad=False, dtype=value.dtype).copy_(value)
 
 
 def _cut_metrics(path: Path, step: int) -> None:

@@ -128,8 +128,11 @@ def load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], source: Pa
 
 
 def _laid_out(weight: Tensor) -> Tensor:
-    """Convolutions' weights channels last, as `triptych.nets` makes them."""
-    return weight.contiguous(memory_format=torch.channels_last) if weight.ndim == 4 else weight
+    """A copy in memory of its own, aligned as torch's own is: inside a file's buffer sums may round otherwise.
+
+    Convolutions' weights are channels last, as `triptych.nets` makes them.
+    """
+    return weight.clone(memory_format=torch.channels_last if weight.ndim == 4 else torch.contiguous_format)
 
 
 def _first_difference(expected: dict[str, Any], got: dict[str, Any]) -> str:

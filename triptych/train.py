@@ -232,9 +232,12 @@ def _fit_until_bad(run: Run, data: Split, notice, watch, asked: list[int]) -> No
             last = step.step == run.recipe.steps
             if last or step.step % training.log_every == 0:
                 speed = (step.step - first) / (time.perf_counter() - start)
-                logged = run.log(step.step, {k: v.item() for k, v in step.terms.items()} | {"steps_per_s": speed})
+                numbers = {k: v.item() for k, v in step.terms.items()} | {"steps_per_s": speed}
+                found, remarks = _inspect(run)
+                logged = run.log(step.step, numbers | found)
                 if report_bad_steps(run, data, notice):
                     return
+                _say_once(run, remarks, notice)
             if last or step.step % training.save_every == 0:
                 if not run.sound():
                     _roll_back(run, _why_unsound(run, data), notice)
@@ -246,6 +249,25 @@ def _fit_until_bad(run: Run, data: Split, notice, watch, asked: list[int]) -> No
                 watch(step, logged)
             if asked:
                 raise KeyboardInterrupt
+
+
+def _inspect(run: Run) -> tuple[dict[str, float], dict[str, str]]:
+    """What every player finds; on each process, for what a player changes thereupon it must change on all."""
+    numbers: dict[str, float] = {}
+    remarks: dict[str, str] = {}
+    for player in run.players.values():
+        found = player.inspect()
+        numbers |= found.numbers
+        remarks |= found.remarks
+    return numbers, remarks
+
+
+def _say_once(run: Run, remarks: dict[str, str], notice: Callable[[str], None]) -> None:
+    """Each kind of remark once a run: what is wrong stays wrong for many logs."""
+    for kind, line in remarks.items():
+        if kind not in run.remarked:
+            run.remarked.add(kind)
+            notice(f"step {run.step}: {line}")
 
 
 def report_bad_steps(run: Run, data: Split, notice: Callable[[str], None]) -> bool:
@@ -292,7 +314,10 @@ def _name_bad(run: Run, data: Split, name: str) -> str:
         return str(error)
     if not x.isfinite().all():
         return "the batch itself holds NaN or infinity"
-    module = health.first_broken_module(player, play)
+    try:
+        module = health.first_broken_module(player, play)
+    except TriptychError as error:  # a layer that names itself
+        return str(error)
     if module:
         return f"layer {module} put out NaN or infinity"
     return f"the gradient of {parameter} leapt or was not finite"

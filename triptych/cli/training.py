@@ -7,13 +7,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal
 
 import tyro
 
 from triptych.cli import parse
 from triptych.errors import TriptychError
-from triptych.recipes import FAMILIES, PRESETS, Recipe, VAEModel, VAEObjective, preset
+from triptych.recipes import (
+    FAMILIES,
+    PRESETS,
+    FlowObjective,
+    GlowModel,
+    NICEModel,
+    RealNVPModel,
+    Recipe,
+    VAEModel,
+    VAEObjective,
+    preset,
+)
+from triptych.recipes.recipe import Model, Objective
 
 if TYPE_CHECKING:
     from triptych.data import Splits
@@ -21,10 +33,10 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TrainVAE:
-    """Train a variational autoencoder (Kingma & Welling 2013)."""
+class Train(Generic[Model, Objective]):
+    """What every family's command takes."""
 
-    recipe: Annotated[Recipe[VAEModel, VAEObjective], tyro.conf.arg(name="")]
+    recipe: Annotated[Recipe[Model, Objective], tyro.conf.arg(name="")]
     """What to train, on what, how long."""
     out: Path | None = None
     """The run's folder; refused if it exists, unless --overwrite."""
@@ -40,7 +52,23 @@ class TrainVAE:
     """Also log to these trackers."""
 
 
-COMMANDS: dict[str, type] = {"vae": TrainVAE}
+class TrainVAE(Train[VAEModel, VAEObjective]):
+    """Train a variational autoencoder (Kingma & Welling 2013)."""
+
+
+class TrainNICE(Train[NICEModel, FlowObjective]):
+    """Train NICE, a flow of additive couplings (Dinh, Krueger & Bengio 2014)."""
+
+
+class TrainRealNVP(Train[RealNVPModel, FlowObjective]):
+    """Train RealNVP, a flow of masked affine couplings (Dinh, Sohl-Dickstein & Bengio 2016)."""
+
+
+class TrainGlow(Train[GlowModel, FlowObjective]):
+    """Train Glow, a flow with invertible 1×1 convolutions (Kingma & Dhariwal 2018)."""
+
+
+COMMANDS: dict[str, type] = {"vae": TrainVAE, "nice": TrainNICE, "realnvp": TrainRealNVP, "glow": TrainGlow}
 
 
 def train(words: Sequence[str]) -> None:
@@ -140,7 +168,7 @@ def _resume(options: Any, lengthen: bool) -> None:
 def _start(options: Any) -> None:
     from triptych.checkpoint import initial_model
     from triptych.data.batches import parse_augment
-    from triptych.recipes import build
+    from triptych.recipes import build, first_batch
     from triptych.run import Run, check_room, processes
 
     flush_subnormals()
@@ -154,7 +182,7 @@ def _start(options: Any) -> None:
     if options.init:
         model = initial_model(options.init, splits.train.event_shape)
     else:
-        model = build(recipe, splits.train[:64])
+        model = build(recipe, first_batch(splits.train))
     run = Run.create(options.out, recipe, model, overwrite=options.overwrite, trackers=options.track)
     _fit(run, splits)
 
@@ -243,6 +271,6 @@ class progress:
         self.bar.stop()
 
 
-_SHOWN = ("loss", "elbo", "kl", "bad_steps")
+_SHOWN = ("loss", "elbo", "kl", "bits_per_dim", "nll", "round_trip", "bad_steps")
 
-assert set(COMMANDS) <= set(FAMILIES) == set(PRESETS)
+assert set(COMMANDS) == set(FAMILIES) == set(PRESETS)

@@ -32,9 +32,11 @@ class Evaluate:
     split: str = "test"
     """Which split of it."""
     k: int = 1000
-    """Draws of the importance-weighted bound."""
+    """Draws of the importance-weighted bound (VAE)."""
+    draws: int = 1
+    """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, at as many passes."""
     images: int = 500
-    """Data that this bound is measured on."""
+    """Data that the likelihood and round trips are measured on."""
     hmc: int = 100
     """Data for the paper's HMC estimator (under 5 latent dimensions); 0 leaves it out."""
     seed: int = 0
@@ -49,10 +51,10 @@ class Sample:
 
     run: tyro.conf.Positional[str]
     """A run folder or hub id."""
-    n: int = 64
-    """How many."""
-    temperature: float = 1.0
-    """Multiplies z: below 1 more typical, above 1 more unusual."""
+    n: int | None = None
+    """How many; by default 64, or 8 at each temperature where there are several."""
+    temperature: str = "1"
+    """Multiplies z: below 1 more typical, above 1 more unusual; several, as 0.25,0.5,0.7,1, a row for each of the same z."""
     seed: int = 0
     """Of z."""
     observe: bool = False
@@ -81,10 +83,10 @@ class LearnDirections:
 
 @dataclass(frozen=True)
 class Edit:
-    """Change attributes of pictures."""
+    """Change attributes of pictures, or fill in a part of them."""
 
     run: tyro.conf.Positional[str]
-    """A run folder with directions."""
+    """A run folder or hub id; --set and --sweep need the directions that triptych directions has stored there."""
     images: tyro.conf.Positional[tuple[Path, ...]]
     """Picture files."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction] = ()
@@ -93,35 +95,42 @@ class Edit:
     """name=low:high:count, a strip, or a GIF where --out ends in .gif."""
     hold: str | None = None
     """Attributes, joined by commas, whose reading shall not change."""
+    inpaint: str | None = None
+    """Hides a part and fills it in by the model's density (flows): top, bottom, left, right, odd, even, middle-horizontal,
+    middle-vertical, random-75 or random-90."""
+    steps: int = 500
+    """Of --inpaint: more fill in better."""
+    seed: int = 0
+    """Of --inpaint: the noise, and the places of a random mask."""
     out: Path = Path("edited.png")
-    """The picture to write: the edited one itself, several as a grid, a sweep as a strip for each."""
+    """The picture to write: the edited one itself, several as a grid, a sweep as a strip for each; with --inpaint a row for
+    each, the picture with its hidden part grey, then filled in."""
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Walk in z from one picture to another."""
+    """Walk in z from one picture to another, or span a surface through four."""
 
     run: tyro.conf.Positional[str]
     """A run folder or hub id."""
-    a: tyro.conf.Positional[Path]
-    """The first picture."""
-    b: tyro.conf.Positional[Path]
-    """The last."""
-    steps: int = 9
-    """Pictures in all."""
+    images: tyro.conf.Positional[tuple[Path, ...]]
+    """Two picture files, the first and the last of a walk; or four, which are blended by two angles, all the way round."""
+    steps: int | None = None
+    """Pictures of a walk, 9 by default; with four files, of each side of the square, 8 (multiples of 4 show all four)."""
     out: Path = Path("mix.png")
-    """A strip, or a GIF where it ends in .gif."""
+    """A strip, a square for four pictures, or a GIF where it ends in .gif."""
 
 
 def evaluate(words: Sequence[str]) -> None:
     options = parse(Evaluate, words, "triptych evaluate")
-    _check_positive(k=options.k, images=options.images, hmc=options.hmc + 1)
+    _check_positive(k=options.k, draws=options.draws, images=options.images, hmc=options.hmc + 1)
     from triptych import storage
     from triptych.evaluate import evaluate as measure
 
     model = _model(options.run)
     split = _split(options.run, model, options.data, options.split)
-    results = measure(model, split, k=options.k, images=options.images, hmc=options.hmc, seed=options.seed)
+    numbers = {"k": options.k, "draws": options.draws, "images": options.images, "hmc": options.hmc}
+    results = measure(model, split, **numbers, seed=options.seed)
     _print_estimates(results, f"{options.run} on {options.split}")
     if options.json:
         storage.write_json(options.json, {name: estimate._asdict() for name, estimate in results.items()})
@@ -129,25 +138,30 @@ def evaluate(words: Sequence[str]) -> None:
 
 def sample(words: Sequence[str]) -> None:
     options = parse(Sample, words, "triptych sample")
-    if not 1 <= options.n <= _MOST_SAMPLES:
-        raise TriptychError(f"--n should be 1 to {_MOST_SAMPLES}, got {options.n}")
-    if not 0 <= options.temperature < math.inf:
-        raise TriptychError(f"--temperature should be 0 or more, got {options.temperature}")
+    temperatures = parse_temperatures(options.temperature)
+    n = (64 if len(temperatures) == 1 else 8) if options.n is None else options.n
+    if not 1 <= n * len(temperatures) <= _MOST_SAMPLES:
+        raise TriptychError(f"--n should be 1 to {_MOST_SAMPLES // len(temperatures)}, got {n}")
     _check_seed(options.seed)
+    import torch
+
+    model = _model(options.run)
+    if options.observe and not hasattr(type(model), "observe"):
+        raise TriptychError(f"--observe draws from p(x|z), a {type(model).__name__} has none: leave it out")
+    rows = [_draw(model, n, temperature, options.seed, options.observe) for temperature in temperatures]
+    _write_data(model, torch.cat(rows), options.out, columns=n if len(rows) > 1 else None)
+
+
+def _draw(model: GenerativeModel, n: int, temperature: float, seed: int, observe: bool) -> torch.Tensor:
     import torch
 
     from triptych.core import standard_normal
 
-    model = _model(options.run)
-    generator = torch.Generator().manual_seed(options.seed)
-    if options.observe:
-        if not hasattr(type(model), "observe"):
-            raise TriptychError(f"--observe draws from p(x|z), a {type(model).__name__} has none: leave it out")
-        z = options.temperature * standard_normal(options.n, model.latent_dim, generator=generator)
-        x = torch.cat([model.observe(part, generator) for part in z.split(256)])  # type: ignore[operator]
-    else:
-        x = model.sample(options.n, temperature=options.temperature, generator=generator)
-    _write_data(model, x, options.out)
+    generator = torch.Generator().manual_seed(seed)  # afresh for each temperature: they share z
+    if not observe:
+        return model.sample(n, temperature=temperature, generator=generator)
+    z = temperature * standard_normal(n, model.latent_dim, generator=generator)
+    return torch.cat([model.observe(part, generator) for part in z.split(256)])  # type: ignore[operator]
 
 
 def directions(words: Sequence[str]) -> None:
@@ -178,8 +192,11 @@ def edit(words: Sequence[str]) -> None:
     options = parse(Edit, words, "triptych edit")
     if not options.images:
         raise TriptychError("edit wants at least one picture file")
-    if bool(options.set) == bool(options.sweep):
-        raise TriptychError("edit wants --set name=value or --sweep name=low:high:count (one of the two)")
+    if sum(map(bool, (options.set, options.sweep, options.inpaint))) != 1:
+        raise TriptychError("edit wants one of --set name=value, --sweep name=low:high:count and --inpaint top")
+    if options.inpaint:
+        _inpaint(options)
+        return
     import torch
 
     from triptych import edit as verbs
@@ -199,19 +216,57 @@ def edit(words: Sequence[str]) -> None:
     print(options.out)
 
 
-def mix(words: Sequence[str]) -> None:
-    options = parse(Mix, words, "triptych mix")
-    from triptych.edit import interpolate
+def _inpaint(options: Edit) -> None:
+    _check_positive(steps=options.steps)
+    _check_seed(options.seed)
+    import torch
+
+    from triptych import edit as verbs
     from triptych.report import read_picture, save
 
     model = _model(options.run)
-    ends = [model.codec.centre(read_picture(path, model)) for path in (options.a, options.b)]
-    save(model.codec.decode(interpolate(model, ends[0], ends[1], options.steps)[0]), options.out, columns=options.steps)
+    stored = torch.cat([read_picture(path, model) for path in options.images])
+    generator = torch.Generator().manual_seed(options.seed)
+    hidden = verbs.mask(options.inpaint or "", model.event_shape, generator)
+    filled = verbs.inpaint(model, model.codec.centre(stored), hidden, steps=options.steps, generator=generator)
+    before = stored.masked_fill(hidden, 128)
+    after = torch.where(hidden, model.codec.decode(filled), stored)
+    save(torch.stack([before, after], dim=1).flatten(0, 1), options.out, columns=2)
+    print(options.out)
+
+
+def mix(words: Sequence[str]) -> None:
+    options = parse(Mix, words, "triptych mix")
+    if len(options.images) not in (2, 4):
+        raise TriptychError(f"mix wants two pictures (a walk) or four (a square), got {len(options.images)}")
+    import torch
+
+    from triptych.edit import interpolate, manifold
+    from triptych.report import read_picture, save
+
+    model = _model(options.run)
+    x = torch.cat([model.codec.centre(read_picture(path, model)) for path in options.images])
+    if len(x) == 2:
+        mixed = interpolate(model, x[:1], x[1:], 9 if options.steps is None else options.steps)
+    else:
+        mixed = manifold(model, x, 8 if options.steps is None else options.steps)
+    save(model.codec.decode(mixed.flatten(0, 1)), options.out, columns=mixed.shape[1])
     print(options.out)
 
 
 _MOST_SAMPLES = 100_000
 _MOST_CODES = 20_000  # data that directions are learned from: more changes little
+
+
+def parse_temperatures(text: str) -> list[float]:
+    """0.5,1 -> [0.5, 1.0]."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    if not values or not all(0 <= value < math.inf for value in values):
+        raise TriptychError(f"--temperature should be a number of 0 or more, or several as 0.25,0.5,1, got {text!r}")
+    return values
 
 
 def parse_sweep(text: str) -> tuple[str, list[float]]:
@@ -291,9 +346,12 @@ def _print_estimates(results: dict[str, Estimate], title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("measure", "value", "± stderr", "n", title=title)
+    caption = "bits_per_dim is an upper bound on the code length" if "bits_per_dim" in results else None
+    table = Table("measure", "value", "± stderr", "n", title=title, caption=caption)
     for name, estimate in results.items():
-        table.add_row(name, f"{estimate.value:.4f}", f"{estimate.stderr:.4f}", str(estimate.n))
+        value = f"{estimate.value:.1e}" if 0 < abs(estimate.value) < 1e-3 else f"{estimate.value:.4f}"
+        stderr = "" if math.isnan(estimate.stderr) else f"{estimate.stderr:.4f}"
+        table.add_row(name, value, stderr, str(estimate.n))
     Console().print(table)
 
 
@@ -311,7 +369,7 @@ def _print_directions(found: Directions) -> None:
     Console().print(table)
 
 
-def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path) -> None:
+def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path, columns: int | None = None) -> None:
     import numpy as np
 
     from triptych import storage
@@ -326,7 +384,7 @@ def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path) -> None:
 
         storage.write_file(out, write)
     elif is_picture(model.event_shape) and not stored.is_floating_point():
-        save(stored, out)
+        save(stored, out, columns=columns)
     else:
         raise TriptychError(f"data of shape {model.event_shape} are no 8-bit pictures: give --out a name that ends in .npy")
     print(out)

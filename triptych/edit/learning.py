@@ -54,7 +54,8 @@ def learn_directions(
     for name in chosen:
         _check_values(name, values[name], len(z))
     steps = _joint_steps(z, values) if method == "joint" else {}
-    return Directions({name: _learn(name, z, values[name], method, steps.get(name)) for name in chosen})
+    normals = _normals(z, values, chosen, method)
+    return Directions({name: _learn(name, z, values[name], normals[name], steps.get(name)) for name in chosen})
 
 
 def unsupervised_directions(model: GenerativeModel, stored: Tensor, count: int) -> Directions:
@@ -73,15 +74,11 @@ def unsupervised_directions(model: GenerativeModel, stored: Tensor, count: int) 
     return Directions(found)
 
 
-def _learn(name: str, z: Tensor, a: Tensor, method: Method, step: Tensor | None) -> Direction:
+def _learn(name: str, z: Tensor, a: Tensor, normal: Tensor, step: Tensor | None) -> Direction:
     known = a.isfinite()
     z, a = z[known], a[known]
     binary = len(a.unique()) == 2
     kind: Kind = "binary" if binary else "continuous"
-    if method == "means":
-        normal = _mean_difference(z, a)
-    else:
-        normal = _logistic(z, a) if binary else _ridge(z, a)
     found = calibrated(name, kind, normal, normal if step is None else step, *_anchors(normal, z, a, binary), z)
     return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2) if binary else found
 
@@ -111,14 +108,42 @@ def _mean_difference(z: Tensor, a: Tensor) -> Tensor:
 def _logistic(z: Tensor, a: Tensor) -> Tensor:
     from sklearn.linear_model import LogisticRegression
 
-    fit = LogisticRegression(C=1.0, max_iter=1000, class_weight="balanced").fit(z.numpy(), (a == a.max()).numpy())
+    # C is the variance of each weight's prior: with more latent dimensions each must say less, or a flow's thousands of
+    # them learn the training data by heart (Smiling, L = 3072: held-out accuracy 0.84 with C = 1, 0.89 with 3 / L)
+    prior = min(1.0, 3 / z.shape[1])
+    fit = LogisticRegression(C=prior, max_iter=1000, class_weight="balanced").fit(z.numpy(), (a == a.max()).numpy())
     return torch.tensor(fit.coef_[0], dtype=torch.float32)
 
 
-def _ridge(z: Tensor, a: Tensor) -> Tensor:
-    from sklearn.linear_model import Ridge
+def _ridges(z: Tensor, a: Tensor) -> Tensor:
+    """(ZᵀZ + I)⁻¹ Zᵀ A, centred, of attributes (n, A) at once: (A, L).
 
-    return torch.tensor(Ridge(alpha=1.0).fit(z.numpy(), a.numpy()).coef_, dtype=torch.float32)
+    In float64: the codes of a flow are nearly collinear where pictures are flat.
+    """
+    mean, a = z.mean(0), (a - a.mean(0)).double()
+    gram = torch.eye(z.shape[1], dtype=torch.float64)
+    moment = torch.zeros(z.shape[1], a.shape[1], dtype=torch.float64)
+    for rows, values in zip((z - mean).split(2048), a.split(2048), strict=True):
+        gram.addmm_(rows.double().T, rows.double())
+        moment.addmm_(rows.double().T, values)
+    return torch.linalg.solve(gram, moment).T.float()
+
+
+def _normals(z: Tensor, values: Mapping[str, Tensor], names: Sequence[str], method: Method) -> dict[str, Tensor]:
+    """n of every name. Continuous attributes that are known everywhere share one solution."""
+    whole = [n for n in names if values[n].isfinite().all() and len(values[n].unique()) > 2] if method != "means" else []
+    shared = _ridges(z, torch.stack([values[n] for n in whole], 1)).unbind(0) if whole else ()
+    found: dict[str, Tensor] = dict(zip(whole, shared, strict=True))
+    for name in set(names) - set(whole):
+        known = values[name].isfinite()
+        found[name] = _normal(z[known], values[name][known], method)
+    return found
+
+
+def _normal(z: Tensor, a: Tensor, method: Method) -> Tensor:
+    if method == "means":
+        return _mean_difference(z, a)
+    return _logistic(z, a) if len(a.unique()) == 2 else _ridges(z, a[:, None])[0]
 
 
 def _joint_steps(z: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,10 +1,11 @@
-"""Moves in z: set calibrated coordinates, go through their values, walk between data.
+"""Moves in z: set calibrated coordinates, go through their values, walk between data, span a manifold.
 
 Shapes: B batch, L latent_dim, E event_shape; x (B, *E) model coordinates, z (B, L).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -104,6 +105,43 @@ def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int) -> Tenso
     encoder = require(model, Encodes)
     z0, z1 = encoder.encode(model.check_event(x0)), encoder.encode(model.check_event(x1))
     return torch.stack([model.decode(torch.lerp(z0, z1, t)) for t in torch.linspace(0, 1, n).tolist()], dim=1)
+
+
+@torch.no_grad()
+def manifold(model: GenerativeModel, x: Tensor, n: int) -> Tensor:
+    """The two-dimensional manifold in z that four data span (RealNVP, arXiv 1605.08803, section 4.2 and equation 19).
+
+        z = cos φ (cos φ' z₁ + sin φ' z₂) + sin φ (cos φ' z₃ + sin φ' z₄),   φ, φ' = 2π j / n,  j = 0 … n − 1
+
+    The four weights' squares sum to 1, so that independent z₁ … z₄ ~ N(0, I) give z ~ N(0, I) everywhere on the grid: it
+    stays as typical as its corners, where a straight line passes through the unlikely middle. φ = φ' = 0 is x₁.
+
+    Args:
+        model: with an encoder.
+        x: four data in model coordinates, (4, *E).
+        n: angles in each direction; where 4 divides n, all four data are on the grid (φ, φ' = 0 or π/2).
+
+    Returns:
+        (n, n, *E): φ along the first axis, φ' along the second.
+
+    Raises:
+        TriptychError: unless there are four data and n ≥ 2, and for a model without encoder.
+
+    >>> pictures = manifold(model, model.codec.centre(stored[:4]), 8)  # doctest: +SKIP
+    """
+    if len(x) != 4:
+        raise TriptychError(f"a manifold is spanned by 4 data, got {len(x)}: give four, or interpolate between two")
+    if not 2 <= n <= _MOST_ANGLES:
+        raise TriptychError(f"a manifold wants 2 to {_MOST_ANGLES} steps in each direction, got {n}")
+    z = require(model, Encodes).encode(model.check_event(x))
+    angles = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
+    circle = torch.stack([angles.cos(), angles.sin()], dim=1).to(z)  # (n, 2)
+    weights = torch.einsum("ia,jb->ijab", circle, circle).reshape(n * n, 4)  # cos cos, cos sin, sin cos, sin sin
+    rows = [model.decode(part @ z) for part in weights.split(n)]
+    return torch.stack(rows)
+
+
+_MOST_ANGLES = 256  # their square is the number of data that are decoded
 
 
 def split_values(

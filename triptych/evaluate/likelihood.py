@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from triptych.codec import negative_log_prob
 from triptych.core import Estimate, GenerativeModel, HasDensity, require
 from triptych.vae import VAE
 from triptych.vae.estimators import bound_b
@@ -35,17 +36,22 @@ def elbo(
     return {name: Estimate.of(v) for name, v in zip(("elbo", "log_likelihood", "kl"), values, strict=True)}
 
 
-@torch.no_grad()
 def importance_nll(
     model: GenerativeModel,
     stored: Tensor,
     *,
-    k: int = 1000,
+    k: int | None = None,
     generator: torch.Generator | None = None,
     batch: int = 100,
     progress: Callable[[int], object] | None = None,
 ) -> Estimate:
-    """−log 1/k Σ w in nats: an upper bound on −log p(x), tighter with k (Burda et al. 2016), exact for an exact model.
+    """−log p(x) in nats, with k draws where that tightens it (`triptych.codec.negative_log_prob`).
+
+    Of a lower bound it is −log 1/k Σ w, an upper bound on −log p(x) that falls with k (Burda et al. 2016); of an exact
+    density of dequantised pixels the same over draws of their noise.
+
+    Args:
+        k: draws; by default 1000 of a lower bound, 1 of an exact density.
 
     The standard error is over data; the estimator's own bias, of order Var(w)/k, is not in it.
 
@@ -53,12 +59,13 @@ def importance_nll(
     >>> importance_nll(model, torch.zeros(10, 4), k=10).n
     10
     """
-    density = require(model, HasDensity)
+    if k is None:
+        k = 1 if require(model, HasDensity).bound == "exact" else 1000
     nats = []
-    for x in _coordinates(model, stored, generator, batch):
-        nats.append(-density.log_prob(x, k=k, generator=generator).double().cpu())
+    for part in negative_log_prob(model, stored, k=k, generator=generator, batch=batch):
+        nats.append(part)
         if progress:
-            progress(len(x))
+            progress(len(part))
     return Estimate.of(torch.cat(nats))
 
 

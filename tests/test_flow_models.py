@@ -1,0 +1,234 @@
+"""Flows as models: densities against quadrature and SciPy, what happens before data were seen, sizes that do not work."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from cases import perturbed
+from scipy import stats
+
+import triptych
+from triptych.errors import TriptychError
+from triptych.flow import FlowSteps
+
+SMALL = {
+    "glow": lambda: triptych.Glow((2,), levels=1, depth=3, width=8),
+    "glow-plain": lambda: triptych.Glow((2,), levels=1, depth=3, width=8, permutation="plain"),
+    "glow-additive": lambda: triptych.Glow((2,), levels=1, depth=3, width=8, coupling="additive", permutation="reverse"),
+    "glow-sequence": lambda: triptych.Glow((1, 2), levels=1, depth=2, width=8),
+    "nice": lambda: triptych.NICE((2,), hidden=(8,)),
+    "nice-gaussian": lambda: triptych.NICE((1, 2), hidden=(8,), prior="gaussian"),
+    "realnvp": lambda: triptych.RealNVP((2,), levels=1, blocks=1, width=6),
+    "realnvp-sequence": lambda: triptych.RealNVP((1, 2), levels=1, blocks=1, width=6, coupling="additive"),
+}
+
+
+def ready(build, scale=0.15, n=64):
+    """A flow of few dimensions in float64 that has seen correlated data and is no identity."""
+    torch.manual_seed(0)
+    model = build().double()
+    x = torch.randn(n, *model.event_shape, dtype=torch.float64)
+    model.initialize(x * 0.8 + 0.3)
+    return perturbed(model, scale).eval()
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.no_grad()
+def test_density_integrates_to_one(name):
+    """By quadrature: Σ p(x) dx over a grid, and its first moments are those of samples."""
+    model = ready(SMALL[name], 0.1)
+    samples = model.decode(torch.randn(20_000, 2, dtype=torch.float64)).flatten(1)
+    low, high = (samples.mean(0) + side * 1.5 * (samples - samples.mean(0)).abs().amax(0) for side in (-1, 1))
+    axes = [torch.linspace(a, b, 351, dtype=torch.float64) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    grid = torch.cartesian_prod(*axes)
+    log_p = torch.cat([model.log_prob(part.view(-1, *model.event_shape)) for part in grid.split(20_000)])
+    p = log_p.exp() * (axes[0][1] - axes[0][0]) * (axes[1][1] - axes[1][0])
+    assert p.sum().item() == pytest.approx(1, abs=1e-3)
+    error = 5 * samples.std(0) / len(samples) ** 0.5
+    assert ((p[:, None] * grid).sum(0) - samples.mean(0)).abs().lt(error).all()
+    assert (samples - model.encode(samples.view(-1, *model.event_shape))).abs().max() > 0.1  # no identity
+
+
+AFFINE = {
+    "vector": lambda: triptych.Glow((5,), levels=2, depth=2, width=4),
+    "sequence": lambda: triptych.Glow((2, 4), levels=2, depth=2, width=4, permutation="plain"),
+    "picture": lambda: triptych.Glow((1, 4, 2), levels=1, depth=3, width=4, reading="none"),
+    "checkpoint": lambda: triptych.Glow((4,), levels=1, depth=2, width=4, memory="checkpoint", permutation="shuffle"),
+}
+
+
+@pytest.mark.parametrize("name", AFFINE)
+@torch.no_grad()
+def test_an_affine_flow_is_scipys_normal(name):
+    """Networks that answer with constants leave x = A z + c, so that p is N(c, A Aᵀ)."""
+    model = ready(AFFINE[name], 0.2)
+    for parameter_name, p in model.named_parameters():
+        if parameter_name.endswith(("last.weight", "net.layer.weight")):
+            p.zero_()
+    size = model.latent_dim
+    c = model.decode(torch.zeros(1, size, dtype=torch.float64)).flatten()
+    a = (model.decode(torch.eye(size, dtype=torch.float64)).flatten(1) - c).T
+    x = torch.randn(50, *model.event_shape, dtype=torch.float64)
+    truth = stats.multivariate_normal(c.numpy(), (a @ a.T).numpy()).logpdf(x.flatten(1).numpy())
+    np.testing.assert_allclose(model.log_prob(x).numpy(), truth, atol=1e-8)
+    assert (a - torch.eye(size)).abs().max() > 0.1
+
+
+def test_nice_has_the_logistic_prior():
+    """Without couplings' networks, log p(x) = Σ log p_logistic(s ⊙ x) + Σ log s (NICE, eq. 3)."""
+    model = triptych.NICE((6,), hidden=(4,)).double().eval()
+    model.initialize(torch.randn(8, 6).double())
+    scale = next(m for m in model.modules() if type(m).__name__ == "Scale")
+    with torch.no_grad():
+        scale.log_s.copy_(torch.randn(6))
+        order = model.bijection.parts[1].order
+        x = torch.randn(5, 6, dtype=torch.float64)
+        s = scale.log_s.exp().numpy()
+        truth = stats.logistic.logpdf(x[:, order].numpy() * s).sum(1) + np.log(s).sum()
+        np.testing.assert_allclose(model.log_prob(x), truth, rtol=1e-9)
+
+
+# before data were seen
+
+
+UNSEEN = {
+    "glow": lambda: triptych.Glow((3, 4, 4), levels=1, depth=2, width=4),
+    "realnvp": lambda: triptych.RealNVP((3, 4, 4), levels=1, blocks=1, width=4),
+}
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_nothing_works_before_data_were_seen(name, tmp_path):
+    model = UNSEEN[name]().eval()
+    model.save_pretrained(tmp_path / "m")
+    loaded, x = triptych.load(tmp_path / "m"), torch.rand(4, 3, 4, 4)
+    for each in (model, loaded, copy.deepcopy(model)):
+        for use in (lambda m: m.sample(2), lambda m: m.log_prob(x), lambda m: m.encode(x)):
+            with pytest.raises(TriptychError, match="has not seen data yet: call initialize"):
+                use(each)
+    loaded.initialize(x)
+    loaded.save_pretrained(tmp_path / "n")
+    again = triptych.load(tmp_path / "n")
+    with torch.no_grad():
+        torch.testing.assert_close(again.log_prob(x), loaded.log_prob(x))
+        assert again.sample(2).shape == (2, 3, 4, 4)
+
+
+def test_a_first_batch_is_checked():
+    model = UNSEEN["glow"]()
+    with pytest.raises(TriptychError, match="takes"):
+        model.initialize(torch.rand(4, 3, 4, 5))
+    x = torch.rand(4, 3, 4, 4)
+    x[0, 0, 0, 0] = torch.nan
+    with pytest.raises(TriptychError, match="NaN or infinity"):
+        model.initialize(x)
+    with pytest.raises(TriptychError, match="has not seen data yet"):
+        model.sample(1)
+    vector = triptych.Glow((4,), levels=1, depth=1, width=4)
+    with pytest.raises(TriptychError, match="at least 2 data"):
+        vector.initialize(torch.randn(1, 4))
+    for mode in (True, False):
+        model.train(mode).initialize(torch.rand(4, 3, 4, 4))
+        assert model.training is mode
+
+
+def test_training_lets_bad_data_through_to_the_loss():
+    """So that a bad step is skipped and named by the loop, without a synchronisation here."""
+    model = UNSEEN["glow"]()
+    x = torch.rand(4, 3, 4, 4)
+    model.initialize(x)
+    x[0, 0, 0, 0] = torch.nan
+    log_p = model.train().log_prob(x)
+    assert log_p[0].isnan() and log_p[1:].isfinite().all()
+
+
+# settings
+
+
+@pytest.mark.parametrize(
+    "shape, settings, message",
+    [
+        ((3, 12, 6), {"levels": 3}, r"levels=3, but 12×6 positions can be halved 1 times: use levels=1 or fewer"),
+        ((3, 24, 16), {"levels": 4}, r"use levels=3 or fewer"),
+        ((2, 6), {"levels": 2}, r"use levels=1 or fewer"),
+        ((9,), {"levels": 4}, r"9 features can be halved 3 times: use levels=3 or fewer"),
+        ((1,), {"levels": 1}, r"cannot be halved even once"),
+        ((8,), {"levels": 0}, r"use levels=3 or fewer"),
+        ((1, 5, 5), {"levels": 0}, r"one channel at odd sizes has nothing to couple"),
+        ((3, 4, 4), {"levels": -1}, r"use levels=2 or fewer"),
+        (
+            (3, 4, 4),
+            {"levels": 1, "permutation": "rotate"},
+            r"permutation should be one of invertible, plain, shuffle, reverse",
+        ),
+        ((3, 4, 4), {"levels": 1, "coupling": "spline"}, r"coupling should be one of affine, additive"),
+        ((3, 4, 4), {"levels": 1, "memory": "none"}, r"memory should be one of full, checkpoint, reversible"),
+        ((3, 4, 4), {"levels": 1, "depth": 0}, r"depth should be 1 to"),
+        ((3, 4, 4), {"levels": 1, "width": 0}, r"width should be 1 to"),
+        ((3, 4, 4), {"levels": 1, "reading": "binarise"}, r"dequantise .* or none"),
+        ((4,), {"levels": 1, "dequantisation": "variational"}, r"reads floats as they are"),
+    ],
+)
+def test_settings_that_cannot_work(shape, settings, message):
+    with pytest.raises(TriptychError, match=message):
+        triptych.Glow(shape, **{"depth": 1, "width": 4, **settings})
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda: triptych.NICE((1,)), "has one value: give at least 2"),
+        (lambda: triptych.NICE((4,), couplings=1), "couplings should be 2 to"),
+        (lambda: triptych.NICE((4,), prior="cauchy"), "prior should be one of logistic, gaussian"),
+        (lambda: triptych.NICE((4,), hidden=()), "hidden"),
+        (lambda: triptych.RealNVP((3, 6, 6), levels=3), "use levels=2"),
+        (lambda: triptych.RealNVP((1,)), "has one"),
+        (lambda: triptych.RealNVP((3, 4, 4), blocks=0), "blocks should be 1 to"),
+    ],
+)
+def test_settings_that_cannot_work_elsewhere(build, message):
+    with pytest.raises(TriptychError, match=message):
+        build()
+
+
+def test_glow_is_what_its_arguments_say():
+    model = triptych.Glow((3, 16, 8), levels=3, depth=4, width=8, permutation="shuffle", coupling="additive")
+    scales = [m for m in model.modules() if isinstance(m, FlowSteps)]
+    assert [len(s.steps) for s in scales] == [4, 4, 4]
+    assert [len(s.steps[0].actnorm.shift) for s in scales] == [12, 24, 48]
+    assert {type(s.steps[0].mixing).__name__ for s in scales} == {"Permutation"}
+    assert {type(s.steps[0].coupling.transform).__name__ for s in scales} == {"Additive"}
+
+
+def test_initialize_standardises_every_channel_of_a_glow():
+    """Of its first batch z has mean 0 and variance 1 in what is left at the end."""
+    torch.manual_seed(0)
+    model = triptych.Glow((3, 8, 8), levels=2, depth=3, width=8, reading="none")
+    x = 5 + 3 * torch.randn(32, 3, 8, 8)
+    model.initialize(x)
+    with torch.no_grad():
+        z = model.encode(x)[:, -24 * 4 :].view(32, 24, 4)
+    torch.testing.assert_close(z.mean((0, 2)), torch.zeros(24), atol=1e-4, rtol=0)
+    torch.testing.assert_close(z.std((0, 2), correction=0), torch.ones(24), atol=1e-4, rtol=0)
+
+
+def test_a_step_of_training_raises_the_likelihood():
+    torch.manual_seed(0)
+    for build in SMALL.values():
+        model = build()
+        x = torch.randn(256, *model.event_shape) * 0.5 + 2
+        model.initialize(x)
+        model.train()
+        optimizer = torch.optim.Adam(model.parameters(), lr=5e-3, fused=True)
+        with torch.no_grad():
+            before = model.eval().log_prob(x).mean()
+        for _ in range(20):
+            optimizer.zero_grad()
+            (-model.train().log_prob(x).mean()).backward()
+            optimizer.step()
+        with torch.no_grad():  # also: nothing kept from before
+            after = model.eval().log_prob(x).mean()
+            assert after > before
+            torch.testing.assert_close(model.decode(model.encode(x)), x, atol=1e-4, rtol=0)
+        assert after.item() == pytest.approx(model.log_prob(x).mean().item(), abs=1e-4)

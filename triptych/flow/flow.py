@@ -1,0 +1,91 @@
+"""What all flows share: a bijection to a flat z ~ N(0, I), and so exact encode, decode, log-likelihood and samples.
+
+Shapes: B batch, L = D = prod(event_shape): a flow keeps every dimension.
+    x (B, *E) · z (B, L) · ladj (B,)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from triptych.codec import Codec
+from triptych.core import Encodes, GenerativeModel, HasDensity
+from triptych.errors import TriptychError
+from triptych.flow.bijection import Bijection, sum_event
+from triptych.flow.conditioners import Conditioner
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Flow(GenerativeModel, Encodes, HasDensity):
+    """log p(x) = log N(f(x); 0, I) + log |det ∂f/∂x|, exactly; x = f⁻¹(z).
+
+    Subclasses set `bijection`, x (B, *E) -> z (B, L). Before scoring or sampling, `initialize` must have seen a batch.
+    """
+
+    bound: Literal["exact", "lower"] = "exact"
+    measure: Literal["density", "mass"] = "density"
+    bijection: Bijection
+
+    def __init__(self, event_shape: Sequence[int], reading: str, bits: int, arguments: dict[str, Any]):
+        codec = Codec(check_reading(reading, event_shape), bits)
+        super().__init__(event_shape, math.prod(event_shape), codec, arguments)
+
+    @property
+    def bf16(self) -> bool:
+        """Whether the conditioners compute in bfloat16; scales, log-determinants and 1×1 convolutions never do."""
+        return any(m.bf16 for m in self.modules() if isinstance(m, Conditioner))
+
+    @bf16.setter
+    def bf16(self, value: bool) -> None:
+        for module in self.modules():
+            if isinstance(module, Conditioner):
+                module.bf16 = value
+
+    def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z (B, L) and ladj (B,). Outside of training, data that are not finite are refused."""
+        self.check_event(x)
+        if not self.training and not torch.compiler.is_compiling() and not x.isfinite().all():
+            raise TriptychError("the data hold NaN or infinity: remove or impute those values first")
+        return self.bijection(x)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """z = f(x), (B, L): decode gives x back."""
+        return self.latent(x)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """x = f⁻¹(z), (B, *E)."""
+        return self.bijection.inverse(self.check_latent(z))
+
+    def log_prob(self, x: Tensor, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """log p(x), (B,) nats of density in model coordinates; exact, whatever k."""
+        if k < 1:
+            raise TriptychError(f"log_prob wants k ≥ 1 draws, got {k}")
+        z, ladj = self.latent(x)
+        return ladj - 0.5 * (sum_event(z.square()) + self.latent_dim * LOG_2PI)
+
+    def heed_drift(self, bound: float) -> bool:
+        """Gives up what is inexact beyond `bound`; says whether it did now. Only Glow's reversible mode has any."""
+        return False
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> None:
+        """Sets what depends on data (actnorm, running averages) from a first batch in model coordinates."""
+        self.check_event(x)
+        training = self.training
+        self.bijection.initialize(x)
+        self.train(training)
+
+
+def check_reading(reading: str, event_shape: Sequence[int]) -> Any:
+    """Pixels of pictures are dequantised, other data read as they are, unless told otherwise."""
+    if reading == "auto":
+        return "dequantise" if len(event_shape) == 3 else "none"
+    if reading not in ("dequantise", "none"):
+        raise TriptychError(f"a flow reads data as dequantise (8-bit values) or none (floats), got {reading!r}")
+    return reading

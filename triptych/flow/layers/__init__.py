@@ -1,0 +1,1 @@
+"""The bijections that flows are made of, one idea a file."""

@@ -1,0 +1,155 @@
+"""Channel mixing: the invertible 1×1 convolution (Glow, section 3.2), and the fixed permutations that it generalises.
+
+All are z = W x at every position, ladj = |S| · log |det W|; they differ in what W is.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from triptych.errors import TriptychError
+from triptych.flow.bijection import Bijection, per_datum, positions
+
+
+def mix(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """W x + b over the channels of x (B, C, *S): one matrix product, for which positions are rows."""
+    return F.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
+
+
+def inverse_of(weight: Tensor, who: str) -> Tensor:
+    """W⁻¹ (…, C, C), computed in float64; a singular W is named."""
+    inverse, info = torch.linalg.inv_ex(weight.double())
+    if bool(info.any()) or not inverse.isfinite().all() or inverse.abs().max() > _SINGULAR:
+        raise TriptychError(
+            f"{who}: its matrix is singular, so that there is no way back from z: restore an earlier checkpoint, train with "
+            "a lower rate, or use the LU form, which cannot become singular"
+        )
+    return inverse.to(weight.dtype)
+
+
+_SINGULAR = 1e12  # an entry of W⁻¹ beyond this leaves nothing of float32
+
+
+class Mixing(Bijection):
+    """z = W x at every position."""
+
+    @classmethod
+    @abstractmethod
+    def matrices(cls, layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        """W (K, C, C) and log |det W| (K,) of K layers at once: many small matrices cost what one does."""
+
+    def matrix(self) -> tuple[Tensor, Tensor]:
+        """W (C, C) and log |det W|."""
+        weight, log_det = self.matrices([self])
+        return weight[0], log_det[0]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weight, log_det = self.matrix()
+        return mix(x, weight), per_datum(log_det, x, positions(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return mix(z, inverse_of(self.matrix()[0], type(self).__name__))
+
+
+class Permutation(Mixing):
+    """z_c = x_{order(c)}: a fixed order of the channels; volume is kept.
+
+    >>> Permutation([2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
+    tensor([[12., 10., 11.]])
+    """
+
+    order: Tensor
+
+    def __init__(self, order: Sequence[int] | Tensor):
+        super().__init__()
+        self.register_buffer("order", torch.as_tensor(order))
+
+    @classmethod
+    def reverse(cls, channels: int) -> Permutation:
+        """RealNVP's: the last channel first."""
+        return cls(torch.arange(channels - 1, -1, -1))
+
+    @classmethod
+    def shuffle(cls, channels: int) -> Permutation:
+        """A random order, drawn once from torch's random state."""
+        return cls(torch.randperm(channels))
+
+    @classmethod
+    def matrices(cls, layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        order = torch.stack([layer.order for layer in layers])
+        weight = F.one_hot(order, order.shape[1]).to(torch.get_default_dtype())
+        return weight, weight.new_zeros(len(layers))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x[:, self.order], per_datum(x.new_zeros(()), x)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return z[:, self.order.argsort()]
+
+
+class InvertibleLU(Mixing):
+    """The invertible 1×1 convolution as W = P L (U + diag(s)), log |det W| = Σ log |s| (Glow, eqs. 10 and 11).
+
+    P is a fixed permutation, L unit lower and U strictly upper triangular; s keeps its signs, and log |s| is what is
+    learned, so W can never become singular. It starts as a random rotation.
+
+    Args:
+        channels: C.
+
+    >>> layer = InvertibleLU(4)
+    >>> x = torch.randn(2, 4, 3, 3)
+    >>> z, ladj = layer(x)
+    >>> torch.allclose(layer.inverse(z), x, atol=1e-5), ladj.abs().max().item() < 1e-4
+    (True, True)
+    """
+
+    order: Tensor
+    sign: Tensor
+
+    def __init__(self, channels: int):
+        super().__init__()
+        order, lower, upper = torch.linalg.lu(_rotation(channels))
+        s = upper.diagonal()
+        self.register_buffer("order", order.argmax(1))  # row i of W is row order(i) of L (U + diag(s))
+        self.register_buffer("sign", s.sign())
+        self.lower = nn.Parameter(lower.tril(-1))
+        self.upper = nn.Parameter(upper.triu(1))
+        self.log_s = nn.Parameter(s.abs().log())
+
+    @classmethod
+    def matrices(cls, layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        order, sign, log_s, lower, upper = (
+            torch.stack([getattr(layer, name) for layer in layers]) for name in ("order", "sign", "log_s", "lower", "upper")
+        )
+        unit = torch.eye(log_s.shape[1], dtype=log_s.dtype, device=log_s.device)
+        product = (lower.tril(-1) + unit) @ (upper.triu(1) + torch.diag_embed(sign * log_s.exp()))
+        return torch.take_along_dim(product, order[..., None], dim=1), log_s.sum(1)
+
+
+class Invertible1x1(Mixing):
+    """The invertible 1×1 convolution with a plain matrix W; log |det W| costs O(C³) (Glow, eq. 9).
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(_rotation(channels))
+
+    @classmethod
+    def matrices(cls, layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
+        weight = torch.stack([layer.weight for layer in layers])
+        return weight, torch.linalg.slogdet(weight).logabsdet
+
+
+def _rotation(channels: int) -> Tensor:
+    """A random orthogonal matrix, Haar-distributed: the Q of a Gaussian matrix, with signs that R's diagonal gives."""
+    q, r = torch.linalg.qr(torch.randn(channels, channels))
+    return q * r.diagonal().sign()

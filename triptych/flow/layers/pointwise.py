@@ -1,0 +1,104 @@
+"""Maps of each value for itself: scale, logit, and the logistic prior as a change of variables."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from triptych.flow.bijection import Bijection, by_channel, per_datum, positions, sum_event
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class Scale(Bijection):
+    """z = exp(log_s) ⊙ x, a factor for each channel: NICE's last layer (section 3.3), ladj = |S| Σ log_s.
+
+    Args:
+        channels: C; for a vector, a factor for each of its D values, as in the paper.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.log_s = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x * by_channel(self.log_s.exp(), x), per_datum(self.log_s.sum(), x, positions(x))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return z * by_channel((-self.log_s).exp(), z)
+
+
+class Logit(Bijection):
+    """z = logit(α + (1 − 2α) x) for x in [0, 1] (RealNVP, section 4.1, with both ends kept off by α).
+
+    The paper writes α + (1 − α) x / 256, which reaches the upper end; its released code shrinks on both sides, as here.
+
+    Args:
+        alpha: 0.05 as in the paper.
+    """
+
+    def __init__(self, alpha: float = 0.05):
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        p = self.alpha + (1 - 2 * self.alpha) * x
+        ladj = math.log(1 - 2 * self.alpha) - p.log() - (-p).log1p()
+        return p.log() - (-p).log1p(), sum_event(ladj)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return (z.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
+
+
+class LogisticToNormal(Bijection):
+    """z with Φ(z) = σ(h): a logistic variable becomes a standard normal one, exactly, however far out.
+
+    So a flow with NICE's logistic prior, log p(h) = −softplus(h) − softplus(−h), has z ~ N(0, I) as every model here:
+    ladj = log p_logistic(h) − log N(z; 0, 1), and h = log Φ(z) − log Φ(−z) back.
+
+    >>> h = torch.tensor([[-200.0, -3.0, 0.0, 3.0, 200.0]])
+    >>> z, _ = LogisticToNormal()(h)
+    >>> torch.allclose(LogisticToNormal().inverse(z), h, rtol=1e-4)
+    True
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        z = _Normal.apply(x)
+        return z, sum_event(_log_logistic(x) + 0.5 * (z.square() + LOG_2PI))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return torch.special.log_ndtr(z) - torch.special.log_ndtr(-z)
+
+
+def _log_logistic(h: Tensor) -> Tensor:
+    return -F.softplus(h) - F.softplus(-h)
+
+
+class _Normal(torch.autograd.Function):
+    """h -> z; its derivative is the densities' ratio p_logistic(h) / N(z)."""
+
+    @staticmethod
+    def forward(ctx, h: Tensor) -> Tensor:
+        z = _upper_tail(-F.softplus(h.abs().double())).to(h.dtype) * h.sign()
+        ctx.save_for_backward(h, z)
+        return z
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> Tensor:
+        h, z = ctx.saved_tensors
+        return grad * (_log_logistic(h) + 0.5 * (z.square() + LOG_2PI)).exp()
+
+
+def _upper_tail(log_p: Tensor) -> Tensor:
+    """z ≥ 0 with log Φ(−z) = log_p ≤ log ½, by Newton's method, which the concave log Φ lets converge from either side."""
+    z = torch.where(log_p > -30, -torch.special.ndtri(log_p.clamp(-30, 0).exp()), (-2 * log_p).sqrt())
+    for _ in range(5):
+        log_tail = torch.special.log_ndtr(-z)
+        density = -0.5 * (z.square() + LOG_2PI)
+        z = z + (log_tail - log_p) * (log_tail - density).exp()
+    return z

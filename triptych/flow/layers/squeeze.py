@@ -1,0 +1,94 @@
+"""Squeezing: positions into channels (RealNVP, section 3.6); flattening."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from triptych.errors import TriptychError
+from triptych.flow.bijection import Bijection, no_change
+
+
+class Squeeze(Bijection):
+    """(B, C, H, W) -> (B, 4C, H/2, W/2), and (B, C, T) -> (B, 2C, T/2): each block of neighbours becomes channels.
+
+    Channel (i·2 + j)·C + c of the result holds channel c of the block's row i and column j. A vector stays as it is.
+
+    >>> import torch
+    >>> x = torch.arange(16.0).view(1, 1, 4, 4)
+    >>> Squeeze()(x)[0][0, :, 0, 0]
+    tensor([0., 1., 4., 5.])
+    """
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if x.ndim == 4:
+            b, c, h, w = x.shape
+            z = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5)
+            return z.reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2), no_change(x)
+        if x.ndim == 3:
+            b, c, t = x.shape
+            return x.transpose(1, 2).reshape(b, t // 2, 2 * c).transpose(1, 2), no_change(x)
+        return x, no_change(x)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        if z.ndim == 4:
+            b, c, h, w = z.shape
+            x = z.permute(0, 2, 3, 1).reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
+            return x.reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
+        if z.ndim == 3:
+            b, c, t = z.shape
+            return z.transpose(1, 2).reshape(b, 2 * t, c // 2).transpose(1, 2)
+        return z
+
+
+class Flatten(Bijection):
+    """(B, *E) -> (B, D), rows one after another.
+
+    Args:
+        shape: E.
+    """
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.flatten(1), no_change(x)
+
+    def inverse(self, z: Tensor) -> Tensor:
+        return z.view(-1, *self.shape)
+
+
+def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
+    """The event's shape after one squeeze."""
+    channels, *places = shape
+    return (channels * 2 ** len(places), *(p // 2 for p in places))
+
+
+def most_levels(shape: Sequence[int]) -> int:
+    """How many times an event can be squeezed, half of its channels leaving after each but the last.
+
+    >>> most_levels((3, 32, 24)), most_levels((1, 28, 28)), most_levels((8,))
+    (3, 2, 3)
+    """
+    levels = 0
+    channels, *places = shape
+    if not places:
+        return max(0, channels.bit_length() - 1)
+    while all(p % 2 == 0 and p > 0 for p in places):
+        places, levels = [p // 2 for p in places], levels + 1
+    return levels
+
+
+def check_levels(shape: Sequence[int], levels: int, least: int = 0) -> None:
+    """Refuses levels that the event's size cannot give; the message names the largest number that works."""
+    most = most_levels(shape)
+    if least <= levels <= most:
+        return
+    size = "×".join(map(str, shape[1:])) or str(shape[0])
+    if most < least:
+        even = ",".join(str(p + p % 2) for p in shape[1:])
+        raise TriptychError(f"{size} cannot be halved even once: resize or pad the data to {even}, or use realnvp, levels=1")
+    what = "features" if len(shape) == 1 else "positions"
+    raise TriptychError(f"levels={levels}, but {size} {what} can be halved {most} times: use levels={most} or fewer")

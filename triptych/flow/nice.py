@@ -1,0 +1,85 @@
+"""NICE (Dinh, Krueger & Bengio 2014, arXiv 1410.8516)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+
+from triptych.errors import TriptychError
+from triptych.flow.bijection import Bijection, Chain
+from triptych.flow.conditioners import MLP
+from triptych.flow.flow import Flow
+from triptych.flow.glow import check_choice, check_size
+from triptych.flow.layers.coupling import Additive, Coupling
+from triptych.flow.layers.mixing import Permutation
+from triptych.flow.layers.pointwise import LogisticToNormal, Scale
+from triptych.flow.layers.squeeze import Flatten
+
+
+class NICE(Flow):
+    """NICE: additive couplings of the odd and the even features, each part changed in turn, then a scale for each feature.
+
+        h⁰ = (x_odd, x_even),   h^k: one part + m_k(the other),   h = exp(s) ⊙ h^K
+        log p(x) = Σ_i [log p_H(h_i) + s_i],   log p_H(h) = −softplus(h) − softplus(−h)
+
+    Sections 3.2, 3.3 and 5.1. The logistic prior is a layer here (`LogisticToNormal`), so that z is N(0, I) as for every
+    model. Pixels are read in [0, 1] as in the paper, without its whitening. Couplings start as the identity.
+
+    Args:
+        event_shape: any; data are flattened, D ≥ 2 values. Features are counted from 1, so the first is odd.
+        couplings: K, 4 in the paper; at least 2, or one part would never change.
+        hidden: hidden layers of each m_k, ReLU; 5 of 1000 for the paper's MNIST.
+        prior: "logistic" or "gaussian".
+        reading: "dequantise" for 8-bit values, "none" for floats, "auto" by the shape: pictures are 8-bit.
+        bits: depth at which pixels are read.
+
+    Raises:
+        TriptychError: for settings that cannot work; the message says what would.
+
+    >>> model = NICE((1, 5, 5), hidden=(32, 32))
+    >>> x = torch.rand(4, 1, 5, 5)
+    >>> model.initialize(x)
+    >>> z = model.encode(x)
+    >>> z.shape, torch.allclose(model.decode(z), x, atol=1e-5), model.log_prob(x).shape
+    (torch.Size([4, 25]), True, torch.Size([4]))
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        couplings: int = 4,
+        hidden: Sequence[int] = (1000,) * 5,
+        prior: Literal["logistic", "gaussian"] = "logistic",
+        reading: Literal["auto", "dequantise", "none"] = "auto",
+        bits: int = 8,
+    ):
+        arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
+        arguments["hidden"] = list(hidden)
+        super().__init__(event_shape, reading, bits, arguments)
+        check_choice("prior", prior, ("logistic", "gaussian"))
+        check_size("couplings", couplings, _MOST_COUPLINGS, least=2)
+        check_size("the number of hidden layers", len(hidden), _MOST_COUPLINGS)
+        for size in hidden:
+            check_size("each hidden layer", size, 65_536)
+        if self.latent_dim < 2:
+            raise TriptychError(f"NICE couples two parts, event_shape {self.event_shape} has one value: give at least 2")
+        ends = [LogisticToNormal()] if prior == "logistic" else []
+        self.bijection = Chain([*_couplings(self.event_shape, couplings, hidden), Scale(self.latent_dim), *ends])
+
+
+_MOST_COUPLINGS = 64  # a recipe from elsewhere shall not make us build without end
+
+
+def _couplings(shape: tuple[int, ...], couplings: int, hidden: Sequence[int]) -> list[Bijection]:
+    size = math.prod(shape)
+    odd, even = size - size // 2, size // 2
+    order = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
+    parts: list[Bijection] = [Flatten(shape), Permutation(order)]
+    for k in range(couplings):
+        flip = k % 2 == 1  # the first changes the even features by the odd ones
+        net = MLP(even, odd, hidden) if flip else MLP(odd, even, hidden)
+        parts.append(Coupling(net, Additive(), odd, flip))
+    return parts

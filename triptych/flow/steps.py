@@ -1,0 +1,183 @@
+"""Glow's flow steps, K in a row: actnorm, invertible 1×1 convolution, coupling (Glow, figure 2a).
+
+Actnorm and 1×1 are both affine in each position's channels, so that a step computes them as one matrix product,
+y = W (s ⊙ (x + shift)) = (W diag(s)) x + W (s ⊙ shift); the K small matrices are put together at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from triptych.flow.bijection import Bijection, positions
+from triptych.flow.conditioners import ConvNet
+from triptych.flow.gradients import Memory, couple
+from triptych.flow.layers.actnorm import ActNorm, stacked
+from triptych.flow.layers.coupling import Additive, Affine, Coupling
+from triptych.flow.layers.mixing import Invertible1x1, InvertibleLU, Mixing, Permutation, inverse_of, mix
+
+PERMUTATIONS: dict[str, Any] = {
+    "invertible": InvertibleLU,
+    "plain": Invertible1x1,
+    "shuffle": Permutation.shuffle,
+    "reverse": Permutation.reverse,
+}
+COUPLINGS: dict[str, Any] = {"affine": Affine, "additive": Additive}
+
+
+class Folded(NamedTuple):
+    """Actnorm and mixing of K steps as one affine map each: y = W x + b."""
+
+    weight: Tensor  # (K, C, C)
+    bias: Tensor  # (K, C)
+    log_det: Tensor  # (K,), at one position
+
+    def inverted(self) -> Folded:
+        """x = W⁻¹ y − W⁻¹ b."""
+        weight = inverse_of(self.weight, "a 1×1 convolution")
+        return Folded(weight, -(weight @ self.bias[..., None])[..., 0], -self.log_det)
+
+
+class FlowStep(Bijection):
+    """Actnorm, then a channel mixing, then a coupling.
+
+    Args:
+        shape: (C, *S), C ≥ 2.
+        width: of the coupling's network.
+        permutation: "invertible" (1×1 by LU), "plain" (1×1 by a plain matrix), "shuffle" or "reverse".
+        coupling: "affine" or "additive".
+    """
+
+    def __init__(self, shape: Sequence[int], width: int, permutation: str = "invertible", coupling: str = "affine"):
+        super().__init__()
+        channels, *places = shape
+        kept = channels // 2
+        transform = COUPLINGS[coupling]()
+        net = ConvNet((kept, *places), transform.outputs * (channels - kept), width)
+        self.actnorm = ActNorm(channels)
+        self.mixing: Mixing = PERMUTATIONS[permutation](channels)
+        self.coupling = Coupling(net, transform, kept)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weight, bias, log_det = fold([self])
+        z, ladj = self.couple(x, weight[0], bias[0])
+        return z, ladj + positions(x) * log_det[0]
+
+    def couple(self, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The step, given its actnorm and mixing as W and b; ladj is the coupling's alone."""
+        return self.coupling(mix(x, weight, bias))
+
+    def inverse(self, z: Tensor) -> Tensor:
+        weight, bias, _ = fold([self]).inverted()
+        return mix(self.coupling.inverse(z), weight[0], bias[0])
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> Tensor:
+        return self.coupling.initialize(self.mixing(self.actnorm.initialize(x))[0])
+
+
+def fold(steps: Sequence[FlowStep]) -> Folded:
+    """W (diag(s) x + s ⊙ shift) of each step, differentiable by the steps' parameters."""
+    log_scale, shift = stacked([step.actnorm for step in steps])
+    mixing, log_det = type(steps[0].mixing).matrices([step.mixing for step in steps])
+    weight = mixing.to(shift.dtype) * log_scale.exp()[:, None, :]
+    return Folded(weight, (weight @ shift[..., None])[..., 0], log_det.to(shift.dtype) + log_scale.sum(1))
+
+
+class FlowSteps(Bijection):
+    """K flow steps of one scale, with a choice of what training keeps in memory.
+
+    "full" keeps every activation; "checkpoint" each step's input, and computes the step again for its gradient;
+    "reversible" only the last output: going back, each step's input is computed by inverting it, with the same call of
+    its network that gives the gradient (`triptych.flow.gradients`). Gradients agree; the inversion's drift is measured
+    (`drift`), and past a bound `heed_drift` goes over to checkpoints.
+
+    Args:
+        shape: (C, *S) of x.
+        depth: K.
+        width, permutation, coupling: of each `FlowStep`.
+        memory: "full", "checkpoint" or "reversible".
+    """
+
+    steps: Sequence[FlowStep]
+    drift: Tensor
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        depth: int,
+        width: int,
+        permutation: str = "invertible",
+        coupling: str = "affine",
+        memory: Memory = "full",
+    ):
+        super().__init__()
+        steps = [FlowStep(shape, width, permutation, coupling) for _ in range(depth)]
+        self.steps = nn.ModuleList(steps)  # type: ignore[assignment]
+        self.memory: Memory = memory
+        self._asked: Memory = memory
+        self.register_buffer("drift", torch.zeros(()))
+        self._kept: tuple[object, Folded, Folded] | None = None
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not torch.is_grad_enabled():
+            return self._evaluate(x)
+        weight, bias, log_det = fold(self.steps)
+        drift = self.drift if self.training else self.drift.clone()  # a score's gradient is no training
+        z, ladj = couple([step.coupling for step in self.steps], weight, bias, x, self.memory, drift)
+        return z, ladj + positions(x) * log_det.sum()
+
+    def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        weight, bias, log_det = self._folded()[0]
+        ladjs = []
+        for step, w, b in zip(self.steps, weight, bias, strict=True):
+            x, ladj = step.couple(x, w, b)
+            ladjs.append(ladj)
+        return x, torch.stack(ladjs).sum(0) + positions(x) * log_det.sum()
+
+    def inverse(self, z: Tensor) -> Tensor:
+        folded = fold(self.steps).inverted() if torch.is_grad_enabled() else self._folded()[1]
+        for k in range(len(self.steps) - 1, -1, -1):
+            y = self.steps[k].coupling.inverse(z)
+            z = mix(y, folded.weight[k], folded.bias[k])
+        return z
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = step.initialize(x)
+        return x
+
+    def heed_drift(self, bound: float) -> bool:
+        """Goes over to checkpoints if the inversion has drifted past `bound`; says whether it did so now.
+
+        `drift` becomes infinite, which is how a saved state says that this has happened: see `settle`.
+        """
+        if self.memory != "reversible" or float(self.drift) <= bound:
+            return False
+        self.memory = "checkpoint"
+        self.drift.fill_(torch.inf)
+        return True
+
+    def settle(self) -> None:
+        """Makes `memory` what the buffers say, after a state has been put in place."""
+        gone_over = self._asked == "reversible" and bool(self.drift.isinf())
+        self.memory = "checkpoint" if gone_over else self._asked
+
+    def _folded(self) -> tuple[Folded, Folded]:
+        """The matrices and their inverses, kept until a parameter changes: `_version` counts what is done in place (an
+        average of weights, say), the address tells of moves. Where an optimiser may be at work, nothing is kept: fused
+        ones do not count versions."""
+        parts = [p for step in self.steps for m in (step.actnorm, step.mixing) for p in m.parameters()]
+        if self.training or any(p.grad is not None for p in parts):
+            self._kept = None
+            folded = fold(self.steps)
+            return folded, folded.inverted()
+        key = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parts)
+        if self._kept is None or self._kept[0] != key:
+            folded = fold(self.steps)
+            self._kept = key, folded, folded.inverted()
+        return self._kept[1], self._kept[2]
