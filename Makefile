@@ -25,6 +25,8 @@ lint: setup
 
 bench: setup
 	$(BIN)/python benchmarks/race_vae.py
+	$(BIN)/python benchmarks/race_flow.py
+	$(BIN)/python benchmarks/race_flow.py --memory
 
 studio:
 	@echo "the studio is not built yet; the same verbs are in the terminal: .venv/bin/triptych --help"; exit 2

@@ -4,7 +4,7 @@ Sizes are 28×28 for fashion-mnist and 32×32 for the rest. Evaluated are the av
 trips and likelihoods also as trained, with the networks in bfloat16. What is drawn of people stays under benchmarks/out.
 
     TRIPTYCH_DATA=… python benchmarks/flows.py --data fashion-mnist     or faces, celeba10k, cifar10-4k; resumable
-    TRIPTYCH_DATA=… python benchmarks/flows.py --deep --bf16            L=3, K=32, width 64 on celeba10k
+    TRIPTYCH_DATA=… python benchmarks/flows.py --deep --bf16            L=3, K=32, width 64, batch 16 on celeba10k
 """
 
 # Shapes: stored (n, C, H, W) uint8, x the same in model coordinates, z (n, L).
@@ -42,9 +42,10 @@ def asked(data: str, steps: int, bf16: bool, deep: bool) -> Recipe:
     recipe = recipes.preset("glow", data=data)
     levels = 2 if data == "fashion-mnist" else 3
     model = dataclasses.replace(recipe.model, levels=levels)
+    training = dataclasses.replace(recipe.training, precision="bf16" if bf16 else "float32")
     if deep:
         model = dataclasses.replace(model, depth=32, width=64)
-    training = dataclasses.replace(recipe.training, precision="bf16" if bf16 else "float32")
+        training = dataclasses.replace(training, batch=16)
     return dataclasses.replace(recipe, data=data, size=SIZES.get(data, SIZE), steps=steps, model=model, training=training)
 
 

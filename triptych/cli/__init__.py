@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 COMMANDS = {
     "train": ("triptych.cli.training", "train a model on a data set, resume a run, or fine-tune one"),
-    "evaluate": ("triptych.cli.verbs", "likelihoods and latent measures, with n and error bars"),
+    "evaluate": ("triptych.cli.verbs", "likelihoods, bits/dim, round trips and latent measures, with n and error bars"),
     "sample": ("triptych.cli.verbs", "draw new data"),
     "directions": ("triptych.cli.verbs", "learn, judge and store edit directions"),
-    "edit": ("triptych.cli.verbs", "change attributes of pictures: --set smile=1.5, --sweep smile=-3:3:9"),
-    "mix": ("triptych.cli.verbs", "walk from one picture to another"),
+    "edit": ("triptych.cli.verbs", "change attributes of pictures: --set smile=1.5, --sweep smile=-3:3:9; --inpaint left"),
+    "mix": ("triptych.cli.verbs", "walk from one picture to another, or span a square between four"),
     "tour": ("triptych.cli.tour", "train on the embedded faces, score, sample and smile, in minutes"),
 }
 

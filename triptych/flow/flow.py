@@ -89,3 +89,15 @@ def check_reading(reading: str, event_shape: Sequence[int]) -> Any:
     if reading not in ("dequantise", "none"):
         raise TriptychError(f"a flow reads data as dequantise (8-bit values) or none (floats), got {reading!r}")
     return reading
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Refuses what is not among the choices, naming them."""
+    if value not in choices:
+        raise TriptychError(f"{name} should be one of {', '.join(choices)}, got {value!r}")
+
+
+def check_size(name: str, value: int, most: int, least: int = 1) -> None:
+    """Refuses a size that is not `least` to `most`."""
+    if not least <= value <= most:
+        raise TriptychError(f"{name} should be {least} to {most}, got {value}")

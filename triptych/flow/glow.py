@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from triptych.errors import TriptychError
 from triptych.flow.bijection import Bijection, Chain
-from triptych.flow.flow import Flow
+from triptych.flow.flow import Flow, check_choice, check_size
 from triptych.flow.gradients import Memory
 from triptych.flow.layers.actnorm import ActNorm
 from triptych.flow.layers.dequantise import DEQUANTISATIONS, dequantiser
@@ -105,15 +105,3 @@ def _scales(shape: tuple[int, ...], levels: int, settings: tuple[Any, ...]) -> M
         if level < levels - 1:
             shape = (splits[-1].kept, *shape[1:])
     return MultiScale(scales, splits, shape)
-
-
-def check_choice(name: str, value: object, choices: Any) -> None:
-    """Refuses what is not among the choices, naming them."""
-    if value not in choices:
-        raise TriptychError(f"{name} should be one of {', '.join(choices)}, got {value!r}")
-
-
-def check_size(name: str, value: int, most: int, least: int = 1) -> None:
-    """Refuses a size that is not `least` to `most`."""
-    if not least <= value <= most:
-        raise TriptychError(f"{name} should be {least} to {most}, got {value}")

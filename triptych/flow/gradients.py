@@ -38,8 +38,7 @@ def couple(
         drift: a number that "reversible" raises to max |x̂ − x| / max |x| over the first datum, x̂ being the input as the
             way back gave it.
     """
-    batch, channels, *places = x.shape
-    x = x.movedim(1, -1).reshape(batch, -1, channels)
+    x, places = _rows(x), x.shape[2:]
     if memory == "reversible":
         learned = [p for coupling in couplings for p in coupling.net.learned()]
         x, ladj = _Reversible.apply(couplings, places, drift, x, weight, bias, *learned)
@@ -50,6 +49,28 @@ def couple(
             ladjs.append(ladj)
         ladj = torch.stack(ladjs).sum(0)
     return _events(x, places), ladj
+
+
+def evaluate(couplings: Sequence[Coupling], weight: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What `couple` gives, without gradients: nothing is kept, and the networks are called as modules."""
+    z, places, ladjs = _rows(x), x.shape[2:], []
+    for coupling, w, b in zip(couplings, weight.unbind(0), bias.unbind(0), strict=True):
+        z = _affine(z, w, b)
+        ladjs.append(_by_hand(coupling).do_(z[..., coupling.split :], _terms(coupling, places, z)))
+    return _events(z, places), torch.stack(ladjs).sum(0)
+
+
+def invert(couplings: Sequence[Coupling], weight: Tensor, bias: Tensor, z: Tensor) -> Tensor:
+    """x of z, without gradients; weight and bias are those of the inverse affine maps."""
+    y, places = _rows(z).clone(), z.shape[2:]
+    for coupling, w, b in zip(reversed(couplings), reversed(weight.unbind(0)), reversed(bias.unbind(0)), strict=True):
+        _by_hand(coupling).undo_(y[..., coupling.split :], _terms(coupling, places, y))
+        y = _affine(y, w, b)
+    return _events(y, places)
+
+
+def _terms(coupling: Coupling, places: Sequence[int], y: Tensor) -> Tensors:
+    return _by_hand(coupling).terms(_rows(coupling.net(_events(y[..., : coupling.split].contiguous(), places))))
 
 
 class _Step(torch.autograd.Function):

@@ -11,8 +11,7 @@ import torch
 from triptych.errors import TriptychError
 from triptych.flow.bijection import Bijection, Chain
 from triptych.flow.conditioners import MLP
-from triptych.flow.flow import Flow
-from triptych.flow.glow import check_choice, check_size
+from triptych.flow.flow import Flow, check_choice, check_size
 from triptych.flow.layers.coupling import Additive, Coupling
 from triptych.flow.layers.mixing import Permutation
 from triptych.flow.layers.pointwise import LogisticToNormal, Scale

@@ -8,8 +8,7 @@ from typing import Any, Literal
 
 from triptych.errors import TriptychError
 from triptych.flow.bijection import Bijection, Chain
-from triptych.flow.flow import Flow
-from triptych.flow.glow import check_choice, check_size
+from triptych.flow.flow import Flow, check_choice, check_size
 from triptych.flow.layers.batchnorm import BatchNorm
 from triptych.flow.layers.coupling import Additive, CheckerboardCoupling, Coupling, TanhAffine, Transform
 from triptych.flow.layers.dequantise import DEQUANTISATIONS, dequantiser
@@ -118,7 +117,7 @@ def _transform(coupling: str, channels: int) -> Transform:
     return TanhAffine(channels) if coupling == "affine" else Additive()
 
 
-def _most_scales(shape: tuple[int, ...]) -> int:
+def most_scales(shape: tuple[int, ...]) -> int:
     """The largest number of scales: one more than squeezes, each of which must leave 2 positions (of a vector, features)."""
     if len(shape) == 1:
         return most_levels(shape)
@@ -128,7 +127,7 @@ def _most_scales(shape: tuple[int, ...]) -> int:
 
 
 def _check_levels(shape: tuple[int, ...], levels: int) -> None:
-    most = _most_scales(shape)
+    most = most_scales(shape)
     what = "features" if len(shape) == 1 else "positions"
     if most < 1:
         raise TriptychError(

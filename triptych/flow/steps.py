@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from triptych.flow.bijection import Bijection, positions
 from triptych.flow.conditioners import ConvNet
-from triptych.flow.gradients import Memory, couple
+from triptych.flow.gradients import Memory, couple, evaluate, invert
 from triptych.flow.layers.actnorm import ActNorm, stacked
 from triptych.flow.layers.coupling import Additive, Affine, Coupling
 from triptych.flow.layers.mixing import Invertible1x1, InvertibleLU, Mixing, Permutation, inverse_of, mix
@@ -132,14 +132,14 @@ class FlowSteps(Bijection):
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         weight, bias, log_det = self._folded()[0]
-        ladjs = []
-        for step, w, b in zip(self.steps, weight, bias, strict=True):
-            x, ladj = step.couple(x, w, b)
-            ladjs.append(ladj)
-        return x, torch.stack(ladjs).sum(0) + positions(x) * log_det.sum()
+        z, ladj = evaluate([step.coupling for step in self.steps], weight, bias, x)
+        return z, ladj + positions(x) * log_det.sum()
 
     def inverse(self, z: Tensor) -> Tensor:
-        folded = fold(self.steps).inverted() if torch.is_grad_enabled() else self._folded()[1]
+        if not torch.is_grad_enabled():
+            weight, bias, _ = self._folded()[1]
+            return invert([step.coupling for step in self.steps], weight, bias, z)
+        folded = fold(self.steps).inverted()
         for k in range(len(self.steps) - 1, -1, -1):
             y = self.steps[k].coupling.inverse(z)
             z = mix(y, folded.weight[k], folded.bias[k])

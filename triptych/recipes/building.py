@@ -81,10 +81,10 @@ def _nice(recipe: Recipe, batch: Tensor) -> GenerativeModel:
 
 def _realnvp(recipe: Recipe, batch: Tensor) -> GenerativeModel:
     from triptych.flow import RealNVP
-    from triptych.flow.realnvp import _most_scales
+    from triptych.flow.realnvp import most_scales
 
     shape = tuple(batch.shape[1:])
-    return RealNVP(shape, **_flow_settings(recipe, batch, levels=max(1, _most_scales(shape))))
+    return RealNVP(shape, **_flow_settings(recipe, batch, levels=max(1, most_scales(shape))))
 
 
 def _glow(recipe: Recipe, batch: Tensor) -> GenerativeModel:
