@@ -245,14 +245,29 @@ def test_batches_without_statistics_are_refused():
 @pytest.mark.parametrize("shape", [(3,), (3, 6), (3, 5, 4)])
 def test_a_first_batch_standardises_inside_the_network(shape):
     """What the released code's actnorms inside the network do: means 0 and variances 1 before both ReLUs."""
-    x = 3 + 2 * torch.randn(40, *shape).double()
+    x = 1 + 2 * torch.randn(40, *shape).double()
     net = flow.ConvNet(shape, 4, 7).double()
     net.initialize(x)
+    x = x.clamp(-net.bound, net.bound)
     first = net.first(x).movedim(1, -1)
     for h in (first, net.hidden(first.relu())):
         rows = h.reshape(-1, 7)
         torch.testing.assert_close(rows.mean(0), torch.zeros(7).double(), atol=1e-9, rtol=0)
         torch.testing.assert_close(rows.std(0, correction=0), torch.ones(7).double(), atol=1e-9, rtol=0)
+
+
+def test_what_is_far_out_is_answered_as_what_is_at_the_bound():
+    """A draw that left what training saw must not be answered ever more wildly."""
+    torch.manual_seed(0)
+    net = perturbed(flow.ConvNet((2, 4, 4), 4, width=7, bound=3.0), 0.3)
+    x = 100 * torch.randn(5, 2, 4, 4)
+    torch.testing.assert_close(net(x), net(x.clamp(-3, 3)))
+
+
+@pytest.mark.parametrize("depth", [1, 4, 32])
+def test_couplings_together_shrink_by_a_bounded_factor(depth):
+    steps = flow.FlowSteps((4,), depth, width=4)
+    assert math.prod(step.coupling.transform.floor for step in steps.steps) == pytest.approx(math.exp(-6))
 
 
 # channel mixing

@@ -54,12 +54,12 @@ class Run:
         _check_processes(self.accelerator)
         self.model = model.to(self.accelerator.device)
         self.players = players(recipe, self.model)
-        self.average = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.model.bf16 = recipe.training.precision == "bf16"  # after the copy: what is evaluated computes in float32
         # listed once: walking a module's tree at every step costs as much as a small layer
-        self._averaged: list[Tensor] = list(self.average.parameters())
+        self._averaged: list[Tensor] = list(self.averaged.parameters())
         self._current: list[Tensor] = list(self.model.parameters())
-        self._buffers = list(self.average.buffers()), list(self.model.buffers())
+        self._buffers = list(self.averaged.buffers()), list(self.model.buffers())
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
             optimizer = _optimizer(recipe.training, player, self.device)
@@ -140,16 +140,9 @@ class Run:
     def is_main(self) -> bool:
         return self.accelerator.is_main_process
 
-    @property
-    def averaged(self) -> GenerativeModel:
-        """The model that is evaluated: averaged weights, or the last ones where ema = 0."""
-        return self.average if self.recipe.training.ema else self.model
-
     @torch.no_grad()
     def update_average(self) -> None:
         """ema += (1 − d)(θ − ema) with d = min(ema, (1 + t)/(10 + t)): a short run does not keep its initial weights."""
-        if not self.recipe.training.ema:
-            return
         decay = min(self.recipe.training.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
         if self._buffers[0]:
@@ -196,7 +189,7 @@ class Run:
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.average.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.averaged.state_dict().items()}
         groups = {}
         for name, optimizer in self.optimizers.items():
             tensors |= {f"health.{name}.{k}": v for k, v in self.health[name].state_dict().items()}
@@ -219,7 +212,7 @@ class Run:
         with torch.no_grad():
             for name, value in self.model.state_dict().items():
                 value.copy_(tensors[f"weights.{name}"])
-            for name, value in self.average.state_dict().items():
+            for name, value in self.averaged.state_dict().items():
                 value.copy_(tensors[f"average.{name}"])
         for name, optimizer in self.optimizers.items():
             self.health[name].load_state_dict(_prefixed(tensors, f"health.{name}."))

@@ -70,7 +70,7 @@ def invert(couplings: Sequence[Coupling], weight: Tensor, bias: Tensor, z: Tenso
 
 
 def _terms(coupling: Coupling, places: Sequence[int], y: Tensor) -> Tensors:
-    return _by_hand(coupling).terms(_rows(coupling.net(_events(y[..., : coupling.split].contiguous(), places))))
+    return _by_hand(coupling).terms(_rows(coupling.net(_events(y[..., : coupling.split], places))))
 
 
 class _Step(torch.autograd.Function):
@@ -141,7 +141,7 @@ def _forward(coupling: Coupling, places: Sequence[int], y: Tensor) -> tuple[Tens
 
 def _again(coupling: Coupling, places: Sequence[int], y: Tensor) -> tuple[Tensors, Tensors]:
     """The network's record and the transform's terms, from a coupling's input or output: what passes is in both."""
-    h, recorded = coupling.net.record(_events(y[..., : coupling.split].contiguous(), places))
+    h, recorded = coupling.net.record(_events(y[..., : coupling.split], places))
     return recorded, _by_hand(coupling).terms(_rows(h))
 
 
