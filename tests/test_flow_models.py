@@ -1,6 +1,7 @@
 """Flows as models: densities against quadrature and SciPy, what happens before data were seen, sizes that do not work."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -129,8 +130,88 @@ def test_a_first_batch_is_checked():
     with pytest.raises(TriptychError, match="at least 2 data"):
         vector.initialize(torch.randn(1, 4))
     for mode in (True, False):
-        model.train(mode).initialize(torch.rand(4, 3, 4, 4))
+        model = UNSEEN["glow"]().train(mode)
+        model.initialize(torch.rand(4, 3, 4, 4))
         assert model.training is mode
+    with pytest.raises(TriptychError, match="initialised already"):
+        model.initialize(torch.rand(4, 3, 4, 4))
+
+
+def made(name):
+    model = {**UNSEEN, "nice": lambda: triptych.NICE((3, 4, 4), hidden=(8,))}[name]()
+    model.initialize(model.codec.encode(torch.randint(0, 256, (16, *model.event_shape), dtype=torch.uint8)))
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", ["glow", "nice", "realnvp"])
+def test_what_is_no_x_is_refused_in_words(name):
+    model = made(name)
+    pixels = torch.randint(0, 256, (2, *model.event_shape), dtype=torch.uint8)
+    for call in (model.encode, model.log_prob):
+        with pytest.raises(TriptychError, match=r"stored values .*codec\.encode"):
+            call(pixels)
+        with pytest.raises(TriptychError, match=r"are torch\.float64, the model is torch\.float32"):
+            call(pixels.double() / 256)
+    with pytest.raises(TriptychError, match="the codes hold NaN"):
+        model.decode(torch.full((1, model.latent_dim), torch.nan))
+    with pytest.raises(TriptychError, match="temperature ≥ 0"):
+        model.sample(1, temperature=math.inf)
+    if name == "realnvp":
+        with pytest.raises(TriptychError, match=r"not finite.*pixels belong into"):
+            model.log_prob(2 * model.codec.encode(pixels))
+
+
+def test_a_singular_layer_is_no_silent_infinity():
+    model = triptych.Glow((3, 4, 4), levels=1, depth=2, width=4, permutation="plain")
+    x = torch.rand(8, 3, 4, 4)
+    model.initialize(x)
+    with torch.no_grad():
+        model.bijection.scales[0].parts[1].steps[0].mixing.weight[0] = 0
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context, pytest.raises(TriptychError, match="singular"):
+            model.eval().log_prob(x)
+
+
+def test_autocast_outside_changes_nothing():
+    model = made("glow")
+    x = torch.rand(3, *model.event_shape)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = model.log_prob(x)
+    assert torch.equal(inside, model.log_prob(x))
+
+
+def test_matrices_are_fresh_after_a_fused_optimiser():
+    """It counts no versions, and by the time of the evaluation its gradients may be gone."""
+    model = made("glow")
+    x = torch.rand(8, *model.event_shape)
+    with torch.no_grad():
+        model.log_prob(x)
+    optimizer = torch.optim.Adam(model.train().parameters(), 1e-2, fused=True)
+    for _ in range(3):
+        (-model.log_prob(x).mean()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    truth = model.eval().log_prob(x)
+    with torch.no_grad():
+        torch.testing.assert_close(model.log_prob(x), truth.detach())
+
+
+def test_an_untrained_state_takes_the_flag_back():
+    model = made("glow")
+    model.load_state_dict(UNSEEN["glow"]().state_dict())
+    with pytest.raises(TriptychError, match="has not seen data yet"):
+        model.sample(1)
+
+
+def test_a_look_leaves_every_modules_mode():
+    from triptych.flow.watch import flow_health
+
+    model = made("realnvp").train()
+    frozen = [m for m in model.modules() if isinstance(m, triptych.flow.BatchNorm)][:2]
+    for layer in frozen:
+        layer.eval()
+    flow_health(model, torch.rand(2, *model.event_shape))
+    assert model.training and not any(layer.training for layer in frozen)
 
 
 def test_training_lets_bad_data_through_to_the_loss():
@@ -149,14 +230,15 @@ def test_training_lets_bad_data_through_to_the_loss():
 @pytest.mark.parametrize(
     "shape, settings, message",
     [
-        ((3, 12, 6), {"levels": 3}, r"levels=3, but 12×6 positions can be halved 1 times: use levels=1 or fewer"),
+        ((3, 12, 6), {"levels": 3}, r"levels=3, but 12×6 positions can be halved 1 time: use levels=1 or fewer"),
         ((3, 24, 16), {"levels": 4}, r"use levels=3 or fewer"),
         ((2, 6), {"levels": 2}, r"use levels=1 or fewer"),
         ((9,), {"levels": 4}, r"9 features can be halved 3 times: use levels=3 or fewer"),
-        ((1,), {"levels": 1}, r"cannot be halved even once"),
-        ((8,), {"levels": 0}, r"use levels=3 or fewer"),
-        ((1, 5, 5), {"levels": 0}, r"one channel at odd sizes has nothing to couple"),
-        ((3, 4, 4), {"levels": -1}, r"use levels=2 or fewer"),
+        ((1,), {"levels": 1}, r"one feature has nothing to couple with"),
+        ((8,), {"levels": 0}, r"levels should be 1 to 3"),
+        ((1, 5, 5), {"levels": 0}, r"5×5 cannot be halved even once: resize or pad the data to 6,6, or use realnvp"),
+        ((1, 8, 8), {"levels": 0}, r"levels should be 1 to 3"),
+        ((3, 4, 4), {"levels": -1}, r"levels should be 0 to 2"),
         (
             (3, 4, 4),
             {"levels": 1, "permutation": "rotate"},

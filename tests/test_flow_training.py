@@ -254,8 +254,8 @@ def test_building_is_a_function_of_the_seed():
 @pytest.mark.parametrize(
     "name, stored, message",
     [
-        ("glow", torch.zeros(4, 1, 7, 7, dtype=torch.uint8), "even sides"),
-        ("glow", torch.zeros(4, 1), "1"),
+        ("glow", torch.zeros(4, 1, 7, 7, dtype=torch.uint8), "cannot be halved even once"),
+        ("glow", torch.zeros(4, 1), "one feature"),
         ("glow-variational", torch.zeros(4, 6), "dequantisation uniform"),
         ("nice", torch.zeros(4, 1), "at least 2"),
     ],
@@ -431,3 +431,20 @@ def test_a_size_that_does_not_divide_is_one_line(folder, tmp_path, capsys):
     assert said.startswith("triptych: levels=3") and "levels=2" in said and said.count("\n") == 1
     assert main(["evaluate", str(tmp_path / "run"), "--draws", "0"]) == 2
     assert "--draws" in capsys.readouterr().err
+
+
+def test_statistics_are_averaged_with_the_weights_they_belong_to(tmp_path):
+    """Averaged weights with the newest weights' batch statistics are a model that nobody trained."""
+    data = pixels()
+    run = start(tmp_path / "run", tiny("realnvp", ema=0.5), data)
+
+    def means(model):
+        return [m.mean.clone() for m in model.modules() if isinstance(m, triptych.flow.BatchNorm)]
+
+    expected = means(run.averaged)
+    for round_ in train.train(run, data):
+        decay = min(0.5, round_.step / (9 + round_.step))  # (1 + t)/(10 + t) of the step before
+        expected = [e * decay + m * (1 - decay) for e, m in zip(expected, means(run.model), strict=True)]
+    for found, wanted in zip(means(run.averaged), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    assert any(not torch.equal(a, b) for a, b in zip(means(run.averaged), means(run.model), strict=True))

@@ -7,8 +7,10 @@ Shapes: B batch, L latent_dim, E = event_shape (1 to 3 dimensions: (D,), (C, T) 
 
 from __future__ import annotations
 
+import contextlib
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
@@ -51,6 +53,18 @@ def standard_normal(
     return torch.randn(*shape, generator=generator, device=source).to(device)
 
 
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; outside every module has the mode that it had."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     """A map from z ~ N(0, I) to data.
 
@@ -80,7 +94,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     @torch.no_grad()
     def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """n data x = decode(T·ε), ε ~ N(0, I): (n, *E)."""
-        if n < 1 or not temperature >= 0:
+        if n < 1 or not 0 <= temperature < math.inf:
             raise TriptychError(f"sample wants n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
         z = temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
         return torch.cat([self.decode(part) for part in z.split(_AT_ONCE)])

@@ -114,9 +114,10 @@ class FlowPlayer(Player):
     def _remarks(self, found: dict[str, float | str], unit: float) -> dict[str, str]:
         remarks = {}
         if not found["round_trip"] <= _ROUND_TRIP * unit:  # type: ignore[operator]
-            remarks["round_trip"] = f"decode(encode(x)) is off by {found['round_trip']:.1g}: {most_extreme(found)}"
+            remarks["round_trip"] = f"decode(encode(x)) is off by {found['round_trip']:.3g}: {most_extreme(found)}"
         if not found["sample_range"] <= self.objective.sample_bound * unit:  # type: ignore[operator]
-            remarks["sample_range"] = f"samples reach {found['sample_range']:.1g}: {most_extreme(found)}"
+            limit = f"past {self.objective.sample_bound * unit:.3g}"
+            remarks["sample_range"] = f"samples reach {found['sample_range']:.3g}, {limit}: {most_extreme(found)}"
         return remarks
 
     def settle(self) -> None:

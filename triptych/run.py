@@ -59,7 +59,7 @@ class Run:
         # listed once: walking a module's tree at every step costs as much as a small layer
         self._averaged: list[Tensor] = list(self.averaged.parameters())
         self._current: list[Tensor] = list(self.model.parameters())
-        self._buffers = list(self.averaged.buffers()), list(self.model.buffers())
+        self._running = _running(self.averaged), _running(self.model)
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
             optimizer = _optimizer(recipe.training, player, self.device)
@@ -145,8 +145,8 @@ class Run:
         """ema += (1 − d)(θ − ema) with d = min(ema, (1 + t)/(10 + t)): a short run does not keep its initial weights."""
         decay = min(self.recipe.training.ema, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
-        if self._buffers[0]:
-            torch._foreach_copy_(*self._buffers)
+        if self._running[0]:  # statistics belong to the weights they were seen with, so they are averaged alike
+            torch._foreach_lerp_(*self._running, 1 - decay)
 
     def log(self, step: int, numbers: dict[str, float]) -> dict[str, float | None]:
         """Appends a line to metrics.jsonl and the trackers; numbers that are not finite are written as null."""
@@ -165,7 +165,7 @@ class Run:
     def sound(self) -> bool:
         """Whether weights are finite and no running average is NaN: what is not is never saved over the last good state."""
         weights = all(bool(p.isfinite().all()) for p in [*self._averaged, *self._current])
-        return weights and not any(bool(b.isnan().any()) for b in self._buffers[1])
+        return weights and not any(bool(b.isnan().any()) for b in self._running[1])
 
     def save(self) -> None:
         """A checkpoint at the current step; the previous one stays until this one is whole."""
@@ -247,6 +247,17 @@ class Run:
         if self.is_main:
             write_card(self.averaged, self.folder, self.recipe, self.step)
         self.accelerator.end_training()
+
+
+def _running(model: GenerativeModel) -> list[Tensor]:
+    """Floating buffers: running averages of data. (The others never change once a model is built.)"""
+    return [b for m in model.modules() for b in m.buffers(recurse=False) if b.is_floating_point() and not _is_drift(m)]
+
+
+def _is_drift(module: torch.nn.Module) -> bool:
+    from triptych.flow import FlowSteps
+
+    return isinstance(module, FlowSteps)  # a measure of its own training, which an average has none of
 
 
 def check_room(folder: Path, overwrite: bool) -> None:

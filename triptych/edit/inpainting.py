@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from triptych.core import GenerativeModel, HasDensity, require, standard_normal
+from triptych.core import GenerativeModel, HasDensity, evaluating, require, standard_normal
 from triptych.errors import TriptychError
 
 
@@ -69,17 +69,13 @@ def inpaint(
         )
     _check_numbers(steps, temperature)
     hidden = _check_mask(model.check_event(x), mask)
-    training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         draws = x[:0] if scale is not None and start is not None else _drawn(model, generator).to(x)
         units = _measured(model, draws, generator) if scale is None else _checked_scale(model, scale)
         first = _nearest(draws, x, hidden) if start is None else _checked_start(x, start)
         some = _at_once(model)
         parts = zip(x.split(some), hidden.split(some), first.split(some), strict=True)
         return torch.cat([_ascend(model, *part, units.to(x), steps, temperature, generator) for part in parts])
-    finally:
-        model.train(training)
 
 
 _VALUES = 2**17  # of data differentiated together: memory stays bounded whatever B is

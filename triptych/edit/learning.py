@@ -121,6 +121,9 @@ def _ridges(z: Tensor, a: Tensor) -> Tensor:
     In float64: the codes of a flow are nearly collinear where pictures are flat.
     """
     mean, a = z.mean(0), (a - a.mean(0)).double()
+    if len(z) < z.shape[1]:  # the same by Zᵀ (ZZᵀ + I)⁻¹ A, whose matrix is the smaller one
+        rows = (z - mean).double()
+        return torch.linalg.solve(rows @ rows.T + torch.eye(len(z), dtype=torch.float64), a).T.matmul(rows).float()
     gram = torch.eye(z.shape[1], dtype=torch.float64)
     moment = torch.zeros(z.shape[1], a.shape[1], dtype=torch.float64)
     for rows, values in zip((z - mean).split(2048), a.split(2048), strict=True):

@@ -102,6 +102,8 @@ def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int) -> Tenso
     """n data on the straight line in z from x0 to x1 (B, *E), both ends decoded: (B, n, *E)."""
     if n < 2:
         raise TriptychError(f"interpolate wants at least 2 steps, got {n}")
+    if x0.shape != x1.shape:
+        raise TriptychError(f"interpolate wants as many ends as beginnings, got {tuple(x0.shape)} and {tuple(x1.shape)}")
     encoder = require(model, Encodes)
     z0, z1 = encoder.encode(model.check_event(x0)), encoder.encode(model.check_event(x1))
     return torch.stack([model.decode(torch.lerp(z0, z1, t)) for t in torch.linspace(0, 1, n).tolist()], dim=1)

@@ -34,7 +34,8 @@ def round_trip(model: GenerativeModel, stored: Tensor, *, batch: int = 100) -> d
         worst = torch.cat([worst, errors])
         worst = worst.topk(min(beyond, len(worst))).values  # of all data only the worst are held
         if codec.reading != "none":
-            recovered.append((codec.decode(again) == codec.decode(x)).flatten(1).double().mean(1).cpu())
+            same = (codec.decode(again) == codec.decode(x)) & again.isfinite()
+            recovered.append(same.flatten(1).double().mean(1).cpu())
     n = len(stored)
     found = {name: Estimate(worst[i].item(), math.nan, n) for name, i in (("round_trip_p999", -1), ("round_trip_max", 0))}
     return found | ({"bytes_recovered": Estimate.of(torch.cat(recovered))} if recovered else {})

@@ -18,6 +18,7 @@ from triptych.core import Encodes, GenerativeModel, HasDensity
 from triptych.errors import TriptychError
 from triptych.flow.bijection import Bijection, sum_event
 from triptych.flow.conditioners import Conditioner
+from triptych.flow.layers.actnorm import Initialised
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -48,11 +49,32 @@ class Flow(GenerativeModel, Encodes, HasDensity):
                 module.bf16 = value
 
     def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, L) and ladj (B,). Outside of training, data that are not finite are refused."""
-        self.check_event(x)
-        if not self.training and not torch.compiler.is_compiling() and not x.isfinite().all():
-            raise TriptychError("the data hold NaN or infinity: remove or impute those values first")
-        return self.bijection(x)
+        """z (B, L) and ladj (B,). Outside of training, data that are not finite are refused, and so is what is not of z."""
+        self._check_values(self.check_event(x), "the data", "x")
+        with torch.autocast(x.device.type, enabled=False):  # the networks enter their own
+            z, ladj = self.bijection(x)
+        if self._careful() and not (ladj.isfinite().all() and z.isfinite().all()):
+            raise TriptychError(
+                "log p of these data is not finite: they are far outside of what the model is for (pixels belong into "
+                "[0, 1]: model.codec.encode), or a layer has become singular: triptych.flow.watch.flow_health names it"
+            )
+        return z, ladj
+
+    def _careful(self) -> bool:
+        """Whether to look at values, which costs a synchronisation: the training loop looks for itself."""
+        return not self.training and not torch.compiler.is_compiling()
+
+    def _check_values(self, values: Tensor, what: str, symbol: str) -> Tensor:
+        own = next(self.parameters()).dtype
+        if not values.is_floating_point():
+            raise TriptychError(
+                f"{what} are {values.dtype}, stored values it seems: give {symbol}=model.codec.encode(stored)"
+            )
+        if values.dtype != own:
+            raise TriptychError(f"{what} are {values.dtype}, the model is {own}: convert one, such as {symbol}.to({own})")
+        if self._careful() and not values.isfinite().all():
+            raise TriptychError(f"{what} hold NaN or infinity: remove or impute those values first")
+        return values
 
     def encode(self, x: Tensor) -> Tensor:
         """z = f(x), (B, L): decode gives x back."""
@@ -60,7 +82,9 @@ class Flow(GenerativeModel, Encodes, HasDensity):
 
     def decode(self, z: Tensor) -> Tensor:
         """x = f⁻¹(z), (B, *E)."""
-        return self.bijection.inverse(self.check_latent(z))
+        self._check_values(self.check_latent(z), "the codes", "z")
+        with torch.autocast(z.device.type, enabled=False):
+            return self.bijection.inverse(z)
 
     def log_prob(self, x: Tensor, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """log p(x), (B,) nats of density in model coordinates; exact, whatever k."""
@@ -75,11 +99,15 @@ class Flow(GenerativeModel, Encodes, HasDensity):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> None:
-        """Sets what depends on data (actnorm, running averages) from a first batch in model coordinates."""
-        self.check_event(x)
-        training = self.training
+        """Sets what depends on data (actnorm, running averages) from a first batch in model coordinates, once.
+
+        Raises:
+            TriptychError: where that has been done: it would undo what was learned since.
+        """
+        self._check_values(self.check_event(x), "the data", "x")
+        if any(layer.ready for layer in self.modules() if isinstance(layer, Initialised)):
+            raise TriptychError("this flow is initialised already: to begin anew, build a new one")
         self.bijection.initialize(x)
-        self.train(training)
 
 
 def check_reading(reading: str, event_shape: Sequence[int]) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from triptych.errors import TriptychError
 from triptych.flow.bijection import Bijection, Chain
 from triptych.flow.flow import Flow, check_choice, check_size
 from triptych.flow.gradients import Memory
@@ -71,7 +70,8 @@ class Glow(Flow):
         check_choice("dequantisation", dequantisation, DEQUANTISATIONS)
         check_size("depth", depth, _MOST_STEPS)
         check_size("width", width, 65_536)
-        check_levels(self.event_shape, levels, least=1 if len(self.event_shape) == 1 else 0)
+        alone = len(self.event_shape) == 1 or self.event_shape[0] == 1  # has nothing to couple before a squeeze
+        check_levels(self.event_shape, levels, least=int(alone))
         scales = _scales(self.event_shape, levels, (depth, width, permutation, coupling, memory))
         first = dequantiser(dequantisation, self.event_shape, self.codec)
         self.bijection = Chain([*first, scales]) if first else scales
@@ -92,10 +92,6 @@ def _scales(shape: tuple[int, ...], levels: int, settings: tuple[Any, ...]) -> M
         if levels and len(shape) > 1:
             parts.append(Squeeze())
             shape = squeezed(shape)
-        if shape[0] < 2:
-            raise TriptychError(
-                "one channel at odd sizes has nothing to couple: resize the data to even sides, or use realnvp"
-            )
         parts.append(FlowSteps(shape, *settings))
         if level < levels - 1:
             splits.append(Split(shape))

@@ -15,6 +15,7 @@ the folded actnorms and 1×1 convolutions.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -170,7 +171,7 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def _rows(x: Tensor) -> Tensor:
     """(B, C, *S) -> (B, P, C): a view, if channels are last in memory."""
-    return x.movedim(1, -1).reshape(len(x), -1, x.shape[1])
+    return x.movedim(1, -1).reshape(len(x), math.prod(x.shape[2:]), x.shape[1])
 
 
 def _events(rows: Tensor, places: Sequence[int]) -> Tensor:

@@ -138,6 +138,7 @@ class FlowSteps(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
             return self._evaluate(x)
+        self._kept = None  # an optimiser may follow, and a fused one does not count versions
         weight, bias, log_det = fold(self.steps)
         drift = self.drift if self.training else self.drift.clone()  # a score's gradient is no training
         z, ladj = couple([step.coupling for step in self.steps], weight, bias, x, self.memory, drift)
@@ -157,6 +158,10 @@ class FlowSteps(Bijection):
             y = self.steps[k].coupling.inverse(z)
             z = mix(y, folded.weight[k], folded.bias[k])
         return z
+
+    def train(self, mode: bool = True) -> FlowSteps:
+        self._kept = None
+        return super().train(mode)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
@@ -182,14 +187,14 @@ class FlowSteps(Bijection):
 
     def _folded(self) -> tuple[Folded, Folded]:
         """The matrices and their inverses, kept until a parameter changes: `_version` counts what is done in place (an
-        average of weights, say), the address tells of moves. Where an optimiser may be at work, nothing is kept: fused
-        ones do not count versions."""
+        average of weights, say), the address tells of moves. Nothing is kept where versions are not counted: by fused
+        optimisers, hence in training, and for inference tensors. (Nor do changes through `.data` count: eval() forgets.)"""
         parts = [p for step in self.steps for m in (step.actnorm, step.mixing) for p in m.parameters()]
-        if self.training or any(p.grad is not None for p in parts):
+        if self.training or any(p.grad is not None or p.is_inference() for p in parts):
             self._kept = None
             folded = fold(self.steps)
             return folded, folded.inverted()
-        key = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parts)
+        key = tuple((p.data_ptr(), p._version) for p in parts)
         if self._kept is None or self._kept[0] != key:
             folded = fold(self.steps)
             self._kept = key, folded, folded.inverted()

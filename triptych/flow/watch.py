@@ -13,7 +13,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from triptych.core import evaluating
 from triptych.errors import TriptychError
+from triptych.flow.conditioners import Conditioner
 from triptych.flow.flow import Flow
 from triptych.flow.layers.actnorm import LOG_SCALE_RATE, ActNorm
 from triptych.flow.layers.batchnorm import BatchNorm
@@ -72,16 +74,15 @@ def most_extreme(found: dict[str, float | str]) -> str:
 @contextlib.contextmanager
 def _as_evaluated(model: Flow) -> Iterator[None]:
     """Eval mode (running averages rest) and float32, as evaluation has it; random draws leave no trace."""
-    training, bf16 = model.training, model.bf16
+    bf16 = [(m, m.bf16) for m in model.modules() if isinstance(m, Conditioner)]
     devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        model.eval()
+    with torch.random.fork_rng(devices=devices), evaluating(model):
         model.bf16 = False
         try:
             yield
         finally:
-            model.train(training)
-            model.bf16 = bf16
+            for conditioner, value in bf16:
+                conditioner.bf16 = value
 
 
 def _round_trip(model: Flow, x: Tensor) -> float:

@@ -28,7 +28,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "latent_dim": (1, 1e6),
     "width": (1, 65_536),
     "blocks": (0, 64),
-    "couplings": (2, 512),
+    "couplings": (2, 64),
     "levels": (0, 16),
     "depth": (1, 512),
     "drift_bound": (0, _HUGE),

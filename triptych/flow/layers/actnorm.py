@@ -31,6 +31,10 @@ class Initialised:
             self._ready = bool(self.initialised)
         return self._ready
 
+    def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
+        self._ready = False
+        super()._load_from_state_dict(*arguments, **options)  # type: ignore[misc]
+
     def check_ready(self) -> None:
         if not self.ready:
             raise TriptychError(
@@ -51,7 +55,7 @@ def check_batch(x: Tensor, who: str) -> None:
         raise TriptychError(f"{who} is initialised by statistics, one datum has none: give at least 2 data")
 
 
-class ActNorm(Bijection, Initialised):
+class ActNorm(Initialised, Bijection):
     """z = (x + shift) ⊙ exp(3 · log_scale), each channel with its own; ladj = |S| Σ_c 3 · log_scale_c.
 
     `initialize` sets both so that the first batch leaves with mean 0 and variance 1 in every channel; a constant channel

@@ -14,7 +14,7 @@ from triptych.flow.bijection import Bijection, by_channel, per_datum, positions
 from triptych.flow.layers.actnorm import CONSTANT, Initialised, check_batch
 
 
-class BatchNorm(Bijection, Initialised):
+class BatchNorm(Initialised, Bijection):
     """z = (x − μ̃) / √(σ̃² + ε), each channel with its own; ladj = −½ |S| Σ_c log(σ̃²_c + ε).
 
     In training μ̃ and σ̃² are the averages that run over the minibatches, this one with them, and gradients pass through

@@ -27,8 +27,8 @@ def inverse_of(weight: Tensor, who: str) -> Tensor:
     inverse, info = torch.linalg.inv_ex(weight.double())
     if bool(info.any()) or not inverse.isfinite().all() or inverse.abs().max() > _SINGULAR:
         raise TriptychError(
-            f"{who}: its matrix is singular, so that there is no way back from z: restore an earlier checkpoint, train with "
-            "a lower rate, or use the LU form, which cannot become singular"
+            f"{who}: its matrix is singular, so that there is no way back from z: restore an earlier checkpoint, or train "
+            "with a lower rate"
         )
     return inverse.to(weight.dtype)
 

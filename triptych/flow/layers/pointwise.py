@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from triptych.flow.bijection import Bijection, by_channel, per_datum, positions, sum_event
+from triptych.flow.layers.actnorm import CONSTANT
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -18,7 +19,8 @@ class Scale(Bijection):
     """z = exp(log_s) ⊙ x, a factor for each channel: NICE's last layer (section 3.3), ladj = |S| Σ log_s.
 
     Args:
-        channels: C; for a vector, a factor for each of its D values, as in the paper.
+        channels: C; for a vector, a factor for each of its D values, as in the paper. `initialize` gives each the spread 1
+            on a first batch, which the paper does not say; a constant one keeps its factor.
     """
 
     def __init__(self, channels: int):
@@ -30,6 +32,12 @@ class Scale(Bijection):
 
     def inverse(self, z: Tensor) -> Tensor:
         return z * by_channel((-self.log_s).exp(), z)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor) -> Tensor:
+        std = x.std([0, *range(2, x.ndim)], correction=0)
+        self.log_s.copy_(torch.where(std > CONSTANT, -std.log(), torch.zeros_like(std)))
+        return self(x)[0]
 
 
 class Logit(Bijection):

@@ -83,12 +83,16 @@ def most_levels(shape: Sequence[int]) -> int:
 
 def check_levels(shape: Sequence[int], levels: int, least: int = 0) -> None:
     """Refuses levels that the event's size cannot give; the message names the largest number that works."""
-    most = most_levels(shape)
-    if least <= levels <= most:
+    most, size = most_levels(shape), "×".join(map(str, shape[1:])) or str(shape[0])
+    if isinstance(levels, int) and least <= levels <= most:
         return
-    size = "×".join(map(str, shape[1:])) or str(shape[0])
+    if most < least and len(shape) == 1:
+        raise TriptychError("one feature has nothing to couple with: give data of at least 2")
     if most < least:
         even = ",".join(str(p + p % 2) for p in shape[1:])
         raise TriptychError(f"{size} cannot be halved even once: resize or pad the data to {even}, or use realnvp, levels=1")
+    if not isinstance(levels, int) or levels < least:
+        raise TriptychError(f"levels should be {least} to {most} for data of {size}, got {levels!r}")
     what = "features" if len(shape) == 1 else "positions"
-    raise TriptychError(f"levels={levels}, but {size} {what} can be halved {most} times: use levels={most} or fewer")
+    advice = f"use levels={most}" + (" or fewer" if most > least else "")
+    raise TriptychError(f"levels={levels}, but {size} {what} can be halved {most} time{'s' * (most != 1)}: {advice}")
