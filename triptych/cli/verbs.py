@@ -373,8 +373,12 @@ def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path, columns: int
     import numpy as np
 
     from triptych import storage
+    from triptych.cli.training import notice
     from triptych.report import is_picture, save
 
+    lost = int((~x.isfinite()).flatten(1).any(1).sum())
+    if lost:
+        notice(f"{lost} of {len(x)} are not finite, which a picture cannot show: lower --temperature, or train further")
     stored = model.codec.decode(x)
     if out.suffix == ".npy":
 

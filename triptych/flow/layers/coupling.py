@@ -112,8 +112,8 @@ class Affine(StepTransform):
     def terms(self, h: Tensor, axis: int = -1) -> tuple[Tensor, ...]:
         """t, s, and σ(r + 2)."""
         t, r = h.chunk(2, axis)
-        q = torch.sigmoid(r + 2)
-        return t, q * (1 - self.floor) + self.floor, q
+        q = (r + 2).sigmoid_()
+        return t, (q * (1 - self.floor)).add_(self.floor), q
 
     def do_(self, b: Tensor, terms: tuple[Tensor, ...]) -> Tensor:
         t, s, _ = terms
