@@ -1,9 +1,9 @@
-"""Do samples of a Glow explode? Largest |x| of 32 samples at temperature 1 while it trains, by the two bounds that hold them.
+"""Do samples of a Glow explode? Largest |x| of 32 samples at temperature 1 in training, by the two bounds that hold them.
 
-    python benchmarks/stability.py                                   celeba10k at 32×32, K=16, width 48, 200 steps a setting
-    python benchmarks/stability.py --floors 0.05 --bounds inf        one setting: as published, but for the floor of the scale
+    python benchmarks/stability.py                                celeba10k at 32×32, K=16, width 48, 200 steps a setting
+    python benchmarks/stability.py --floors 0.05 --bounds inf     one setting: as published, but for the floor of the scale
 
-A setting is (f, c): the smallest scale of every affine coupling, and the bound of what its network is given. One thread each.
+A setting is (f, c): the smallest scale of every affine coupling, and the bound of what its network is given.
 """
 
 from __future__ import annotations
