@@ -6,10 +6,9 @@ alone on inputs held ready, no flow around them. A measurement is a process of i
 
     python benchmarks/race_flow.py                                     five rounds at K=8 and 32: medians and their ratios
     python benchmarks/race_flow.py --memory                            what a training step holds beside the parameters
-    python benchmarks/race_flow.py --wall 1800 --data fashion-mnist    bits per dimension after equal seconds of training
     python benchmarks/race_flow.py --side ours --depth 8               one side alone (what the rounds call)
 
-Rounds, memory and finished sides of --wall are kept and gone on from; a side of --wall that is killed begins anew.
+Rounds and memory are kept and gone on from.
 """
 
 # Shapes: x (B, C, H, W); a level's scale (c, h, w) is what its steps see, after the squeeze.
@@ -19,10 +18,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
-import gzip
 import json
 import math
-import os
 import resource
 import statistics
 import subprocess
@@ -64,9 +61,6 @@ class Shape(NamedTuple):
 
 def raced(depth: int) -> Shape:
     return Shape((3, 32, 32), levels=3, depth=depth, width=128)
-
-
-WALL = Shape((1, 28, 28), levels=2, depth=16, width=96)
 
 
 @dataclass(frozen=True)
@@ -305,98 +299,6 @@ def _reset_peak() -> bool:
     return True
 
 
-# Equal seconds of training, on pictures.
-
-
-def pictures(data: str, part: str) -> Tensor:
-    """uint8 (N, 1, 28, 28) from the IDX files of a data set beside the others."""
-    path = Path(os.environ.get("TRIPTYCH_DATA", ".")) / data / f"{part}-images-idx3-ubyte.gz"
-    if not path.exists():
-        raise SystemExit(f"no {part} pictures of {data}: set TRIPTYCH_DATA to the folder that holds {data}/{path.name}")
-    return torch.frombuffer(bytearray(gzip.decompress(path.read_bytes())[16:]), dtype=torch.uint8).view(-1, 1, 28, 28)
-
-
-def dequantised(v: Tensor, u: Tensor) -> Tensor:
-    """(v + u) / 256 with u ~ U[0, 1): bits per dimension of this density bound the picture's (Theis et al. 2016)."""
-    return (v + u) / 256
-
-
-def bits_per_dim(flow: Flow, x: Tensor) -> dict[str, float]:
-    """−log₂ p(x) / D + 8 over the rows of x, in float32, with its standard error."""
-    model, bf16 = flow.model, getattr(flow.model, "bf16", None)
-    model.eval()
-    if bf16:
-        model.bf16 = False
-    with torch.no_grad():
-        nats = torch.cat([-flow.log_prob(batch) for batch in x.split(250)]).double()
-    if bf16:
-        model.bf16 = bf16
-    model.train()
-    bits = nats / (math.log(2) * x[0].numel()) + 8
-    return {"bits_per_dim": bits.mean().item(), "stderr": bits.std().item() / math.sqrt(len(bits)), "n": len(bits)}
-
-
-def rate_at(step: int, fraction: float) -> float:
-    """1e-3, warmed up over 100 steps and falling by a cosine of the time gone to 2 %."""
-    return 1e-3 * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(fraction, 1.0))))
-
-
-@dataclass
-class Learning:
-    """Training by a plain loop; `seconds` counts drawing, dequantising and stepping, and never evaluation."""
-
-    flow: Flow
-    data: Tensor
-    batch: int = 64
-    seconds: float = 0.0
-    steps: int = 0
-    skipped: int = 0
-
-    def __post_init__(self) -> None:
-        self.optimizer = adam(self.flow.model, 1e-3)
-
-    def step(self, total: float) -> None:
-        """One step of `total` seconds' worth; without a finite loss it changes nothing, and is counted."""
-        start = time.perf_counter()
-        v = self.data[torch.randint(len(self.data), (self.batch,))]
-        x = dequantised(v, torch.rand(v.shape))
-        if self.steps == 0:
-            self.flow.initialize(x)
-        self.optimizer.param_groups[0]["lr"] = rate_at(self.steps, self.seconds / total)
-        self.optimizer.zero_grad()
-        loss = -self.flow.log_prob(x).mean()
-        if torch.isfinite(loss):
-            loss.backward()
-            self.optimizer.step()
-        else:
-            self.skipped += 1
-        self.steps += 1
-        self.seconds += time.perf_counter() - start
-
-
-def learnt(side: str, total: float, data: str, every: float, bf16: bool) -> dict[str, Any]:
-    """The curve of test bits per dimension over seconds of training, and the end's on the whole test set."""
-    torch.set_flush_denormal(True)
-    warnings.simplefilter("ignore")
-    torch.manual_seed(0)
-    flow = ours(WALL, bf16=bf16) if side == "ours" else normflows(WALL)
-    flow.model.train()
-    learning, v = Learning(flow, pictures(data, "train")), pictures(data, "t10k")
-    noise = torch.Generator().manual_seed(1)
-    test = dequantised(v, torch.rand(v.shape, generator=noise))
-    few = test[torch.randperm(len(test), generator=noise)[:1000]]
-    curve: dict[str, Any] = {"seconds": [], "bits_per_dim": []}
-    while learning.seconds < total:
-        learning.step(total)
-        if learning.seconds >= every * (len(curve["seconds"]) + 1):
-            curve["seconds"].append(learning.seconds)
-            curve["bits_per_dim"].append(bits_per_dim(flow, few)["bits_per_dim"])
-            print(f"{side} {learning.seconds:.0f} s {curve['bits_per_dim'][-1]:.3f} bits/dim", file=sys.stderr, flush=True)
-    final = bits_per_dim(flow, test)
-    curve |= {"final": final["bits_per_dim"], "stderr": final["stderr"], "n": final["n"], "bf16": bf16}
-    return curve | {"steps": learning.steps, "skipped": learning.skipped} | counted(flow.model)
-
-
 # Many measurements, one after the other.
 
 
@@ -414,10 +316,12 @@ def peer_python(folder: Path) -> Path:
     return python
 
 
-def measure(options: argparse.Namespace, side: str, *arguments: str, chatter: bool = False) -> dict[str, Any]:
+def measure(
+    options: argparse.Namespace, side: str, *arguments: str, script: str = __file__, chatter: bool = False
+) -> dict[str, Any]:
     """The JSON that one side prints last, in a process of its own and without what it says besides."""
     python = peer_python(options.peers) if side in THEIRS else sys.executable
-    command = [str(python), __file__, "--side", side, *arguments]
+    command = [str(python), script, "--side", side, *arguments]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=None if chatter else subprocess.PIPE, text=True)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{(done.stderr or '')[-3000:]}")
@@ -504,25 +408,8 @@ def memory(options: argparse.Namespace) -> dict[str, Any]:
     return {"sizes": sizes, "leanest_peer": leanest, "reversible_over_leanest_peer": ratio}
 
 
-def wall(options: argparse.Namespace) -> dict[str, Any]:
-    """Both sides for the same seconds, one after the other; a side that ended is not run again."""
-    results = {}
-    for side in ("ours", "normflows"):
-        bf16 = ["--bf16"] if options.bf16 and side == "ours" else []
-        path = options.out / f"wall_{options.data}_{options.wall:.0f}s_{side}{'_bf16' if bf16 else ''}.json"
-        if not path.exists():
-            arguments = ["--wall", str(options.wall), "--data", options.data, "--every", str(options.every), *bf16]
-            keep(path, measure(options, side, *arguments, chatter=True))
-        results[side] = kept(path, None)
-    return results | {"normflows_less_ours": results["normflows"]["final"] - results["ours"]["final"]}
-
-
 def alone(options: argparse.Namespace) -> dict[str, Any]:
     """One side's measurement."""
-    if options.wall:
-        if options.side not in ("ours", "normflows"):
-            raise SystemExit(f"--wall is between ours and normflows, not {options.side}")
-        return learnt(options.side, options.wall, options.data, options.every, options.bf16)
     return (held if options.memory else timed)(options.side, options.depth)
 
 
@@ -533,10 +420,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--depths", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--memory", action="store_true", help="measure working memory, not time")
-    parser.add_argument("--wall", type=float, default=0.0, metavar="SECONDS", help="train for so long and compare bits/dim")
-    parser.add_argument("--data", default="fashion-mnist", help="of --wall: a folder of IDX files under $TRIPTYCH_DATA")
-    parser.add_argument("--every", type=float, default=30.0, help="seconds of training between evaluations of --wall")
-    parser.add_argument("--bf16", action="store_true", help="ours with bfloat16 networks, in --wall")
     parser.add_argument("--out", type=Path, default=HERE / "out" / "race_flow")
     parser.add_argument("--peers", type=Path, help="an environment that has the peers; one is made under --out otherwise")
     options = parser.parse_args()
@@ -547,7 +430,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     from common import write
 
-    name, run = ("wall", wall) if options.wall else ("memory", memory) if options.memory else ("race_flow", race)
+    name, run = ("memory", memory) if options.memory else ("race_flow", race)
     write(options.out, name, run(options))
 
 
