@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from resuming import interrupted_and_resumed
 
 import triptych
 from triptych import recipes, storage, train
@@ -52,16 +53,7 @@ def test_resumed_equals_uninterrupted_to_the_bit(tmp_path, optimizer, stop):
     whole = start(tmp_path / "whole", recipe, data)
     train.fit(whole, data)
     broken = start(tmp_path / "broken", recipe, data)
-
-    def interrupt(step, _numbers):
-        if step.step == stop:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train.fit(broken, data, watch=interrupt)
-    resumed = Run.resume(tmp_path / "broken")
-    assert resumed.step == stop
-    train.fit(resumed, data)
+    interrupted_and_resumed(broken, data, stop)
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
 

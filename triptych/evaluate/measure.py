@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from triptych.codec import as_bits_per_dim, bits_per_dim
 from triptych.core import Encodes, Estimate, GenerativeModel, HasDensity
@@ -52,11 +53,15 @@ def evaluate(
     if exact and draws > 1 and model.codec.reading == "dequantise":
         results[f"bits_per_dim_k{draws}"] = bits_per_dim(model, stored[:images], k=draws, generator=generator)
     if isinstance(model, Encodes):
-        results |= round_trip(model, stored[:images]) if exact else {"active_units": active_units(codes(model, stored))}
-        results["reconstruction_rmse"] = reconstruction_error(model, stored[:images] if exact else stored)
+        results |= round_trip(model, stored[:images]) if exact else _of_the_codes(model, stored)
     if hmc and isinstance(model, VAE) and model.latent_dim <= LARGEST_LATENT:
         results["log_marginal_hmc"] = marginal_log_likelihood(model, stored[:hmc], generator=generator)
     return results
+
+
+def _of_the_codes(model: GenerativeModel, stored: Tensor) -> dict[str, Estimate]:
+    """How much of z is used, and what is lost on the way through it."""
+    return {"active_units": active_units(codes(model, stored)), "reconstruction_rmse": reconstruction_error(model, stored)}
 
 
 def some(n: int, count: int) -> np.ndarray:
