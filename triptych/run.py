@@ -250,14 +250,13 @@ class Run:
 
 
 def _running(model: GenerativeModel) -> list[Tensor]:
-    """Floating buffers: running averages of data. (The others never change once a model is built.)"""
-    return [b for m in model.modules() for b in m.buffers(recurse=False) if b.is_floating_point() and not _is_drift(m)]
-
-
-def _is_drift(module: torch.nn.Module) -> bool:
-    from triptych.flow import FlowSteps
-
-    return isinstance(module, FlowSteps)  # a measure of its own training, which an average has none of
+    """Floating buffers that are averages of data. (Integer ones never change once a model is built.)"""
+    return [
+        buffer
+        for module in model.modules()
+        for name, buffer in module.named_buffers(recurse=False)
+        if buffer.is_floating_point() and name not in getattr(module, "about_training", ())
+    ]
 
 
 def check_room(folder: Path, overwrite: bool) -> None:

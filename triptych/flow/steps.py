@@ -114,6 +114,7 @@ class FlowSteps(Bijection):
         memory: "full", "checkpoint" or "reversible".
     """
 
+    about_training = ("drift",)  # a buffer that says how training goes: an average of weights has none
     steps: Sequence[FlowStep]
     drift: Tensor
 
@@ -133,7 +134,7 @@ class FlowSteps(Bijection):
         self.memory: Memory = memory
         self._asked: Memory = memory
         self.register_buffer("drift", torch.zeros(()))
-        self._kept: tuple[object, Folded, Folded] | None = None
+        self._kept: tuple[object, dict[bool, Folded]] | None = None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if not torch.is_grad_enabled():
@@ -145,13 +146,13 @@ class FlowSteps(Bijection):
         return z, ladj + positions(x) * log_det.sum()
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        weight, bias, log_det = self._folded()[0]
+        weight, bias, log_det = self._folded()
         z, ladj = evaluate([step.coupling for step in self.steps], weight, bias, x)
         return z, ladj + positions(x) * log_det.sum()
 
     def inverse(self, z: Tensor) -> Tensor:
         if not torch.is_grad_enabled():
-            weight, bias, _ = self._folded()[1]
+            weight, bias, _ = self._folded(inverted=True)
             return invert([step.coupling for step in self.steps], weight, bias, z)
         folded = fold(self.steps).inverted()
         for k in range(len(self.steps) - 1, -1, -1):
@@ -185,17 +186,23 @@ class FlowSteps(Bijection):
         gone_over = self._asked == "reversible" and bool(self.drift.isinf())
         self.memory = "checkpoint" if gone_over else self._asked
 
-    def _folded(self) -> tuple[Folded, Folded]:
-        """The matrices and their inverses, kept until a parameter changes: `_version` counts what is done in place (an
+    def _folded(self, inverted: bool = False) -> Folded:
+        """The matrices, or their inverses, kept until a parameter changes: `_version` counts what is done in place (an
         average of weights, say), the address tells of moves. Nothing is kept where versions are not counted: by fused
         optimisers, hence in training, and for inference tensors. (Nor do changes through `.data` count: eval() forgets.)"""
         parts = [p for step in self.steps for m in (step.actnorm, step.mixing) for p in m.parameters()]
         if self.training or any(p.grad is not None or p.is_inference() for p in parts):
             self._kept = None
-            folded = fold(self.steps)
-            return folded, folded.inverted()
+            return _either(self.steps, inverted)
         key = tuple((p.data_ptr(), p._version) for p in parts)
         if self._kept is None or self._kept[0] != key:
-            folded = fold(self.steps)
-            self._kept = key, folded, folded.inverted()
-        return self._kept[1], self._kept[2]
+            self._kept = key, {}
+        kept = self._kept[1]
+        if inverted not in kept:
+            kept[inverted] = _either(self.steps, inverted)
+        return kept[inverted]
+
+
+def _either(steps: Sequence[FlowStep], inverted: bool) -> Folded:
+    folded = fold(steps)
+    return folded.inverted() if inverted else folded
