@@ -27,9 +27,10 @@ PERMUTATIONS: dict[str, Any] = {
     "reverse": Permutation.reverse,
 }
 COUPLINGS: dict[str, Callable[[float], StepTransform]] = {"affine": Affine, "additive": lambda _floor: Additive()}
-LEAST = 6.0
-"""K affine couplings together multiply by e⁻⁶ = 1/400 at the least, each by e^(−6/K): so that however deep a flow is, their
-way back cannot multiply by more than 400 a scale, and samples do not explode. (A floor of 0.05 for each of 16: to 10⁶.)"""
+LEAST = 12.0
+"""K affine couplings together multiply by e⁻¹² at the least, each by e^(−12/K): so that however deep a flow is, their way
+back is bounded by one number. It trades range against safety. On Fashion-MNIST (K = 16, width 64, 400 steps of 64) a
+total of e⁻⁶ gave 4.43 bits/dim and samples up to 4.6, e⁻¹² 4.28 and 12, e⁻²⁴ 4.38 and 55 (1,600 after 100 steps)."""
 
 
 class Folded(NamedTuple):
