@@ -1,24 +1,48 @@
-"""Measures: likelihoods (`likelihood`), reconstruction and latent use (`latent`), round trips (`exactness`).
+"""Measures: likelihoods (`likelihood`), reconstruction and latent use (`latent`), round trips (`exactness`), and the quality
+of samples (`quality`) by distances of sets (`distances`, `neighbours`, `sliced`, `structure`, `parzen`) of `features`.
 
-What a model can do decides which.
-
-Every result is an `Estimate`: value, standard error, n.
+What a model can do decides which. Every result is an `Estimate`: value, standard error, n.
 """
 
 from triptych.codec import bits_per_dim
+from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.exactness import round_trip
+from triptych.evaluate.features import Features, Inception, Learned, Pixels, features, learn_features
 from triptych.evaluate.latent import active_units, reconstruction_error
 from triptych.evaluate.likelihood import elbo, importance_nll
 from triptych.evaluate.measure import evaluate
+from triptych.evaluate.neighbours import nearest_ratio, nearest_training, precision_recall, two_sample_test
+from triptych.evaluate.parzen import parzen_log_likelihood
 from triptych.evaluate.posterior_sampling import marginal_log_likelihood
+from triptych.evaluate.quality import Quality, sample_quality
+from triptych.evaluate.sliced import sliced_wasserstein
+from triptych.evaluate.structure import diversity, ms_ssim
 
 __all__ = [
+    "Features",
+    "Inception",
+    "Learned",
+    "Pixels",
+    "Quality",
     "active_units",
     "bits_per_dim",
+    "diversity",
     "elbo",
     "evaluate",
+    "features",
+    "frechet_distance",
     "importance_nll",
+    "kernel_distance",
+    "learn_features",
     "marginal_log_likelihood",
+    "ms_ssim",
+    "nearest_ratio",
+    "nearest_training",
+    "parzen_log_likelihood",
+    "precision_recall",
     "reconstruction_error",
     "round_trip",
+    "sample_quality",
+    "sliced_wasserstein",
+    "two_sample_test",
 ]

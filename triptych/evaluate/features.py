@@ -1,0 +1,235 @@
+"""What pictures are compared by: raw pixels, a small network that learned the data itself, or Inception.
+
+Shapes: stored (n, *E), as a split gives them; features (n, d), float32.
+
+Distances between sets mean something only within one set of features, so each carries a name, and a learned one a digest
+of its weights: measures of different names are not comparable, and `Quality.compare` refuses to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from triptych.data import Split
+from triptych.errors import TriptychError
+from triptych.nets import MLP, ConvDecoder, ConvEncoder
+
+INCEPTION = "inception-2015-12-05.pt"
+_INCEPTION_AT = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/" + INCEPTION
+
+
+class Features(ABC):
+    """stored (n, *E) -> (n, d).
+
+    Attributes:
+        name: what a result is labelled with, and may be compared by.
+    """
+
+    name: str
+
+    @abstractmethod
+    def of(self, stored: Tensor) -> Tensor:
+        """The features of a batch."""
+
+    @torch.no_grad()
+    def __call__(self, stored: Tensor, batch: int = 256) -> Tensor:
+        """The features of any number of data, on the CPU."""
+        return torch.cat([self.of(part).float().cpu() for part in stored.split(batch)])
+
+
+class Pixels(Features):
+    """The values themselves, pictures in [0, 1]: no network to believe in, but far from what people see."""
+
+    name = "pixels"
+
+    def of(self, stored: Tensor) -> Tensor:
+        return _unit(stored).flatten(1)
+
+
+class Learned(Features):
+    """A small network trained on the data: the last layer before what it was taught to tell.
+
+    Args:
+        net: x (B, *E) in [−1, 1] (pictures) -> (B, d).
+    """
+
+    def __init__(self, net: nn.Module, taught: str):
+        self.net, self.taught = net.eval(), taught
+        weights = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for v in net.state_dict().values())
+        self.name = f"learned-{taught}-{hashlib.sha256(weights).hexdigest()[:8]}"
+
+    def of(self, stored: Tensor) -> Tensor:
+        return self.net(_centred(stored))
+
+
+class Inception(Features):
+    """The pool of Inception v3 (2048), by which published FIDs are measured (Heusel et al. 2017); pictures only.
+
+    Grey ones are repeated three times; the network resizes to 299 × 299 by itself.
+
+    Args:
+        path: a TorchScript file that takes uint8 (B, 3, H, W) and `return_features=True`.
+    """
+
+    name = "inception"
+
+    def __init__(self, path: Path):
+        self.net = torch.jit.load(str(path)).eval()
+
+    def of(self, stored: Tensor) -> Tensor:
+        if stored.dtype != torch.uint8 or stored.ndim != 4 or stored.shape[1] not in (1, 3):
+            raise TriptychError(f"Inception takes 8-bit pictures, grey or RGB, got {stored.dtype} {tuple(stored.shape)}")
+        return self.net(stored.expand(-1, 3, -1, -1), return_features=True)
+
+
+def features(name: str, train: Split, *, steps: int = 600, seed: int = 0, download: bool = False) -> Features:
+    """The features called pixels, learned or inception.
+
+    Args:
+        train: what "learned" learns from: classes where the split has them, else its attributes, else to give back pictures
+            that noise was added to.
+        steps, seed: of that training.
+        download: whether Inception's weights (91 MB) may be fetched.
+
+    Raises:
+        TriptychError: for another name, and where Inception's weights are not at hand: the message says what to do.
+    """
+    if name == "pixels":
+        return Pixels()
+    if name == "learned":
+        return learn_features(train, steps=steps, seed=seed)
+    if name == "inception":
+        return Inception(_inception_file(download))
+    raise TriptychError(f"features should be pixels, learned or inception, got {name!r}")
+
+
+def _inception_file(download: bool) -> Path:
+    """Where the weights are: named by TRIPTYCH_INCEPTION, or in torch's cache."""
+    named = os.environ.get("TRIPTYCH_INCEPTION")
+    path = Path(named) if named else Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION
+    if not path.is_file() and download:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(_INCEPTION_AT, str(path))
+        except OSError as error:
+            raise TriptychError(f"Inception's weights could not be fetched ({error}): use learned or pixels") from error
+    if not path.is_file():
+        raise TriptychError(
+            f"Inception's weights are not at {path}: put {INCEPTION} (StyleGAN2-ADA's TorchScript) there, name it in "
+            "TRIPTYCH_INCEPTION, or use the features learned or pixels"
+        )
+    return path
+
+
+def learn_features(
+    train: Split, *, steps: int = 600, batch: int = 64, width: int = 16, size: int = 128, seed: int = 0
+) -> Learned:
+    """A convolutional network (a perceptron for what is no picture) with `size` features, trained on the split."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        net = _encoder(train.event_shape, width, size)
+        lesson = _lesson(train, size, width)
+        optimizer = torch.optim.Adam([*net.parameters(), *lesson.parameters()], fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
+        for _ in range(steps):
+            rows = torch.randint(len(train), (min(batch, len(train)),)).numpy()
+            optimizer.zero_grad()
+            lesson(net, _centred(train[rows]), rows).backward()
+            optimizer.step()
+            schedule.step()
+    return Learned(net, lesson.name)
+
+
+class _Lesson(nn.Module, ABC):
+    """What a network is taught: a head of its own, and a loss of x (B, *E) in [−1, 1] and its rows in the split."""
+
+    name: str
+
+    @abstractmethod
+    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor: ...
+
+
+class _Classes(_Lesson):
+    """Which class; labels are numbered in their order."""
+
+    name = "classes"
+
+    def __init__(self, labels: np.ndarray, size: int):
+        super().__init__()
+        known, numbers = np.unique(labels, return_inverse=True)
+        self.head, self.labels = nn.Linear(size, len(known)), torch.as_tensor(numbers)
+
+    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
+        return F.cross_entropy(self.head(F.silu(net(x))), self.labels[rows])
+
+
+class _Attributes(_Lesson):
+    """All attributes at once, in units of their spread; unknown values count nothing."""
+
+    name = "attributes"
+
+    def __init__(self, values: np.ndarray, size: int):
+        super().__init__()
+        wanted = torch.as_tensor(values, dtype=torch.float32)
+        self.known = wanted.isfinite()
+        filled = wanted.nan_to_num(0.0)
+        count = self.known.sum(0).clamp(min=1)
+        mean = filled.sum(0) / count
+        std = (((filled - mean) * self.known).square().sum(0) / count).sqrt().clamp(min=1e-6)
+        self.wanted, self.head = (filled - mean) / std, nn.Linear(size, wanted.shape[1])
+
+    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
+        error = (self.head(F.silu(net(x))) - self.wanted[rows]).square()
+        return (error * self.known[rows]).mean()
+
+
+class _Denoising(_Lesson):
+    """To give back what noise was added to (Vincent et al. 2008)."""
+
+    name = "denoising"
+
+    def __init__(self, event_shape: tuple[int, ...], size: int, width: int):
+        super().__init__()
+        self.head: nn.Module = MLP((size,), (), math.prod(event_shape))
+        if _is_picture(event_shape):
+            self.head = ConvDecoder(size, event_shape, width, event_shape[0])
+
+    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
+        noisy = x + 0.3 * torch.randn_like(x)
+        return F.mse_loss(self.head(net(noisy)).view_as(x), x)
+
+
+def _lesson(train: Split, size: int, width: int) -> _Lesson:
+    names = {kind: [n for n, k in train.kinds.items() if k == kind] for kind in ("class", "binary", "continuous")}
+    if names["class"]:
+        return _Classes(train.attributes[names["class"][0]], size)
+    if others := names["binary"] + names["continuous"]:
+        return _Attributes(np.stack([np.asarray(train.attributes[n], np.float64) for n in others], 1), size)
+    return _Denoising(train.event_shape, size, width)
+
+
+def _encoder(event_shape: tuple[int, ...], width: int, size: int) -> nn.Module:
+    return ConvEncoder(event_shape, width, size) if _is_picture(event_shape) else MLP(event_shape, (256, 256), size, "silu")
+
+
+def _is_picture(event_shape: tuple[int, ...]) -> bool:
+    return len(event_shape) == 3 and min(event_shape[1:]) >= 4
+
+
+def _unit(stored: Tensor) -> Tensor:
+    """Pictures in [0, 1]; floats as they are."""
+    return stored if stored.is_floating_point() else stored.float() / 255
+
+
+def _centred(stored: Tensor) -> Tensor:
+    """Pictures in [−1, 1]; floats as they are."""
+    return stored if stored.is_floating_point() else stored.float() / 127.5 - 1

@@ -1,0 +1,207 @@
+"""What nearest neighbours tell: fidelity and variety, copies of the training set, and whether two sets are one.
+
+Shapes: real (n, d), fake (m, d), or data of any equal shape, which are flattened; Euclidean distances, float64 inside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from triptych.core import Estimate
+from triptych.errors import TriptychError
+from triptych.evaluate.distances import paired_rows
+
+
+def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estimate]:
+    """Fidelity and variety from balls that reach each datum's k-th neighbour in its own set.
+
+    Returns:
+        precision  share of fakes in some real ball; recall share of reals in some fake ball (Kynkäänniemi et al. 2019)
+        density    real balls that a fake lies in, over k: 1 for equal distributions, and above 1 in dense places
+        coverage   share of real balls with a fake in them (Naeem et al. 2020); 1 − 2⁻ᵏ for equal distributions
+
+        The standard error is from the spread over 10 parts of both sets (fewer of small ones, NaN under 2k + 2 data): the
+        balls move with the data, and the binomial error, which holds them still, can be three times too small.
+
+    Raises:
+        TriptychError: for k or fewer data, k < 1, other than finite floats, two widths.
+
+    >>> x = torch.arange(8.0)[:, None]
+    >>> precision_recall(x, x + 100, k=2)["precision"]
+    Estimate(value=0.0, stderr=0.0, n=8)
+    """
+    if k < 1:
+        raise TriptychError(f"k should be at least 1, got {k}: 3 is usual for precision, 5 for density")
+    real, fake = paired_rows(real, fake, at_least=k + 1)
+    values = _shares(real, fake, k)
+    count = min(10, len(real) // (k + 1), len(fake) // (k + 1))
+    parts = torch.stack([_shares(r, f, k) for r, f in zip(_parts(real, count), _parts(fake, count), strict=True)])
+    spread = parts.std(0) / math.sqrt(count) if count > 1 else torch.full_like(values, math.nan)
+    sizes = {"precision": len(fake), "recall": len(real), "density": len(fake), "coverage": len(real)}
+    numbers = zip(sizes.items(), values.tolist(), spread.tolist(), strict=True)
+    return {name: Estimate(value, stderr, n) for (name, n), value, stderr in numbers}
+
+
+def _shares(real: Tensor, fake: Tensor, k: int) -> Tensor:
+    """Precision, recall, density, coverage: (4,)."""
+    radius_real, radius_fake = _squared_radii(real, k), _squared_radii(fake, k)
+    balls = []  # for each fake, how many real balls hold it
+    recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
+    nearest = torch.full_like(radius_real, math.inf)  # squared, from each real datum to a fake one
+    start = 0
+    for squared in squared_distances(fake, real):
+        balls.append((squared <= radius_real).sum(1))
+        recalled |= (squared <= radius_fake[start : start + len(squared), None]).any(0)
+        nearest = torch.minimum(nearest, squared.amin(0))
+        start += len(squared)
+    held = torch.cat(balls)
+    return torch.stack([v.double().mean() for v in (held > 0, recalled, held / k, nearest <= radius_real)]).cpu()
+
+
+def _parts(x: Tensor, count: int) -> list[Tensor]:
+    """x in `count` parts of almost one size, at random (always the same): data may come sorted."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
+    return [x[some.to(x.device)] for some in order.tensor_split(count)]
+
+
+def nearest_training(fake: Tensor, train: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
+    """The `count` nearest training data of each fake one, nearest first.
+
+    Returns:
+        distances (m, count), float64, 0 for an exact copy; indices into train (m, count).
+
+    Raises:
+        TriptychError: for fewer than `count` training data, other than finite floats, two widths.
+
+    >>> nearest_training(torch.tensor([[0.9]]), torch.tensor([[0.0], [1.0]]))[1]
+    tensor([[1]])
+    """
+    fake, train = paired_rows(fake, train, at_least=1)
+    if not 1 <= count <= len(train):
+        raise TriptychError(f"count should be from 1 to the {len(train)} training data, got {count}")
+    found = [squared.topk(count, largest=False).indices for squared in squared_distances(fake, train)]
+    indices = torch.cat(found)
+    # |x|² + |y|² − 2x·y cannot tell a copy from a near one: once more, from the differences
+    exact = [_paired(fake, train[column]) for column in indices.T]
+    distances, order = torch.stack(exact, dim=1).sort(dim=1, stable=True)
+    return distances, indices.gather(1, order)
+
+
+def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: torch.Generator | None = None) -> Estimate:
+    """Mean distance from a fake datum to the nearest training datum, over that to the nearest held-out one.
+
+    1 for novel samples, below 1 for a model that remembers, 0 for copies. It is the ratio of the two means: the mean of
+    ratios is above 1 for novel samples too (π/2 in the plane), and infinite after one held-out copy. Both sets are cut to
+    one size, with `generator`, since a larger set is nearer. The standard error is over fakes.
+
+    Raises:
+        TriptychError: for fewer than 2 fakes, other than finite floats, two widths, fakes that all are held-out data.
+
+    >>> train, held_out = torch.randn(100, 5), torch.randn(100, 5)
+    >>> nearest_ratio(train[:10], train, held_out).value
+    0.0
+    """
+    fake, train, held_out = paired_rows(fake, train, held_out, at_least=1)
+    if len(fake) < 2:
+        raise TriptychError(f"nearest_ratio wants at least 2 samples, got {len(fake)}: draw more")
+    size = min(len(train), len(held_out))
+    near, far = (nearest_training(fake, subsample(x, size, generator))[0][:, 0] for x in (train, held_out))
+    if not far.any():
+        raise TriptychError("every sample is itself a held-out datum: hold out data that no sample was copied from")
+    ratio = near.mean() / far.mean()
+    spread = (near - ratio * far).std() / far.mean()  # the delta method's
+    return Estimate(ratio.item(), spread.item() / math.sqrt(len(fake)), len(fake))
+
+
+def two_sample_test(
+    real: Tensor, fake: Tensor, *, folds: int = 5, generator: torch.Generator | None = None
+) -> dict[str, Estimate]:
+    """Accuracy, on data not trained on, of telling real from fake (Lopez-Paz & Oquab 2017): ½ where nothing can be told.
+
+    As many of each are taken, with `generator`.
+
+    Returns:
+        c2st_1nn       by the nearest other datum (leave one out); below ½ where samples are copies of real data
+        c2st_logistic  by logistic regression on standardised features, cross-validated
+
+    Raises:
+        TriptychError: for fewer data than folds, folds < 2, other than finite floats, two widths.
+
+    >>> two_sample_test(torch.randn(30, 2), torch.randn(30, 2) + 50)["c2st_1nn"].value
+    1.0
+    """
+    if folds < 2:
+        raise TriptychError(f"folds should be at least 2, got {folds}: 5 is usual")
+    real, fake = paired_rows(real, fake, at_least=folds)
+    size = min(len(real), len(fake))
+    # real, fake, real, fake, …: a fold takes as many of each, and no tie of distances goes to one set alone
+    pooled = torch.stack([subsample(x, size, generator, shuffle=True) for x in (real, fake)], dim=1).flatten(0, 1)
+    return {"c2st_1nn": _nearest_agrees(pooled), "c2st_logistic": _logistic(pooled, folds)}
+
+
+def _nearest_agrees(pooled: Tensor) -> Estimate:
+    """How often the nearest other datum comes from the same set; sets alternate in `pooled`."""
+    found, start = [], 0
+    for squared in squared_distances(pooled, pooled):
+        squared.diagonal(start).fill_(math.inf)
+        found.append(squared.argmin(1))
+        start += len(squared)
+    nearest, index = torch.cat(found), torch.arange(len(pooled), device=pooled.device)
+    agrees = (nearest % 2 == index % 2).double()
+    # two data that are each other's nearest agree or disagree together: their covariance is their variance
+    mutual = nearest[nearest] == index
+    variance = ((agrees - agrees.mean()).square() * (1 + mutual.double())).sum() / len(pooled) ** 2
+    return Estimate(agrees.mean().item(), variance.sqrt().item(), len(pooled))
+
+
+def _logistic(pooled: Tensor, folds: int) -> Estimate:
+    """Held-out accuracy of logistic regression; sets alternate in `pooled`, in random order."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, label = pooled.double().cpu().numpy(), torch.arange(len(pooled)).numpy() % 2
+    fold = torch.arange(len(pooled)).numpy() // 2 % folds
+    right = torch.zeros(len(pooled))
+    for held_out in range(folds):
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+        classifier.fit(x[fold != held_out], label[fold != held_out])
+        right[fold == held_out] = torch.as_tensor(classifier.predict(x[fold == held_out]) == label[fold == held_out]).float()
+    return Estimate.of(right)
+
+
+def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
+    """|a_i − b_j|² (part, m) in float64, for some rows a at a time, in order."""
+    origin = b.double().mean(0)  # small norms: less is lost in their difference
+    b = b.double() - origin
+    size_b = b.square().sum(1)
+    for part in a.split(max(1, _AT_ONCE // len(b))):
+        x = part.double() - origin
+        yield torch.addmm(x.square().sum(1)[:, None] + size_b, x, b.T, alpha=-2).clamp_(min=0)
+
+
+def _squared_radii(x: Tensor, k: int) -> Tensor:
+    """Squared distance of each datum to its k-th neighbour among the others, (n,)."""
+    # the datum itself is one of the k + 1 nearest
+    return torch.cat([squared.kthvalue(k + 1).values for squared in squared_distances(x, x)])
+
+
+def _paired(x: Tensor, y: Tensor) -> Tensor:
+    """|x_i − y_i| (n,) from the differences, float64."""
+    parts = zip(x.split(1000), y.split(1000), strict=True)
+    return torch.cat([torch.linalg.vector_norm(p.double() - q.double(), dim=1) for p, q in parts])
+
+
+def subsample(x: Tensor, size: int, generator: torch.Generator | None, *, shuffle: bool = False) -> Tensor:
+    """`size` of the data at random, in random order; x as it is where it has no more, unless `shuffle`."""
+    if len(x) <= size and not shuffle:
+        return x
+    device = generator.device if generator is not None else None
+    return x[torch.randperm(len(x), generator=generator, device=device)[:size].to(x.device)]
+
+
+_AT_ONCE = 8_000_000  # distances that are held
