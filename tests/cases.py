@@ -94,6 +94,15 @@ MODELS: dict[str, Case] = {
         lambda: triptych.VAE((1, 9, 9), 4, net="conv", width=4, likelihood="logistic", scale="output", bits=5),
         _pixels(1, 9, 9),
     ),
+    "gan-maxout": Case(
+        lambda: triptych.GAN((1, 6, 5), 3, net="maxout", hidden=(16,), maxout=(8,), prior="uniform"), _pixels(1, 6, 5)
+    ),
+    "gan-vector": Case(lambda: triptych.GAN((7,), 3, hidden=(16, 8)), _floats(7)),
+    "gan-sequence": Case(lambda: triptych.GAN((2, 9), 2, net="mlp", hidden=(16,)), _floats(2, 9)),
+    "gan-conv": Case(lambda: triptych.GAN((3, 11, 8), 4, width=4), _pixels(3, 11, 8)),
+    "gan-conv-batch-norm-5-bits": Case(
+        lambda: triptych.GAN((2, 5, 17), 4, net="conv", width=4, norm="batch", bits=5, blocks=1), _pixels(2, 5, 17)
+    ),
     "glow-colour": _glow((3, 8, 8), _pixels, levels=3),
     "glow-grey-reversible": _glow((1, 12, 4), _pixels, levels=2, memory="reversible"),
     "glow-odd-sides": _glow((3, 5, 7), _pixels, levels=0),

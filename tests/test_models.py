@@ -29,13 +29,27 @@ def test_shapes_and_finite(name, generator):
     model, stored = made(name)
     x = model.codec.encode(stored, generator)
     assert x.shape == stored.shape and x.dtype == torch.float32
+    assert model.sample(3, temperature=0.5, generator=generator).shape == (3, *model.event_shape)
+    if adversarial(model):
+        assert not isinstance(model, Encodes | HasDensity)
+        assert model.logits(x).shape == (4,) and model.logits(x).isfinite().all()
+        return
     z = model.encode(x)
     assert z.shape == (4, model.latent_dim)
     assert model.decode(z).shape == x.shape
-    assert model.sample(3, temperature=0.5, generator=generator).shape == (3, *model.event_shape)
     log_p = model.log_prob(x, k=3, generator=generator)
     assert log_p.shape == (4,) and log_p.isfinite().all()
     assert isinstance(model, Encodes) and isinstance(model, HasDensity)
+
+
+def adversarial(model):
+    """Whether it has neither encoder nor density: a GAN."""
+    return isinstance(model, triptych.GAN)
+
+
+def seen(model, x):
+    """What the model makes of x: z, or a discriminator's logits where there is no encoder."""
+    return model.logits(x) if adversarial(model) else model.encode(x)
 
 
 def exact(model):
@@ -102,9 +116,10 @@ def test_data_that_are_not_finite_are_refused_by_exact_models(name):
 def test_batch_independence(name, generator):
     model, stored = made(name)
     x = model.codec.encode(stored, generator)
-    z = model.encode(x)
-    alone = torch.cat([model.encode(row[None]) for row in x])
-    torch.testing.assert_close(z, alone, atol=1e-5, rtol=1e-4)
+    z = torch.randn(4, model.latent_dim, generator=generator)
+    if not adversarial(model):  # a discriminator looks at a batch as a whole
+        alone = torch.cat([model.encode(row[None]) for row in x])
+        torch.testing.assert_close(model.encode(x), alone, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(model.decode(z), torch.cat([model.decode(r[None]) for r in z]), atol=1e-5, rtol=1e-4)
 
 
@@ -127,7 +142,7 @@ def test_save_and_load(name, tmp_path):
     again = triptych.load(tmp_path / "m")
     assert type(again) is type(model) and again.codec == model.codec and again.event_shape == model.event_shape
     x = model.codec.centre(stored)
-    torch.testing.assert_close(again.encode(x), model.encode(x), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(seen(again, x), seen(model, x), atol=1e-6, rtol=1e-5)
     assert type(model).from_pretrained(tmp_path / "m").arguments == model.arguments
     files = {p.name for p in (tmp_path / "m").iterdir()}
     assert files == {"recipe.json", "model.safetensors", "README.md"}
@@ -150,17 +165,21 @@ def test_another_shape_is_refused(name, tmp_path):
 def test_errors_name_shapes(name):
     model, stored = made(name)
     with pytest.raises(TriptychError, match="got"):
-        model.encode(torch.zeros(2, 1, *model.event_shape[1:], 3))
+        seen(model, torch.zeros(2, 1, *model.event_shape[1:], 3))
     with pytest.raises(TriptychError, match="z should be"):
         model.decode(torch.zeros(2, model.latent_dim + 1))
     with pytest.raises(TriptychError, match="n ≥ 1"):
         model.sample(0)
+    if adversarial(model):
+        return
     with pytest.raises(TriptychError, match="k ≥ 1"):
         model.log_prob(model.codec.encode(stored), k=0)
 
 
 def test_importance_bound_tightens(name):
     model, stored = made(name)
+    if adversarial(model):
+        return
     x = model.codec.encode(stored, torch.Generator().manual_seed(0))
     if exact(model):  # nothing to tighten: the same number without chance
         assert torch.equal(model.log_prob(x, k=20), model.log_prob(x, generator=torch.Generator().manual_seed(7)))
@@ -176,11 +195,17 @@ def test_copies_are_independent(name):
         for parameter in twin.parameters():
             parameter.add_(0.1)
     x = model.codec.centre(stored)
-    assert not torch.allclose(model.encode(x), twin.encode(x))
+    assert not torch.allclose(seen(model, x), seen(twin, x))
+    z = torch.ones(2, model.latent_dim)
+    assert not torch.allclose(model.decode(z), twin.decode(z))
 
 
 def test_bits_per_dim_agrees_with_nats(name):
     model, stored = made(name)
+    if adversarial(model):
+        with pytest.raises(TriptychError, match=r"has no density|needs a model of pixels"):
+            triptych.bits_per_dim(model, stored)
+        return
     if model.codec.reading in ("none", "binarise"):
         with pytest.raises(TriptychError, match="needs a model of pixels"):
             triptych.bits_per_dim(model, stored)
@@ -208,4 +233,8 @@ def test_require_names_the_alternative(name):
     with pytest.raises(TriptychError, match=r"triptych\.edit\.invert"):
         require(torch.nn.Identity(), Encodes)
     model, _ = made(name)
-    assert require(model, Encodes) is model
+    if adversarial(model):
+        with pytest.raises(TriptychError, match=r"triptych\.edit\.invert"):
+            require(model, Encodes)
+    else:
+        assert require(model, Encodes) is model

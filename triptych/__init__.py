@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from triptych.codec import bits_per_dim
     from triptych.errors import TriptychError
     from triptych.flow import NICE, Glow, RealNVP
+    from triptych.gan import GAN
     from triptych.vae import VAE
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "GAN": "triptych.gan",
     "Glow": "triptych.flow",
     "NICE": "triptych.flow",
     "RealNVP": "triptych.flow",
@@ -30,6 +32,7 @@ _HOME = {
 _MODULES = ("data", "edit", "evaluate")
 
 __all__ = [
+    "GAN",
     "NICE",
     "VAE",
     "Glow",

@@ -65,6 +65,19 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextlib.contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """No gradient by the module's parameters inside; what passes through it has its own."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    for p in parameters:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in parameters:
+            p.requires_grad_()
+
+
 class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     """A map from z ~ N(0, I) to data.
 
@@ -90,6 +103,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     @abstractmethod
     def decode(self, z: Tensor) -> Tensor:
         """z (B, L) -> x (B, *E)."""
+
+    def mapping(self) -> nn.Module:
+        """What makes data of z, whose weights training averages: all of it, but for a GAN, which has an opponent too."""
+        return self
 
     @torch.no_grad()
     def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:

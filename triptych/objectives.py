@@ -11,12 +11,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from triptych.core import GenerativeModel
+from triptych.core import GenerativeModel, frozen
 from triptych.flow import Flow, FlowSteps
 from triptych.flow.watch import flow_health, most_extreme
-from triptych.recipes import FlowObjective, Recipe, VAEObjective
+from triptych.gan import GAN
+from triptych.gan.games import GAMES
+from triptych.gan.penalties import drift, gradient_penalty, zero_centred
+from triptych.recipes import FlowObjective, GANObjective, Recipe, VAEObjective
 from triptych.vae import VAE
 from triptych.vae.estimators import Bound, bound_a, bound_b, bound_k, score_function
 from triptych.vae.schedules import kl_weight
@@ -130,9 +134,112 @@ _LOOKED_AT = 8  # data that `inspect` encodes and decodes
 _ROUND_TRIP = 1e-3  # beyond which it says so, in units of the largest datum: a quarter of an 8-bit pixel's bin
 
 
+class Adversary(Player):
+    """What both sides of a GAN's game share: the rules, samples, and how the discriminator is shown things.
+
+    The model is held unregistered: of its two networks a player owns one, and moves only that.
+    """
+
+    def __init__(self, model: GAN, objective: GANObjective, own: nn.Module):
+        super().__init__()
+        self.own, self.augmentation = own, model.augmentation
+        self.objective, self.game = objective, GAMES[objective.game]
+        self._held = (model,)
+
+    @property
+    def model(self) -> GAN:
+        return self._held[0]
+
+    def samples(self, n: int) -> Tensor:
+        """G(z) of n fresh draws z ~ N(0, I)."""
+        return self.model.decode(torch.randn(n, self.model.latent_dim, device=self.model.device))
+
+    def judged(self, x: Tensor) -> Tensor:
+        """D's logits of x as it is shown: augmented, where that is asked for."""
+        return self.model.logits(self.augmentation(x))
+
+
+class DiscriminatorPlayer(Adversary):
+    """Tells data from samples; k minibatches a round (Goodfellow et al. 2014, algorithm 1)."""
+
+    def __init__(self, model: GAN, objective: GANObjective):
+        super().__init__(model, objective, model.discriminator)
+        self.plays = objective.plays
+        self.fake: Tensor | None = None  # of the last play, with its graph, for a generator that shares it
+
+    def forward(self, x: Tensor, step: int) -> Loss:
+        with torch.set_grad_enabled(self.objective.share):
+            self.fake = self.samples(len(x))
+        shown, shown_fake = self.augmentation(x), self.augmentation(self.fake.detach())
+        penalised = self.objective.penalty != "none" and step % self.objective.every == 0
+        real, fake, penalty = self._judged(shown, shown_fake, penalised)
+        game = self.game.discriminator(real, fake).mean()
+        loss = self.objective.discriminator_weight * game
+        self.augmentation.adapt(real)
+        terms = {"value": -game.detach()} | _seen(x, self.fake, real, fake)
+        if penalised:
+            terms["penalty"] = penalty.detach()
+            loss = loss + self.objective.gamma * self.objective.every * penalty
+        if self.objective.drift:
+            loss = loss + self.objective.drift * drift(real).mean()
+        return Loss(loss, terms)
+
+    def _judged(self, x: Tensor, samples: Tensor, penalised: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of data and samples, and the penalty's mean."""
+        kind = self.objective.penalty if penalised else "none"
+        x.requires_grad_(kind in ("r1", "r1r2"))
+        samples.requires_grad_(kind == "r1r2")
+        real, fake = self.model.logits(x), self.model.logits(samples)
+        penalty = real.new_zeros(())
+        if kind == "gp":
+            penalty = gradient_penalty(self.model.logits, x, samples).mean()
+        if x.requires_grad:
+            penalty = penalty + zero_centred(real, x).mean()
+        if samples.requires_grad:
+            penalty = penalty + zero_centred(fake, samples).mean()
+        return real, fake, penalty
+
+
+class GeneratorPlayer(Adversary):
+    """Makes the discriminator take samples for data; D is frozen while it is asked."""
+
+    def __init__(self, model: GAN, objective: GANObjective, opponent: DiscriminatorPlayer):
+        super().__init__(model, objective, model.generator)
+        self._opponent = (opponent,)
+
+    def forward(self, x: Tensor, step: int) -> Loss:
+        shared = self._opponent[0].fake if self.objective.share else None
+        self._opponent[0].fake = None
+        samples = self.samples(len(x)) if shared is None else shared
+        with frozen(self.model.discriminator):
+            fake = self.judged(samples)
+            with torch.no_grad():
+                real = self.judged(x) if self.game.pairs else None
+        loss = self.game.generator(real, fake).mean()
+        return Loss(loss, {})
+
+
+@torch.no_grad()
+def _seen(x: Tensor, samples: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """How the game stands: D's mean verdicts, the share of pairs that it ranks rightly (½ at the end), and how much samples
+    differ from one another, in units of how much data do (a collapse brings it to 0)."""
+    spread, data_spread = samples.std(0, correction=0).mean(), x.std(0, correction=0).mean()
+    right = (real > fake).float() + 0.5 * (real == fake).float()
+    return {
+        "d_real": real.sigmoid().mean(),
+        "d_fake": fake.sigmoid().mean(),
+        "d_accuracy": right.mean(),
+        "spread_ratio": spread / data_spread.clamp(min=1e-12),
+    }
+
+
 def players(recipe: Recipe, model: GenerativeModel) -> dict[str, Player]:
     """The players of the recipe's game, by name, in the order in which they play."""
     if isinstance(model, Flow):
         return {"flow": FlowPlayer(model, recipe.objective)}
+    if isinstance(model, GAN):
+        model.augmentation.become(recipe.differentiable)
+        discriminator = DiscriminatorPlayer(model, recipe.objective)
+        return {"discriminator": discriminator, "generator": GeneratorPlayer(model, recipe.objective, discriminator)}
     assert isinstance(model, VAE)
     return {"vae": VAEPlayer(model, recipe.objective)}

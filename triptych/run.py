@@ -57,9 +57,10 @@ class Run:
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.model.bf16 = recipe.training.precision == "bf16"  # after the copy: what is evaluated computes in float32
         # listed once: walking a module's tree at every step costs as much as a small layer
-        self._averaged: list[Tensor] = list(self.averaged.parameters())
-        self._current: list[Tensor] = list(self.model.parameters())
-        self._running = _running(self.averaged), _running(self.model)
+        self._averaged: list[Tensor] = list(self.averaged.mapping().parameters())
+        self._current: list[Tensor] = list(self.model.mapping().parameters())
+        self._running = _running(self.averaged.mapping()), _running(self.model.mapping())
+        self._rest = _rest(self.averaged), _rest(self.model)
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
             optimizer = _optimizer(recipe.training, player, self.device)
@@ -164,13 +165,16 @@ class Run:
 
     def sound(self) -> bool:
         """Whether weights are finite and no running average is NaN: what is not is never saved over the last good state."""
-        weights = all(bool(p.isfinite().all()) for p in [*self._averaged, *self._current])
+        weights = all(bool(p.isfinite().all()) for p in [*self._averaged, *self.model.parameters()])
         return weights and not any(bool(b.isnan().any()) for b in self._running[1])
 
     def save(self) -> None:
         """A checkpoint at the current step; the previous one stays until this one is whole."""
         if not self.is_main or self.saved_step == self.step:
             return
+        with torch.no_grad():
+            for kept, current in zip(*self._rest, strict=True):
+                kept.copy_(current)
         target = self.folder / "state" / f"{self.step:09d}"
         if target.exists():
             shutil.rmtree(target)
@@ -249,13 +253,24 @@ class Run:
         self.accelerator.end_training()
 
 
-def _running(model: GenerativeModel) -> list[Tensor]:
-    """Floating buffers that are averages of data. (Integer ones never change once a model is built.)"""
+def _rest(model: GenerativeModel) -> list[Tensor]:
+    """What is not averaged: it is saved as it is."""
+    averaged = {id(t) for t in (*model.mapping().parameters(), *_running(model.mapping()))}
+    return [t for t in (*model.parameters(), *_buffers(model)) if id(t) not in averaged]
+
+
+def _running(module: torch.nn.Module) -> list[Tensor]:
+    """Floating buffers that are averages of data."""
+    return [b for b in _buffers(module) if b.is_floating_point()]
+
+
+def _buffers(module: torch.nn.Module) -> list[Tensor]:
+    """All buffers but those that say how training goes."""
     return [
         buffer
-        for module in model.modules()
-        for name, buffer in module.named_buffers(recurse=False)
-        if buffer.is_floating_point() and name not in getattr(module, "about_training", ())
+        for part in module.modules()
+        for name, buffer in part.named_buffers(recurse=False)
+        if name not in getattr(part, "about_training", ())
     ]
 
 
@@ -376,13 +391,13 @@ def _cut_metrics(path: Path, step: int) -> None:
 def _optimizer(training: Training, player: torch.nn.Module, device: torch.device) -> torch.optim.Optimizer:
     parameters = [p for p in player.parameters() if p.requires_grad]
     common: dict[str, Any] = {"lr": training.rate, "weight_decay": training.weight_decay}
-    adam = {**common, "betas": (training.momentum, 0.999), "fused": device.type in ("cpu", "cuda")}
+    adam = {**common, "betas": (training.momentum, training.beta2), "fused": device.type in ("cpu", "cuda")}
     if training.optimizer == "adam":
         return torch.optim.Adam(parameters, **adam)
     if training.optimizer == "adamw":
         return torch.optim.AdamW(parameters, **adam)
     if training.optimizer == "adamax":
-        return torch.optim.Adamax(parameters, **common, betas=(training.momentum, 0.999))
+        return torch.optim.Adamax(parameters, **common, betas=(training.momentum, training.beta2))
     if training.optimizer == "adagrad":
         return torch.optim.Adagrad(parameters, **common, fused=device.type == "cpu")
     return torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))

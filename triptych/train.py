@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,7 +34,7 @@ class Round(NamedTuple):
 
 
 def rate_at(step: int, steps: int, training: Training) -> float:
-    """The learning rate at `step` of `steps`: linear warm-up, then constant, linear or cosine decay to rate · rate_end.
+    """The learning rate at `step` of `steps`: linear warm-up, then decay to rate · rate_end, or none (constant).
 
     A pure function of the step, so that resuming is starting at a step.
 
@@ -45,8 +45,16 @@ def rate_at(step: int, steps: int, training: Training) -> float:
 
     warm = min(1.0, (step + 1) / training.rate_warmup) if training.rate_warmup else 1.0
     progress = min(1.0, step / max(1, steps - 1))
+    if training.decay == "exponential":
+        return training.rate * warm * training.rate_end**progress
     shape = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
     return training.rate * warm * (training.rate_end + (1 - training.rate_end) * shape[training.decay])
+
+
+def momentum_at(step: int, steps: int, training: Training) -> float:
+    """The momentum at `step` of `steps`, moving linearly from `momentum` to `momentum_end`."""
+    end = training.momentum if training.momentum_end is None else training.momentum_end
+    return training.momentum + (end - training.momentum) * min(1.0, step / max(1, steps - 1))
 
 
 def noise_seed(seed: int, step: int, rank: int, play: int) -> int:
@@ -140,6 +148,8 @@ def _play(run: Run, name: str, stored: Tensor, play: int) -> dict[str, Tensor]:
     optimizer, watch, training = run.optimizers[name], run.health[name], run.recipe.training
     (group,) = optimizer.param_groups
     group["lr"] = rate_at(run.step, run.recipe.steps, training) * run.rate_scale
+    if training.momentum_end is not None:
+        _set_momentum(group, momentum_at(run.step, run.recipe.steps, training))
     with seeded(noise_seed(run.recipe.seed, run.step, run.rank, play), run.device):
         x = run.model.codec.encode(stored.to(run.device, non_blocking=True))
         loss = run.wrapped[name](x, run.step)
@@ -152,7 +162,15 @@ def _play(run: Run, name: str, stored: Tensor, play: int) -> dict[str, Tensor]:
         health.clip(gradients, norm, training.clip)
     health.skip_if(bad, optimizer, gradients)
     optimizer.step()
-    return {"loss": loss.total.detach(), "grad_norm": norm, **loss.terms}
+    suffix = f"_{name}" if len(run.players) > 1 else ""
+    return {f"loss{suffix}": loss.total.detach(), f"grad_norm{suffix}": norm, **loss.terms}
+
+
+def _set_momentum(group: dict[str, Any], momentum: float) -> None:
+    if "betas" in group:
+        group["betas"] = (momentum, group["betas"][1])
+    else:
+        group["momentum"] = momentum
 
 
 PATIENCE = 20  # bad steps in a row before the last good state is taken back

@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 COMMANDS = {
     "train": ("triptych.cli.training", "train a model on a data set, resume a run, or fine-tune one"),
-    "evaluate": ("triptych.cli.verbs", "likelihoods, bits/dim, round trips and latent measures, with n and error bars"),
+    "evaluate": ("triptych.cli.measuring", "likelihoods, bits/dim, latent measures, sample quality, with n and error bars"),
+    "doctor": ("triptych.cli.measuring", "what is wrong with a training, with evidence and a remedy"),
     "sample": ("triptych.cli.verbs", "draw new data"),
     "directions": ("triptych.cli.verbs", "learn, judge and store edit directions"),
     "edit": ("triptych.cli.verbs", "change attributes of pictures: --set smile=1.5, --sweep smile=-3:3:9; --inpaint left"),

@@ -24,7 +24,7 @@ class Tour:
 
 def tour(words: Sequence[str]) -> None:
     options = parse(Tour, words, "triptych tour")
-    from triptych.cli import training, verbs
+    from triptych.cli import measuring, training, verbs
 
     if options.steps < 1:
         raise TriptychError(f"--steps should be at least 1, got {options.steps}")
@@ -36,7 +36,7 @@ def tour(words: Sequence[str]) -> None:
     short = ["--training.batch", "32"]  # half the preset's: more steps in the same time, which a short run needs more
     training.train(["vae", "--data", "faces", "--steps", str(options.steps), "--out", str(run), *short])
     said("2/5 scoring it on faces that it has not seen")
-    verbs.evaluate([str(run), "--k", "100", "--images", "200", "--json", str(options.out / "scores.json")])
+    measuring.evaluate([str(run), "--k", "100", "--images", "200", "--json", str(options.out / "scores.json")])
     said("3/5 drawing new faces")
     verbs.sample([str(run), "--temperature", "0.8", "--out", str(options.out / "samples.png")])
     said("4/5 learning what moves a smile, and everything else, and what each drags along")

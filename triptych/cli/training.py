@@ -16,7 +16,10 @@ from triptych.errors import TriptychError
 from triptych.recipes import (
     FAMILIES,
     PRESETS,
+    DCGANModel,
     FlowObjective,
+    GANModel,
+    GANObjective,
     GlowModel,
     NICEModel,
     RealNVPModel,
@@ -56,6 +59,14 @@ class TrainVAE(Train[VAEModel, VAEObjective]):
     """Train a variational autoencoder (Kingma & Welling 2013)."""
 
 
+class TrainGAN(Train[GANModel, GANObjective]):
+    """Train a generative adversarial network of perceptrons (Goodfellow et al. 2014)."""
+
+
+class TrainDCGAN(Train[DCGANModel, GANObjective]):
+    """Train a convolutional generative adversarial network, for pictures of any size."""
+
+
 class TrainNICE(Train[NICEModel, FlowObjective]):
     """Train NICE, a flow of additive couplings (Dinh, Krueger & Bengio 2014)."""
 
@@ -68,7 +79,14 @@ class TrainGlow(Train[GlowModel, FlowObjective]):
     """Train Glow, a flow with invertible 1×1 convolutions (Kingma & Dhariwal 2018)."""
 
 
-COMMANDS: dict[str, type] = {"vae": TrainVAE, "nice": TrainNICE, "realnvp": TrainRealNVP, "glow": TrainGlow}
+COMMANDS: dict[str, type] = {
+    "vae": TrainVAE,
+    "gan": TrainGAN,
+    "dcgan": TrainDCGAN,
+    "nice": TrainNICE,
+    "realnvp": TrainRealNVP,
+    "glow": TrainGlow,
+}
 
 
 def train(words: Sequence[str]) -> None:
@@ -227,6 +245,7 @@ def notice(line: str) -> None:
 
 
 def _fit(run: Run, splits: Splits) -> None:
+    from triptych.doctor import History, diagnose
     from triptych.train import fit
 
     try:
@@ -236,6 +255,9 @@ def _fit(run: Run, splits: Splits) -> None:
         print(f"\nsaved at step {run.step}: triptych train --resume {run.folder} goes on", file=sys.stderr)
         raise
     print(f"{run.folder}: {run.step} steps done; triptych evaluate {run.folder} scores it")
+    if run.is_main:
+        for verdict in diagnose(History.of(run.folder)):
+            print(verdict)
 
 
 class progress:
@@ -271,6 +293,6 @@ class progress:
         self.bar.stop()
 
 
-_SHOWN = ("loss", "elbo", "kl", "bits_per_dim", "nll", "round_trip", "bad_steps")
+_SHOWN = ("loss", "elbo", "kl", "bits_per_dim", "nll", "round_trip", "d_accuracy", "spread_ratio", "bad_steps")
 
 assert set(COMMANDS) == set(FAMILIES) == set(PRESETS)

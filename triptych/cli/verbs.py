@@ -1,4 +1,4 @@
-"""What is done with a trained run: evaluate, sample, directions, edit, mix."""
+"""What is done with a trained run: sample, directions, edit, mix."""
 
 from __future__ import annotations
 
@@ -11,38 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from triptych.cli import parse
+from triptych.cli.sources import check_positive, check_seed, folder_of, load_editable, load_encoding, load_model, load_split
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
     import torch
 
-    from triptych.core import Estimate, GenerativeModel
+    from triptych.core import GenerativeModel
     from triptych.data import Split
     from triptych.edit import Directions
-
-
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure a run: likelihoods, bits/dim, latent use; each with n and standard error."""
-
-    run: tyro.conf.Positional[str]
-    """A run folder or hub id."""
-    data: str | None = None
-    """What to measure on; by default what the run was trained on."""
-    split: str = "test"
-    """Which split of it."""
-    k: int = 1000
-    """Draws of the importance-weighted bound (VAE)."""
-    draws: int = 1
-    """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, at as many passes."""
-    images: int = 500
-    """Data that the likelihood and round trips are measured on."""
-    hmc: int = 100
-    """Data for the paper's HMC estimator (under 5 latent dimensions); 0 leaves it out."""
-    seed: int = 0
-    """Of all noise."""
-    json: Path | None = None
-    """Also write the numbers here."""
 
 
 @dataclass(frozen=True)
@@ -121,31 +98,16 @@ class Mix:
     """A strip, a square for four pictures, or a GIF where it ends in .gif."""
 
 
-def evaluate(words: Sequence[str]) -> None:
-    options = parse(Evaluate, words, "triptych evaluate")
-    _check_positive(k=options.k, draws=options.draws, images=options.images, hmc=options.hmc + 1)
-    from triptych import storage
-    from triptych.evaluate import evaluate as measure
-
-    model = _model(options.run)
-    split = _split(options.run, model, options.data, options.split)
-    numbers = {"k": options.k, "draws": options.draws, "images": options.images, "hmc": options.hmc}
-    results = measure(model, split, **numbers, seed=options.seed)
-    _print_estimates(results, f"{options.run} on {options.split}")
-    if options.json:
-        storage.write_json(options.json, {name: estimate._asdict() for name, estimate in results.items()})
-
-
 def sample(words: Sequence[str]) -> None:
     options = parse(Sample, words, "triptych sample")
     temperatures = parse_temperatures(options.temperature)
     n = (64 if len(temperatures) == 1 else 8) if options.n is None else options.n
     if not 1 <= n * len(temperatures) <= _MOST_SAMPLES:
         raise TriptychError(f"--n should be 1 to {_MOST_SAMPLES // len(temperatures)}, got {n}")
-    _check_seed(options.seed)
+    check_seed(options.seed)
     import torch
 
-    model = _model(options.run)
+    model = load_model(options.run)
     if options.observe and not hasattr(type(model), "observe"):
         raise TriptychError(f"--observe draws from p(x|z), a {type(model).__name__} has none: leave it out")
     rows = [_draw(model, n, temperature, options.seed, options.observe) for temperature in temperatures]
@@ -170,11 +132,12 @@ def directions(words: Sequence[str]) -> None:
     from triptych.edit import judge, learn_directions, unsupervised_directions
     from triptych.evaluate.measure import some
 
-    model, folder = _model(options.run), _folder(options.run)
-    train = _split(options.run, model, options.data, "train")
-    test = _split(options.run, model, options.data, "test")
+    model, folder = load_model(options.run), folder_of(options.run)
+    train = load_split(options.run, model, options.data, "train")
+    test = load_split(options.run, model, options.data, "test")
     train, test = (split.take(some(len(split), _MOST_CODES)) for split in (train, test))
     stored, held_out = train[:], test[:]
+    model = load_encoding(options.run, stored)
     if options.unsupervised is not None:
         found = unsupervised_directions(model, stored, options.unsupervised)
     else:
@@ -202,8 +165,8 @@ def edit(words: Sequence[str]) -> None:
     from triptych import edit as verbs
     from triptych.report import read_picture, save
 
-    model = _model(options.run)
-    known = verbs.Directions.load(_folder(options.run)).check(model.latent_dim)
+    model = load_editable(options.run)
+    known = verbs.Directions.load(folder_of(options.run)).check(model.latent_dim)
     stored = torch.cat([read_picture(path, model) for path in options.images])
     x, hold = model.codec.centre(stored), [h for h in (options.hold or "").split(",") if h]
     if options.set:
@@ -217,14 +180,14 @@ def edit(words: Sequence[str]) -> None:
 
 
 def _inpaint(options: Edit) -> None:
-    _check_positive(steps=options.steps)
-    _check_seed(options.seed)
+    check_positive(steps=options.steps)
+    check_seed(options.seed)
     import torch
 
     from triptych import edit as verbs
     from triptych.report import read_picture, save
 
-    model = _model(options.run)
+    model = load_model(options.run)
     stored = torch.cat([read_picture(path, model) for path in options.images])
     generator = torch.Generator().manual_seed(options.seed)
     hidden = verbs.mask(options.inpaint or "", model.event_shape, generator)
@@ -244,7 +207,7 @@ def mix(words: Sequence[str]) -> None:
     from triptych.edit import interpolate, manifold
     from triptych.report import read_picture, save
 
-    model = _model(options.run)
+    model = load_editable(options.run)
     x = torch.cat([model.codec.centre(read_picture(path, model)) for path in options.images])
     if len(x) == 2:
         mixed = interpolate(model, x[:1], x[1:], 9 if options.steps is None else options.steps)
@@ -296,40 +259,6 @@ def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
     return settings
 
 
-def _model(source: str) -> GenerativeModel:
-    from triptych.checkpoint import load
-    from triptych.cli.training import flush_subnormals
-
-    flush_subnormals()
-    return load(source)
-
-
-def _folder(source: str) -> Path:
-    from triptych.checkpoint import local_folder
-
-    return local_folder(source)
-
-
-def _split(source: str, model: GenerativeModel, data: str | None, split: str) -> Split:
-    """The split to measure on, at the model's size, from `data` or what the run was trained on."""
-    from triptych.checkpoint import read_recipe
-    from triptych.cli.training import correlations, notice
-    from triptych.data import load
-
-    recipe = read_recipe(_folder(source))
-    if recipe is None and data is None:
-        raise TriptychError(f"{source} does not say what it was trained on: give --data")
-    name = data or recipe.data  # type: ignore[union-attr]
-    correlate = correlations(recipe.correlate) if recipe is not None and data in (None, recipe.data) else None
-    picture = len(model.event_shape) == 3 and model.codec.reading != "none"
-    size = model.event_shape[1:] if picture else None
-    seed = recipe.seed if recipe is not None else 0  # decides what is held out: it must be what training left out
-    splits = load(name, size=size, seed=seed, correlate=correlate, notice=notice)  # type: ignore[arg-type]
-    if split not in splits:
-        raise TriptychError(f"{name} has no split {split!r}: it has {', '.join(splits)}")
-    return splits[split]
-
-
 def _attributes(split: Split, data: str, needed: bool = True) -> dict[str, Any]:
     """Binary and continuous attributes; class labels are no axis."""
     found = {name: a for name, a in split.attributes.items() if split.kinds[name] != "class"}
@@ -340,19 +269,6 @@ def _attributes(split: Split, data: str, needed: bool = True) -> dict[str, Any]:
             "or use --unsupervised 8"
         )
     return found
-
-
-def _print_estimates(results: dict[str, Estimate], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    caption = "bits_per_dim is an upper bound on the code length" if "bits_per_dim" in results else None
-    table = Table("measure", "value", "± stderr", "n", title=title, caption=caption)
-    for name, estimate in results.items():
-        value = f"{estimate.value:.1e}" if 0 < abs(estimate.value) < 1e-3 else f"{estimate.value:.4f}"
-        stderr = "" if math.isnan(estimate.stderr) else f"{estimate.stderr:.4f}"
-        table.add_row(name, value, stderr, str(estimate.n))
-    Console().print(table)
 
 
 def _print_directions(found: Directions) -> None:
@@ -392,14 +308,3 @@ def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path, columns: int
     else:
         raise TriptychError(f"data of shape {model.event_shape} are no 8-bit pictures: give --out a name that ends in .npy")
     print(out)
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**63:
-        raise TriptychError(f"--seed should be 0 to 2^63 − 1, got {seed}")
-
-
-def _check_positive(**numbers: int) -> None:
-    for name, value in numbers.items():
-        if value < 1:
-            raise TriptychError(f"--{name} should be at least 1, got {value}")

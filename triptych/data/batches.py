@@ -38,7 +38,7 @@ class Batches:
         batch_size: B, for each rank.
         seed, world, rank: the order; the number of ranks R; which one this is.
         augment: None, or names joined by commas, applied in that order: "flip" mirrors half of the pictures, "shift"
-            moves each by up to a tenth of height and width, repeating its edge.
+            moves each by up to a tenth of height and width, repeating its edge. Those of a GAN's players are passed over.
         num_workers: processes that `stream` reads ahead with; None is 2 for data not in memory, 0 for others.
 
     >>> import numpy as np
@@ -165,6 +165,7 @@ def shift(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {"flip": flip, "shift": shift}
+DIFFERENTIABLE = ("diffaug", "ada")  # what a discriminator sees of data and samples alike: `triptych.gan.augment`
 
 
 def parse_augment(augment: str | None, split: Split) -> list[Augmentation]:
@@ -173,12 +174,13 @@ def parse_augment(augment: str | None, split: Split) -> list[Augmentation]:
     Raises TriptychError for a name that is not known, and for data that are not pictures.
     """
     names = [name.strip() for name in (augment or "").split(",") if name.strip()]
-    unknown = [name for name in names if name not in AUGMENTATIONS]
+    known = (*AUGMENTATIONS, *DIFFERENTIABLE)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        raise TriptychError(f"expected augment of {', '.join(AUGMENTATIONS)}, got {unknown[0]}; join several by commas")
+        raise TriptychError(f"expected augment of {', '.join(known)}, got {unknown[0]}; join several by commas")
     if names and not split.is_image:
         raise TriptychError(
             f"augment is for uint8 pictures (C, H, W), got {split.data.dtype} data of shape "
             f"{split.event_shape}; leave it out"
         )
-    return [AUGMENTATIONS[name] for name in names]
+    return [AUGMENTATIONS[name] for name in names if name in AUGMENTATIONS]

@@ -4,7 +4,17 @@ The sentence under a field is also its `--help` text. Torch is not imported unti
 """
 
 from triptych.recipes.building import blank, build, first_batch
-from triptych.recipes.models import FlowObjective, GlowModel, NICEModel, RealNVPModel, VAEModel, VAEObjective
+from triptych.recipes.models import (
+    DCGANModel,
+    FlowObjective,
+    GANModel,
+    GANObjective,
+    GlowModel,
+    NICEModel,
+    RealNVPModel,
+    VAEModel,
+    VAEObjective,
+)
 from triptych.recipes.presets import PRESETS, preset
 from triptych.recipes.recipe import FAMILIES, RANGES, Recipe, Training, from_json, to_json
 
@@ -12,7 +22,10 @@ __all__ = [
     "FAMILIES",
     "PRESETS",
     "RANGES",
+    "DCGANModel",
     "FlowObjective",
+    "GANModel",
+    "GANObjective",
     "GlowModel",
     "NICEModel",
     "RealNVPModel",

@@ -73,6 +73,13 @@ def _vae(recipe: Recipe, batch: Tensor) -> GenerativeModel:
     return VAE(tuple(batch.shape[1:]), **settings)
 
 
+def _gan(recipe: Recipe, batch: Tensor) -> GenerativeModel:
+    from triptych.gan import GAN
+
+    settings = {"net": "conv", **dataclasses.asdict(recipe.model)}
+    return GAN(tuple(batch.shape[1:]), **settings, reading="none" if batch.is_floating_point() else "centre")
+
+
 def _nice(recipe: Recipe, batch: Tensor) -> GenerativeModel:
     from triptych.flow import NICE
 
@@ -108,7 +115,7 @@ def _flow_settings(recipe: Recipe, batch: Tensor, **most: int) -> dict[str, Any]
 
 _LEVELS = 3  # scales where a recipe names none: Glow's number at 32×32
 
-_MODELS = {"vae": _vae, "nice": _nice, "realnvp": _realnvp, "glow": _glow}
+_MODELS = {"vae": _vae, "gan": _gan, "dcgan": _gan, "nice": _nice, "realnvp": _realnvp, "glow": _glow}
 
 
 def _natural_likelihood(batch: Tensor) -> str:

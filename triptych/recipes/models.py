@@ -110,3 +110,59 @@ class FlowObjective:
     """Drift of the reversible inversion beyond which gradients are computed with checkpoints instead."""
     sample_bound: float = 10.0
     """Values of samples at temperature 1 beyond which training warns, in units of the data's largest (1 for pixels)."""
+
+
+@dataclass(frozen=True)
+class GANModel:
+    """The 2014 paper's networks: a perceptron that generates, and one of maxout units that judges."""
+
+    latent_dim: int = 100
+    """Length of z."""
+    net: Literal["maxout", "mlp"] = "maxout"
+    """The discriminator: the paper's maxout units with dropout, or leaky ReLUs, as many as the generator has."""
+    hidden: tuple[int, ...] = (1200, 1200)
+    """Hidden layers of the generator."""
+    prior: Literal["uniform", "gaussian"] = "uniform"
+    """What the generator's network is given: z through Φ, uniform on ±√3 as in the paper, or z itself."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
+class DCGANModel:
+    """Convolutional networks for pictures of any size and channel count."""
+
+    latent_dim: int = 64
+    """Length of z."""
+    width: int = 32
+    """Channels at full size; they double at each level, up to 8 times."""
+    blocks: int = 0
+    """Residual blocks at each level."""
+    norm: Literal["none", "batch", "pixel"] = "pixel"
+    """Normalisation in the generator; the discriminator never has any."""
+    stddev_group: int = 4
+    """Data that share a minibatch standard deviation, by which the discriminator sees a collapse; 0 leaves it out."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
+class GANObjective:
+    """The game between generator and discriminator."""
+
+    game: Literal["nonsaturating", "minimax", "wgan", "relativistic"] = "nonsaturating"
+    """Whose losses: the 2014 paper's two, Wasserstein's, or relativistic on pairs of data and samples."""
+    plays: int = 1
+    """Minibatches of the discriminator to one of the generator (the paper's k)."""
+    penalty: Literal["none", "r1", "r1r2", "gp"] = "none"
+    """On the discriminator's gradient: at data (r1), at samples too (r1r2), or towards 1 between the two (gp)."""
+    gamma: float = 1.0
+    """Weight of the penalty (gp: the paper's λ, 10)."""
+    every: int = 1
+    """Steps between penalties, whose weight grows as much (lazy regularisation); they cost as much as the rest."""
+    discriminator_weight: float = 1.0
+    """Factor on the discriminator's loss (the 2014 paper's code: ½)."""
+    drift: float = 0.0
+    """Weight of D(x)², which keeps Wasserstein's game from drifting (Karras et al. 2018: 0.001)."""
+    share: bool = False
+    """One pass of the generator serves both players: faster, but they no longer draw their own z."""

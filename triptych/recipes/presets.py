@@ -6,8 +6,19 @@ that a desk cannot pay; they are chosen by their own name only.
 
 from __future__ import annotations
 
+import dataclasses
+
 from triptych.errors import TriptychError
-from triptych.recipes.models import FlowObjective, GlowModel, NICEModel, RealNVPModel, VAEModel
+from triptych.recipes.models import (
+    DCGANModel,
+    FlowObjective,
+    GANModel,
+    GANObjective,
+    GlowModel,
+    NICEModel,
+    RealNVPModel,
+    VAEModel,
+)
 from triptych.recipes.recipe import Recipe, Training
 
 _CONV = Training(batch=64, rate=1e-3, rate_warmup=200)
@@ -24,6 +35,14 @@ def _paper_glow(data: str, size: int | None, batch: int, model: GlowModel, augme
         data=data, size=size, augment=augment, steps=500_000, model=model, objective=FlowObjective(), training=training
     )
 
+
+# Goodfellow et al. 2014: the rate falls by 1.000004 an update (0.61 after their 250 epochs), momentum grows meanwhile
+_GAN_2014 = Training(
+    batch=100, optimizer="sgd", rate=0.1, momentum=0.5, momentum_end=0.7, decay="exponential", rate_end=0.61
+)
+_HALF = GANObjective(discriminator_weight=0.5)
+_DCGAN = Training(batch=64, rate=5e-4, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.998)
+_GAME = GANObjective(game="relativistic", penalty="r1r2", gamma=1.0)
 
 PRESETS: dict[str, dict[str, Recipe]] = {
     "vae": {
@@ -55,6 +74,26 @@ PRESETS: dict[str, dict[str, Recipe]] = {
             steps=10_000,
             model=VAEModel(latent_dim=128, net="conv", width=24, likelihood="logistic"),
             training=Training(batch=32, rate=1e-3, rate_warmup=200),
+        ),
+    },
+    "gan": {
+        "default": Recipe(model=GANModel(), objective=_HALF, training=_GAN_2014),
+        "mnist": Recipe(data="mnist", steps=30_000, model=GANModel(), objective=_HALF, training=_GAN_2014),
+        # section 5 and the released code, which plays the non-saturating game at half the discriminator's loss
+        "paper-mnist": Recipe(
+            data="mnist",
+            steps=125_000,
+            model=GANModel(),
+            objective=_HALF,
+            training=dataclasses.replace(_GAN_2014, ema=0.0, save_every=5000),
+        ),
+    },
+    "dcgan": {
+        "default": Recipe(model=DCGANModel(), objective=_GAME, training=_DCGAN),
+        "faces": Recipe(data="faces", size=32, model=DCGANModel(), objective=_GAME, training=_DCGAN),
+        "mnist": Recipe(data="mnist", steps=10_000, model=DCGANModel(width=16), objective=_GAME, training=_DCGAN),
+        "celeba": Recipe(
+            data="celeba10k", size=32, augment="flip", steps=10_000, model=DCGANModel(), objective=_GAME, training=_DCGAN
         ),
     },
     "nice": {

@@ -7,13 +7,25 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from triptych.errors import TriptychError
-from triptych.recipes.models import FlowObjective, GlowModel, NICEModel, RealNVPModel, VAEModel, VAEObjective
+from triptych.recipes.models import (
+    DCGANModel,
+    FlowObjective,
+    GANModel,
+    GANObjective,
+    GlowModel,
+    NICEModel,
+    RealNVPModel,
+    VAEModel,
+    VAEObjective,
+)
 
 Model = TypeVar("Model")
 Objective = TypeVar("Objective")
 
 FAMILIES: dict[str, tuple[type, type]] = {
     "vae": (VAEModel, VAEObjective),
+    "gan": (GANModel, GANObjective),
+    "dcgan": (DCGANModel, GANObjective),
     "nice": (NICEModel, FlowObjective),
     "realnvp": (RealNVPModel, FlowObjective),
     "glow": (GlowModel, FlowObjective),
@@ -44,6 +56,14 @@ RANGES: dict[str, tuple[float, float]] = {
     "rate_end": (0, 1),
     "weight_decay": (0, 1e3),
     "momentum": (0, 1 - 1e-9),
+    "momentum_end": (0, 1 - 1e-9),
+    "beta2": (0, 1 - 1e-9),
+    "plays": (1, 100),
+    "gamma": (0, 1e6),
+    "drift": (0, 1e3),
+    "discriminator_weight": (_TINY, 1e3),
+    "stddev_group": (0, 65_536),
+    "every": (1, 1e6),
     "clip": (0, _HUGE),
     "ema": (0, 1 - 1e-9),
     "log_every": (1, _HUGE),
@@ -81,7 +101,7 @@ class Training:
     """Learning rate, at its highest."""
     rate_warmup: int = 0
     """Steps over which the rate grows linearly from 0."""
-    decay: Literal["constant", "linear", "cosine"] = "cosine"
+    decay: Literal["constant", "linear", "cosine", "exponential"] = "cosine"
     """How the rate falls to its end over the run's steps."""
     rate_end: float = 0.02
     """Fraction of the rate that is left at the last step."""
@@ -89,6 +109,10 @@ class Training:
     """Added to the gradient as weight_decay · θ (adamw: decoupled). 1/N is the paper's N(0, I) prior on weights."""
     momentum: float = 0.9
     """First-moment decay (Adam's β₁; sgd's momentum)."""
+    momentum_end: float | None = None
+    """What the momentum becomes, linearly, by the last step; without a number it stays."""
+    beta2: float = 0.999
+    """Second-moment decay of the Adams."""
     clip: float = 0.0
     """Largest gradient norm; 0 never clips."""
     precision: Literal["float32", "bf16"] = "float32"
@@ -112,7 +136,7 @@ class Recipe(Generic[Model, Objective]):
     size: int | None = None
     """Resize the shorter side to this and centre-crop."""
     augment: str = ""
-    """Augmentations, joined by commas: flip, shift."""
+    """Augmentations, joined by commas: flip, shift; for a GAN of few data also diffaug (always) or ada (as needed)."""
     correlate: tuple[str, ...] = ()
     """Of the embedded faces: pairs such as hair_length:beard:-0.9, which break the attributes' independence."""
     steps: int = 5000
@@ -134,6 +158,16 @@ class Recipe(Generic[Model, Objective]):
             _check(part)
         if isinstance(self.objective, VAEObjective) and self.objective.free_bits and self.objective.estimator != "B":
             raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
+        if self.differentiable != "none" and not isinstance(self.objective, GANObjective):
+            raise TriptychError(f"augment {self.differentiable} is for what a discriminator sees: choose flip or shift")
+
+    @property
+    def differentiable(self) -> Literal["none", "diffaug", "ada"]:
+        """What both players of a GAN see pictures through: diffaug, ada or none."""
+        names = [name.strip() for name in self.augment.split(",")]
+        if "diffaug" in names and "ada" in names:
+            raise TriptychError("augment diffaug changes every picture, ada as many as are needed: choose one of the two")
+        return "diffaug" if "diffaug" in names else "ada" if "ada" in names else "none"
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:

@@ -1,0 +1,530 @@
+"""The GAN's maths against oracles: torch's cross-entropy, SciPy's integrals and distributions, known gradients."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from torch import nn
+
+from triptych.core import Encodes, HasDensity, evaluating, require
+from triptych.errors import TriptychError
+from triptych.gan import GAN, games, networks, penalties
+from triptych.gan.augment import Augmentation, _cutout, _quarter_turns, _resampled, _translation
+from triptych.gan.games import GAMES
+from triptych.gan.model import uniform_prior
+
+# --- the pair -----------------------------------------------------------------------------------------------------------
+PAIRS = {
+    "conv-grey-28": ((1, 28, 28), {"net": "conv", "norm": "batch"}),
+    "conv-colour-odd": ((3, 33, 20), {"net": "auto", "blocks": 1}),
+    "conv-5x7": ((2, 5, 7), {"net": "conv", "norm": "none", "stddev_group": 0}),
+    "conv-1x1": ((4, 1, 1), {"net": "conv", "norm": "batch"}),
+    "conv-flat": ((1, 2, 19), {"net": "conv", "norm": "batch", "reading": "none"}),
+    "auto-8x8": ((3, 8, 8), {}),
+    "auto-5x7": ((1, 5, 7), {"prior": "uniform", "reading": "dequantise"}),
+    "maxout-grey": ((1, 6, 5), {"net": "maxout", "prior": "uniform"}),
+    "maxout-no-dropout": ((4, 3, 3), {"net": "maxout", "drop_input": 0, "drop": 0, "maxout": (8,), "pieces": 2}),
+    "mlp-vector": ((2,), {"hidden": (16, 8)}),
+    "mlp-one-number": ((1,), {"hidden": (16,)}),
+    "mlp-no-hidden": ((3,), {"hidden": ()}),
+    "mlp-sequence": ((2, 9), {}),
+}
+each = pytest.mark.parametrize("name", PAIRS)
+
+
+def build(name: str, **more) -> GAN:
+    shape, settings = PAIRS[name]
+    torch.manual_seed(0)
+    return GAN(shape, **{"latent_dim": 5, "width": 4, "hidden": (16,), "maxout": (12, 12), **settings, **more})
+
+
+@each
+@pytest.mark.parametrize("batch", [1, 6])
+def test_shapes_and_ranges(name, batch):
+    model = build(name)
+    x = model.decode(torch.randn(batch, 5))
+    assert x.shape == (batch, *model.event_shape)
+    assert x.dtype == torch.float32
+    assert model.logits(x).shape == (batch,)
+    assert x.isfinite().all() and model.logits(x).isfinite().all()
+    if model.codec.reading != "none":
+        assert x.min() >= 0 and x.max() <= 1
+
+
+@each
+def test_gradients_reach_every_parameter(name):
+    model = build(name)
+    fake = model.decode(torch.randn(8, 5))
+    GAMES["nonsaturating"].generator(None, model.logits(fake)).mean().backward()
+    for key, p in model.named_parameters():
+        assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, key
+
+
+@each
+def test_penalties_reach_every_weight_of_the_discriminator(name):
+    model = build(name)
+    x = torch.rand(4, *model.event_shape).requires_grad_()
+    total = penalties.zero_centred(model.logits(x), x) + penalties.gradient_penalty(model.logits, x, torch.rand_like(x))
+    total.mean().backward()
+    for key, p in model.discriminator.named_parameters():
+        if p.ndim > 1:
+            assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, key
+
+
+@each
+def test_arguments_and_weights_rebuild_the_model(name):
+    model = build(name)
+    model.decode(torch.randn(4, 5))  # running averages move
+    with torch.device("meta"):
+        again = GAN(model.event_shape, **model.arguments)
+    again.load_state_dict(model.state_dict(), assign=True)
+    z = torch.randn(3, 5)
+    with evaluating(model), evaluating(again):
+        x = model.decode(z)
+        assert torch.equal(x, again.decode(z))
+        assert torch.equal(model.logits(x), again.logits(x))
+
+
+@pytest.mark.parametrize("name", ["conv-grey-28", "conv-colour-odd", "maxout-grey", "mlp-vector"])
+def test_bf16_stays_near_and_gives_float32(name):
+    model = build(name).eval()
+    z = torch.randn(4, 5)
+    x = model.decode(z)
+    logits = model.logits(x)
+    model.bf16 = True
+    assert model.decode(z).dtype == model.logits(x).dtype == torch.float32
+    torch.testing.assert_close(model.decode(z), x, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(model.logits(x), logits, atol=0.05, rtol=0.05)
+    if model.codec.reading != "none" and model.net == "conv":
+        assert model.decode(z).unique().numel() > 257  # no banding: the sigmoid is in float32
+
+
+def test_float64_is_kept():
+    model = build("conv-colour-odd").double()
+    x = model.decode(torch.randn(2, 5, dtype=torch.float64))
+    assert x.dtype == model.logits(x).dtype == torch.float64
+
+
+def test_a_gan_is_a_gan():
+    model = build("auto-8x8")
+    assert model.mapping() is model.generator
+    assert model.net == "conv" and build("auto-5x7").net == "mlp" and model.codec.reading == "centre"
+    assert model.sample(3).shape == (3, 3, 8, 8)
+    for capability, words in ((Encodes, "invert"), (HasDensity, "sample-quality")):
+        with pytest.raises(TriptychError, match=words):
+            require(model, capability)
+
+
+def test_initial_ranges_are_the_papers():
+    model = GAN((1, 28, 28), net="maxout")
+    for layers, spread in ((model.generator, 0.05), (model.discriminator, 0.005)):
+        weights = torch.cat([m.weight.flatten() for m in layers.modules() if isinstance(m, nn.Linear)])
+        assert 0.99 * spread < weights.abs().max() <= spread
+        assert weights.std().item() == pytest.approx(spread / math.sqrt(3), rel=0.01)
+
+
+@pytest.mark.parametrize("norm", ["batch", "pixel", "none"])
+def test_signals_start_at_a_sound_scale(norm):
+    torch.manual_seed(0)
+    model = GAN((3, 64, 64), latent_dim=64, width=8, norm=norm)
+    x = model.decode(torch.randn(16, 64))
+    assert 0.03 < x.std(0).mean() < 0.4
+    assert model.logits(x).abs().max() < 1
+    assert model.logits(x).std() > 1e-4
+
+
+def test_maxout_is_the_largest_piece(generator):
+    layer, x = networks.Maxout(7, 4, pieces=3), torch.randn(5, 7, generator=generator)
+    pieces = (x @ layer.affine.weight.T + layer.affine.bias).view(5, 4, 3)
+    torch.testing.assert_close(layer(x), pieces.max(2).values)
+
+
+def test_dropout_keeps_what_the_paper_keeps():
+    model = networks.MaxoutDiscriminator((10_000,), (5000,), pieces=1)
+    rates = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
+    assert rates == [0.2, 0.5]
+    x = torch.ones(1, 10_000)
+    assert model.layers[:2](x).count_nonzero().item() == pytest.approx(8000, abs=200)
+    assert torch.equal(model.eval()(x), model(x))
+
+
+def test_the_uniform_prior_has_scipys_quantiles():
+    z = torch.linspace(-6, 6, 101, dtype=torch.float64)
+    law = stats.uniform(-math.sqrt(3), 2 * math.sqrt(3))
+    np.testing.assert_allclose(uniform_prior(z).numpy(), law.ppf(stats.norm.cdf(z.numpy())), rtol=1e-12, atol=1e-14)
+    u = uniform_prior(torch.randn(20_000, generator=torch.Generator().manual_seed(3)))
+    assert stats.kstest(u.numpy(), law.cdf).pvalue > 1e-3
+    plain, mapped = build("maxout-grey", prior="gaussian"), build("maxout-grey")
+    z = torch.randn(2, 5)
+    torch.testing.assert_close(mapped.decode(z), plain.decode(uniform_prior(z)))
+
+
+# --- layers -------------------------------------------------------------------------------------------------------------
+def test_minibatch_stddev_against_numpy(generator):
+    h = torch.randn(12, 3, 2, 5, generator=generator)
+    out = networks.MinibatchStddev(4)(h)
+    groups = h.numpy().reshape(4, 3, 3, 2, 5)  # datum b is in group b mod 3
+    expected = groups.std(0).mean((1, 2, 3))
+    assert torch.equal(out[:, :3], h)
+    np.testing.assert_allclose(out[:, 3, 1, 2].numpy(), expected[np.arange(12) % 3], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("batch", "group", "size"), [(8, 4, 4), (6, 4, 3), (7, 4, 1), (1, 4, 1), (3, 8, 3), (2, 1, 1)])
+def test_minibatch_stddev_takes_the_largest_divisor(batch, group, size, generator):
+    h = torch.randn(batch, 2, 3, 3, generator=generator)
+    groups = h.view(size, batch // size, -1)
+    expected = (groups.var(0, correction=0) + 1e-8).sqrt().mean(1).repeat(size)
+    torch.testing.assert_close(networks.MinibatchStddev(group)(h)[:, 2, 0, 0], expected)
+
+
+def test_minibatch_stddev_of_a_batch_of_one_picture_is_nothing():
+    h = torch.randn(1, 2, 3, 3).expand(8, 2, 3, 3).clone().requires_grad_()
+    out = networks.MinibatchStddev(4)(h)
+    assert out[:, 2].abs().max() <= 1.001e-4  # √ε of the paper's code
+    out.sum().backward()
+    assert h.grad.isfinite().all()
+
+
+def test_pixel_norm_has_unit_mean_square(generator):
+    out = networks.PixelNorm()(7 * torch.randn(2, 6, 3, 4, generator=generator))
+    torch.testing.assert_close(out.square().mean(1), torch.ones(2, 3, 4))
+
+
+def test_batch_norm_is_torchs_and_keeps_nan_out(generator):
+    own, torchs, h = networks.BatchNorm(3), nn.BatchNorm2d(3), torch.randn(4, 3, 5, 5, generator=generator)
+    torch.testing.assert_close(own(h), torchs(h))
+    torch.testing.assert_close(own.running_var, torchs.running_var)
+    before = own.running_mean.clone()
+    own(h * math.nan)
+    assert torch.equal(own.running_mean, before)
+    one = torch.randn(1, 3, 1, 1)
+    torch.testing.assert_close(own(one), own.eval()(one))
+
+
+# --- games --------------------------------------------------------------------------------------------------------------
+logit_pairs = st.tuples(st.floats(-30, 30), st.floats(-30, 30))
+
+
+@settings(deadline=None)
+@given(logit_pairs)
+def test_losses_against_cross_entropy(pair):
+    r, f = (torch.tensor([v], dtype=torch.float64) for v in pair)
+    one, zero = torch.ones(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    bce = F.binary_cross_entropy_with_logits
+    # softplus is linear above 20, where it is off by e⁻²⁰ = 2e-9
+    close = lambda a, b: torch.testing.assert_close(a.squeeze(), b, atol=3e-9, rtol=1e-10)  # noqa: E731
+    for name in ("minimax", "nonsaturating"):
+        close(GAMES[name].discriminator(r, f), bce(r, one) + bce(f, zero))
+    close(GAMES["minimax"].generator(None, f), -bce(f, zero))
+    close(GAMES["nonsaturating"].generator(None, f), bce(f, one))
+    close(GAMES["relativistic"].discriminator(r, f), bce(r - f, one))
+    close(GAMES["relativistic"].generator(r, f), bce(f - r, one))
+    close(GAMES["wgan"].discriminator(r, f), (f - r).squeeze())
+    close(GAMES["wgan"].generator(None, f), -f.squeeze())
+    close(games.value(r, f), -bce(r, one) - bce(f, zero))
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_games_are_finite_far_out_and_give_a_value_for_each_datum(name):
+    r = torch.tensor([-1e4, 1e4, 0.0], requires_grad=True)
+    f = torch.tensor([1e4, -1e4, 0.0], requires_grad=True)
+    game = GAMES[name]
+    losses = game.discriminator(r, f), game.generator(r, f)
+    assert all(loss.shape == (3,) and loss.isfinite().all() for loss in losses)
+    assert all(g.isfinite().all() for g in torch.autograd.grad(sum(losses).sum(), (r, f)))
+    with pytest.raises(TriptychError, match="one sample for each"):
+        game.discriminator(r, f[:1])
+    if game.pairs:
+        with pytest.raises(TriptychError, match="real logits"):
+            game.generator(None, f)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_the_generator_is_drawn_where_the_discriminator_says_real(name):
+    f, r = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
+    (down,) = torch.autograd.grad(GAMES[name].generator(r, f).sum(), f)
+    assert down < 0
+    by_real, by_fake = torch.autograd.grad(GAMES[name].discriminator(r, f).sum(), (r, f))
+    assert by_real < 0 < by_fake
+
+
+def _grid(points=20_001):
+    x = torch.linspace(-20, 20, points, dtype=torch.float64)
+    return x, (x[1] - x[0]).item()
+
+
+@pytest.mark.parametrize(("mean", "scale"), [(0.0, 1.0), (1.0, 1.0), (-2.0, 0.5), (9.0, 0.3)])
+def test_theorem_1_against_scipys_quadrature(mean, scale):
+    x, spacing = _grid()
+    p, q = stats.norm(0, 1), stats.norm(mean, scale)
+    log_p, log_q = (torch.from_numpy(law.logpdf(x.numpy())) for law in (p, q))
+
+    def pointwise(t):
+        a, b = p.pdf(t), q.pdf(t)
+        return a * math.log(a / (a + b)) + b * math.log(b / (a + b)) if a > 0 and b > 0 else 0.0
+
+    oracle = integrate.quad(pointwise, -20, 20, points=[0, mean], limit=500, epsabs=1e-11)[0]
+    c = games.criterion(log_p, log_q, spacing).item()
+    assert c == pytest.approx(oracle, abs=1e-8)
+    assert c == pytest.approx(-math.log(4) + 2 * games.jensen_shannon(log_p, log_q, spacing).item(), abs=1e-10)
+    best = games.optimal_discriminator(log_p, log_q)
+    np.testing.assert_allclose(best.sigmoid().numpy(), p.pdf(x) / (p.pdf(x) + q.pdf(x)), atol=1e-12)
+    for other in (best + 0.1, best * 0.9, torch.zeros_like(best)):  # no D does better than D*
+        played = spacing * (log_p.exp() * F.logsigmoid(other) + log_q.exp() * F.logsigmoid(-other)).sum()
+        assert played.item() <= c + 1e-12
+
+
+def test_densities_that_share_nothing():
+    log_p = torch.tensor([0.5, 0.5, 0.0, 0.0, 0.0]).log()
+    log_q = torch.tensor([0.0, 0.0, 0.25, 0.75, 0.0]).log()
+    assert games.jensen_shannon(log_p, log_q, 1.0).item() == pytest.approx(math.log(2))
+    assert games.criterion(log_p, log_q, 1.0).item() == pytest.approx(0.0)
+    assert games.optimal_discriminator(log_p, log_q).tolist() == [math.inf, math.inf, -math.inf, -math.inf, 0.0]
+
+
+# --- penalties ----------------------------------------------------------------------------------------------------------
+def _quadratic(generator):
+    """D(x) = ½ xᵀA x + bᵀx with ∇D = A x + b, A symmetric and learnable."""
+    a = torch.randn(4, 4, generator=generator, dtype=torch.float64)
+    a = (a + a.T).requires_grad_()
+    b = torch.randn(4, generator=generator, dtype=torch.float64)
+    return a, b, lambda x: 0.5 * torch.einsum("bi,ij,bj->b", x, a, x) + x @ b
+
+
+def test_zero_centred_on_a_quadratic(generator):
+    a, b, discriminator = _quadratic(generator)
+    x = torch.randn(6, 4, generator=generator, dtype=torch.float64).requires_grad_()
+    penalty = penalties.zero_centred(discriminator(x), x)
+    torch.testing.assert_close(penalty, 0.5 * (x @ a + b).square().sum(1))
+    (by_a,) = torch.autograd.grad(penalty.sum(), a)
+    moved = (a + 1e-6 * torch.eye(4, dtype=torch.float64)).detach()
+    slope = (0.5 * (x @ moved + b).square().sum() - penalty.sum()) / 1e-6
+    assert by_a.trace().item() == pytest.approx(slope.item(), rel=1e-4)
+
+
+def test_gradient_penalty_on_a_quadratic(generator):
+    a, b, discriminator = _quadratic(generator)
+    real, fake = (torch.randn(6, 4, generator=generator, dtype=torch.float64) for _ in range(2))
+    torch.manual_seed(5)
+    penalty = penalties.gradient_penalty(discriminator, real, fake, target=2.0)
+    torch.manual_seed(5)
+    between = real + torch.rand(6, 1, dtype=torch.float64) * (fake - real)
+    torch.testing.assert_close(penalty, ((between @ a + b).norm(dim=1) - 2).square())
+    assert torch.autograd.grad(penalty.sum(), a)[0].isfinite().all()
+
+
+def test_zero_centred_against_finite_differences_of_a_network():
+    model = GAN((1, 5, 4), net="conv", width=4, stddev_group=0).double()
+    x = torch.rand(2, 1, 5, 4, dtype=torch.float64).requires_grad_()
+    penalty, step = penalties.zero_centred(model.logits(x), x), 1e-6
+    places = step * torch.eye(20, dtype=torch.float64).view(20, 1, 5, 4)
+    with torch.no_grad():
+        slopes = [(model.logits(d + places) - model.logits(d - places)) / (2 * step) for d in x]
+    torch.testing.assert_close(penalty, torch.stack([0.5 * s.square().sum() for s in slopes]), rtol=1e-5, atol=1e-12)
+
+
+def test_a_discriminator_without_slope_gives_finite_gradients():
+    weight = torch.zeros(3, requires_grad=True)
+    penalty = penalties.gradient_penalty(lambda x: (x * weight).sum(1), torch.zeros(2, 3), torch.ones(2, 3))
+    assert torch.equal(penalty, torch.ones(2))
+    assert torch.autograd.grad(penalty.sum(), weight)[0].isfinite().all()
+
+
+def test_penalties_say_what_they_miss():
+    x = torch.zeros(2, 3)
+    with pytest.raises(TriptychError, match="requires_grad_"):
+        penalties.zero_centred(x.sum(1), x)
+    with pytest.raises(TriptychError, match="one shape"):
+        penalties.gradient_penalty(lambda x: x.sum(1), x, x[:1])
+
+
+# --- augmentation -------------------------------------------------------------------------------------------------------
+KINDS = pytest.mark.parametrize("kind", ["diffaug", "ada"])
+PICTURES = pytest.mark.parametrize("shape", [(1, 8, 8), (3, 16, 12), (2, 5, 7), (4, 1, 1)])
+
+
+@KINDS
+@PICTURES
+def test_augmentation_keeps_the_shape_and_passes_gradients(kind, shape):
+    torch.manual_seed(1)
+    augmentation = Augmentation(shape, kind, p=0.8)
+    x = torch.rand(16, *shape).requires_grad_()
+    y = augmentation(x)
+    assert y.shape == x.shape and y.isfinite().all()
+    (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+    assert slope.isfinite().all() and slope.abs().sum() > 0
+    (second,) = torch.autograd.grad(slope.square().sum(), x)
+    assert second.isfinite().all() and second.abs().sum() > 0
+    assert not torch.equal(y, x)
+
+
+@KINDS
+@PICTURES
+def test_at_p_0_nothing_changes_and_one_datum_suffices(kind, shape):
+    x = torch.rand(5, *shape)
+    assert torch.equal(Augmentation(shape, kind, p=0.0)(x), x)
+    assert torch.equal(Augmentation(shape, "none")(x), x)
+    assert Augmentation(shape, kind, p=1.0)(x[:1]).shape == (1, *shape)
+
+
+@KINDS
+def test_augmentation_is_affine_and_repeats_with_the_random_state(kind):
+    augmentation, (a, b) = Augmentation((3, 9, 9), kind, p=0.7), torch.rand(2, 8, 3, 9, 9, dtype=torch.float64)
+
+    def drawn(x):
+        torch.manual_seed(2)
+        return augmentation(x)
+
+    torch.testing.assert_close(drawn(0.3 * a + 0.7 * b), 0.3 * drawn(a) + 0.7 * drawn(b))
+    assert torch.equal(drawn(a), drawn(a))
+
+
+def test_ada_changes_a_datum_with_probability_p():
+    torch.manual_seed(0)
+    x = torch.rand(4000, 1, 4, 4)
+    augmentation = Augmentation((1, 4, 4), "ada", p=0.3)
+    augmentation._moved = lambda x: x  # the colours alone: of grey pictures two changes, so 1 − 0.7²
+    changed = (augmentation(x) != x).flatten(1).any(1).float().mean().item()
+    assert changed == pytest.approx(0.51, abs=0.04)
+
+
+def test_translation_moves_whole_pixels_and_keeps_what_stays():
+    torch.manual_seed(0)
+    x = torch.rand(200, 2, 16, 8)
+    moved, seen = _translation(x), set()
+    padded = F.pad(x, (1, 1, 2, 2), value=0.5)
+    for before, after in zip(padded, moved, strict=True):
+        found = [
+            (i, j) for i in range(5) for j in range(3) if torch.equal(before[:, i : i + 16, j : j + 8], after)
+        ]  # every shift of up to an eighth of a side
+        assert len(found) == 1
+        seen.add(found[0])
+    assert len(seen) == 15
+
+
+def test_cutout_is_grey_on_half_the_sides_at_most():
+    torch.manual_seed(0)
+    x = 1 + torch.rand(300, 1, 8, 6)
+    cut = _cutout(x)
+    hole = cut == 0.5
+    assert torch.equal(cut[~hole], x[~hole])
+    sizes = hole.flatten(1).sum(1)
+    assert sizes.max() == 4 * 3 and sizes.min() >= 1
+    rows, cols = hole.any(3)[:, 0].sum(1), hole.any(2)[:, 0].sum(1)
+    assert torch.equal(sizes, rows * cols)  # a rectangle
+
+
+def test_quarter_turns_and_flips_are_torchs():
+    torch.manual_seed(0)
+    x = torch.rand(64, 2, 5, 5)
+    turns = _quarter_turns(x)
+    eye, still = torch.eye(2).expand(64, 2, 2), torch.zeros(64, 2, 1)
+    known = [torch.linalg.matrix_power(turns.new_tensor([[0.0, -1.0], [1.0, 0.0]]), k) for k in range(4)]
+    for before, after, turn in zip(x, _resampled(x, turns, eye, still), turns, strict=True):
+        (k,) = [k for k in range(4) if torch.equal(known[k], turn)]
+        assert any(torch.equal(after, torch.rot90(before, s * k, (1, 2))) for s in (1, -1))
+    flipped = _resampled(x, torch.diag(torch.tensor([1.0, -1.0])).expand(64, 2, 2), eye, still)
+    assert torch.equal(flipped, x.flip(3))
+
+
+def test_resampling_is_bilinear_as_torchs():
+    torch.manual_seed(0)
+    x, side = torch.rand(6, 3, 9, 9, dtype=torch.float64), 9
+    matrices = torch.eye(2, dtype=torch.float64) + 0.3 * torch.randn(6, 2, 2, dtype=torch.float64)
+    shift = torch.randn(6, 2, 1, dtype=torch.float64)
+    ours = _resampled(x, torch.eye(2, dtype=torch.float64), matrices, shift)
+    theta = torch.cat([matrices.flip(1, 2), shift.flip(1) * 2 / side], 2)  # torch counts (column, row), sides as 2
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    torchs = F.grid_sample(x - 0.5, grid, align_corners=False) + 0.5
+    torch.testing.assert_close(ours, torchs)
+
+
+def test_adas_p_follows_the_discriminators_confidence():
+    augmentation = Augmentation((3, 8, 8), "ada")
+    confident, unsure = torch.full((100,), 3.0), torch.linspace(-1, 1, 100)
+    augmentation.adapt(confident, images=1000)
+    assert augmentation.p.item() == pytest.approx(0.1)
+    augmentation.adapt(unsure, images=1000)
+    assert augmentation.p.item() == pytest.approx(0.0)
+    augmentation.adapt(unsure, images=1000)
+    assert augmentation.p.item() == 0.0
+    for _ in range(20):
+        augmentation.adapt(confident, images=1000)
+    assert augmentation.p.item() == pytest.approx(0.8)
+    diffaug = Augmentation((3, 8, 8), "diffaug")
+    diffaug.adapt(unsure)
+    assert diffaug.p.item() == 1.0
+
+
+def test_an_augmentation_becomes_another():
+    augmentation = Augmentation((1, 8, 8))
+    augmentation.become("ada", p=0.5)
+    augmentation.become("ada")
+    assert (augmentation.kind, augmentation.p.item()) == ("ada", 0.5)  # trained on, it keeps its p
+    augmentation.become("diffaug")
+    assert augmentation.p.item() == 1.0
+    augmentation.become("none")
+    assert augmentation.p.item() == 0.0
+
+
+def test_p_is_saved_and_is_no_average_of_data():
+    model = build("auto-8x8", augment="ada")
+    assert "augmentation.p" in model.state_dict()
+    assert "p" in model.augmentation.about_training
+    x = torch.rand(4, 3, 8, 8)
+    assert torch.equal(model.eval().logits(x), build("auto-8x8").eval().logits(x))
+
+
+# --- what a person is told ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: GAN((5,), net="conv"), "conv nets take pictures .* choose net=mlp"),
+        (lambda: GAN((1, 8, 8), net="resnet"), "net should be one of auto, mlp, maxout, conv, got 'resnet'"),
+        (lambda: GAN((1, 8, 8), norm="layer"), "norm should be one of"),
+        (lambda: GAN((1, 8, 8), prior="cauchy"), "prior should be one of"),
+        (lambda: GAN((1, 8, 8), reading="binarise"), "a GAN reads pixels as centre"),
+        (lambda: GAN((1, 8, 8), width=0), "width should be 1 to"),
+        (lambda: GAN((1, 8, 8), stddev_group=-1), "stddev_group should be 0 to"),
+        (lambda: GAN((1, 8, 8), drop=1.0), "drop should be 0 to 0.99"),
+        (lambda: GAN((4,), hidden=(5, 0)), "hidden should be up to 64 layers of at least 1"),
+        (lambda: GAN((4,), hidden=(1,) * 65), "hidden should be up to 64 layers"),
+        (lambda: GAN((4,), reading="none").augmentation.become("diffaug"), "got data read as floats"),
+        (lambda: GAN((4, 8), reading="centre", augment="ada"), "augmentation changes pictures .* got .4, 8.: choose"),
+        (lambda: GAN((4,), augment="ada"), "augmentation changes pictures .* choose augment=none"),
+        (lambda: GAN((1, 8, 8), augment="flip"), "augment should be one of none, diffaug, ada"),
+        (lambda: GAN((1, 8, 8), reading="none", augment="ada"), "got data read as floats: choose augment=none"),
+        (lambda: Augmentation((1, 8, 8), "ada", p=1.5), "p, the probability"),
+        (lambda: GAN((1, 8, 8)).logits(torch.zeros(2, 1, 8, 9)), "takes .B, 1, 8, 8."),
+        (lambda: GAN((1, 8, 8)).decode(torch.zeros(2, 3)), "z should be"),
+    ],
+)
+def test_a_bad_setting_is_named_in_one_line(make, expected):
+    with pytest.raises(TriptychError, match=expected) as error:
+        make()
+    assert "\n" not in str(error.value)
+
+
+def test_it_learns_a_gaussian():
+    """R3GAN's game on N(2, 0.5²) in one dimension: mean and spread are found within a few hundred rounds."""
+    torch.manual_seed(0)
+    model, game = GAN((1,), latent_dim=1, net="mlp", hidden=(32, 32)), GAMES["relativistic"]
+    sides = [torch.optim.Adam(net.parameters(), 2e-3, betas=(0.0, 0.99)) for net in (model.generator, model.discriminator)]
+    for _ in range(400):
+        x, fake = 2 + 0.5 * torch.randn(128, 1), model.decode(torch.randn(128, 1))
+        real, seen = x.clone().requires_grad_(), fake.detach().requires_grad_()
+        r, f = model.logits(real), model.logits(seen)
+        smooth = penalties.zero_centred(r, real) + penalties.zero_centred(f, seen)
+        for side, loss in ((1, game.discriminator(r, f) + 0.1 * smooth), (0, None)):
+            loss = game.generator(model.logits(x), model.logits(fake)) if loss is None else loss
+            sides[side].zero_grad()
+            loss.mean().backward()
+            sides[side].step()
+    samples = model.sample(4000, generator=torch.Generator().manual_seed(1))
+    assert samples.mean().item() == pytest.approx(2.0, abs=0.15)
+    assert samples.std().item() == pytest.approx(0.5, abs=0.15)

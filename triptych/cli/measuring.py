@@ -1,0 +1,152 @@
+"""What is measured of a trained run: evaluate, doctor."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from triptych.cli import parse
+from triptych.cli.sources import check_positive, check_seed, load_model, load_split, load_splits
+from triptych.errors import TriptychError
+
+if TYPE_CHECKING:
+    from triptych.core import Estimate, GenerativeModel
+    from triptych.evaluate.quality import Quality
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Measure a run: likelihoods, bits/dim, latent use, sample quality; each with n and standard error."""
+
+    run: tyro.conf.Positional[str]
+    """A run folder or hub id."""
+    data: str | None = None
+    """What to measure on; by default what the run was trained on."""
+    split: str = "test"
+    """Which split of it."""
+    k: int = 1000
+    """Draws of the importance-weighted bound (VAE)."""
+    draws: int = 1
+    """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, at as many passes."""
+    images: int = 500
+    """Data that the likelihood and round trips are measured on."""
+    hmc: int = 100
+    """Data for the paper's HMC estimator (under 5 latent dimensions); 0 leaves it out."""
+    samples: int | None = None
+    """Samples whose quality is measured against as many held-out data; by default 1000 of a model without likelihood, else
+    none."""
+    features: Literal["learned", "pixels", "inception"] = "learned"
+    """What they are compared by: a small network trained on the data, raw values, or Inception v3."""
+    download: bool = False
+    """Fetch Inception's weights if they are not at hand."""
+    temperature: float = 1.0
+    """Of those samples."""
+    seed: int = 0
+    """Of all noise."""
+    json: Path | None = None
+    """Also write the numbers here."""
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say in plain words what is wrong with a training, with evidence and a remedy."""
+
+    run: tyro.conf.Positional[Path]
+    """A run folder."""
+    data: str | None = None
+    """What to compare samples with; by default what the run was trained on."""
+    samples: int = 200
+    """Samples that are looked at; 0 reads the records alone."""
+    json: Path | None = None
+    """Also write the verdicts here."""
+
+
+def evaluate(words: Sequence[str]) -> None:
+    options = parse(Evaluate, words, "triptych evaluate")
+    check_positive(k=options.k, draws=options.draws, images=options.images, hmc=options.hmc + 1)
+    check_seed(options.seed)
+    from triptych import storage
+    from triptych.evaluate import evaluate as measure
+
+    model = load_model(options.run)
+    split = load_split(options.run, model, options.data, options.split)
+    numbers = {"k": options.k, "draws": options.draws, "images": options.images, "hmc": options.hmc}
+    results = measure(model, split, **numbers, seed=options.seed)
+    stored: dict[str, Any] = {name: estimate._asdict() for name, estimate in results.items()}
+    if results:
+        _print_estimates(results, f"{options.run} on {options.split}")
+    quality = _quality(options, model)
+    if quality is not None:
+        _print_quality(quality, f"{quality.n} samples of {options.run}, by {quality.features}")
+        stored |= quality.as_json()
+    if options.json:
+        storage.write_json(options.json, stored)
+
+
+def _quality(options: Evaluate, model: GenerativeModel) -> Quality | None:
+    """Measures of samples, where they are asked for or nothing else can be measured."""
+    from triptych.core import HasDensity
+
+    if options.samples == 0 or (options.samples is None and isinstance(model, HasDensity)):
+        return None
+    from triptych.cli.training import notice
+    from triptych.evaluate import features, sample_quality
+
+    splits = load_splits(options.run, model, options.data)
+    test, train = splits[options.split], splits["train"]
+    n = options.samples if options.samples is not None else min(_SAMPLES, len(test), len(train))
+    if options.features == "learned":
+        notice("learning features from the training data")
+    seen = features(options.features, train, download=options.download)
+    return sample_quality(model, test, train, seen, n=n, temperature=options.temperature, seed=options.seed)
+
+
+_SAMPLES = 1000
+
+
+def doctor(words: Sequence[str]) -> None:
+    options = parse(Doctor, words, "triptych doctor")
+    if options.samples < 0:
+        raise TriptychError(f"--samples should be at least 0, got {options.samples}")
+    from triptych import storage
+    from triptych.doctor import History, diagnose, examine
+
+    history, found = History.of(options.run), {}
+    if options.samples:
+        model = load_model(str(options.run))
+        found = examine(model, load_splits(str(options.run), model, options.data), options.samples)
+    verdicts = diagnose(history, found)
+    for verdict in verdicts:
+        print(verdict)
+    if options.json:
+        storage.write_json(options.json, {"verdicts": [dataclasses.asdict(v) for v in verdicts], "samples": found})
+
+
+def _print_quality(quality: Quality, title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("measure", "value", "± stderr", "real data's own", title=title)
+    for name, estimate in quality.measures.items():
+        floor = quality.floor.get(name)
+        table.add_row(name, f"{estimate.value:.4g}", f"{estimate.stderr:.2g}", "" if floor is None else f"{floor.value:.4g}")
+    Console().print(table)
+
+
+def _print_estimates(results: dict[str, Estimate], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    caption = "bits_per_dim is an upper bound on the code length" if "bits_per_dim" in results else None
+    table = Table("measure", "value", "± stderr", "n", title=title, caption=caption)
+    for name, estimate in results.items():
+        value = f"{estimate.value:.1e}" if 0 < abs(estimate.value) < 1e-3 else f"{estimate.value:.4f}"
+        stderr = "" if math.isnan(estimate.stderr) else f"{estimate.stderr:.4f}"
+        table.add_row(name, value, stderr, str(estimate.n))
+    Console().print(table)

@@ -1,0 +1,184 @@
+"""What each side of the game minimises, as functions of the discriminator's logits, and what theory says of the best play.
+
+D(x) = σ(logit). Every loss is a value for each datum, for the caller to average.
+
+Shapes: B batch, N grid points.
+    real, fake    (B,)   logits of data x and of samples G(z)
+    log_p, log_q  (N,)   log densities in nats, −∞ where there is none
+
+Game          D minimises                    G minimises
+minimax       softplus(−r) + softplus(f)     −softplus(f)       Goodfellow et al. 2014, eq. 1
+nonsaturating softplus(−r) + softplus(f)     softplus(−f)       the same, section 3
+wgan          f − r                          −f                 Arjovsky et al. 2017, arXiv 1701.07875
+relativistic  softplus(f − r)                softplus(r − f)    Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from triptych.errors import TriptychError
+
+
+@dataclass(frozen=True)
+class Game(ABC):
+    """One loss for each side.
+
+    Attributes:
+        pairs: whether the generator's loss compares with real data: where it does not, their logits need not be computed.
+    """
+
+    pairs: bool = False
+
+    @abstractmethod
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        """What D minimises, (B,)."""
+
+    @abstractmethod
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        """What G minimises, (B,); `real` is ignored unless the game `pairs`."""
+
+
+@dataclass(frozen=True)
+class Minimax(Game):
+    """Both sides play for V (eq. 1): G minimises log(1 − D(G(z))) = −softplus(f), whose slope dies while D is sure.
+
+    >>> even = torch.zeros(1)  # D = ½, where D's loss is log 4
+    >>> Minimax().discriminator(even, even), Minimax().generator(None, even)
+    (tensor([1.3863]), tensor([-0.6931]))
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return -value(real, fake)
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return -F.softplus(fake)
+
+
+@dataclass(frozen=True)
+class NonSaturating(Minimax):
+    """G maximises log D(G(z)) instead (section 3): the same fixed point, with strong gradients early on.
+
+    >>> NonSaturating().generator(None, torch.tensor([-9.0, 0.0]))
+    tensor([9.0001, 0.6931])
+    """
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return F.softplus(-fake)
+
+
+@dataclass(frozen=True)
+class Wasserstein(Game):
+    """−(E D(x) − E D(G(z))), the earth mover's distance once |D(x) − D(y)| ≤ |x − y|: play it with a gradient penalty.
+
+    >>> Wasserstein().discriminator(torch.tensor([2.0]), torch.tensor([-1.0]))
+    tensor([-3.])
+    """
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return fake - _paired(real, fake)
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        return -fake
+
+
+@dataclass(frozen=True)
+class Relativistic(Game):
+    """Which of the two is real? Only differences count, for both sides (Jolicoeur-Martineau 2019, arXiv 1807.00734).
+
+    Each fake has a real one as its measure, so that no mode can be dropped for free; with both of Mescheder et al.'s
+    penalties it is R3GAN's game (Huang et al. 2024, arXiv 2501.05441).
+
+    >>> game, real, fake = Relativistic(), torch.tensor([3.0]), torch.tensor([3.0])
+    >>> game.discriminator(real, fake), game.generator(real, fake)
+    (tensor([0.6931]), tensor([0.6931]))
+    """
+
+    pairs: bool = True
+
+    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
+        return F.softplus(fake - _paired(real, fake))
+
+    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
+        if real is None:
+            raise TriptychError("the relativistic game compares fake data with real ones: give the real logits too")
+        return F.softplus(_paired(real, fake) - fake)
+
+
+GAMES: dict[str, Game] = {
+    "minimax": Minimax(),
+    "nonsaturating": NonSaturating(),
+    "wgan": Wasserstein(),
+    "relativistic": Relativistic(),
+}
+
+
+def value(real: Tensor, fake: Tensor) -> Tensor:
+    """log D(x) + log(1 − D(G(z))) of each pair, (B,) nats: its mean is V(D, G), −log 4 at the equilibrium (eq. 1).
+
+    >>> value(torch.zeros(2), torch.zeros(2))
+    tensor([-1.3863, -1.3863])
+    """
+    return -F.softplus(-_paired(real, fake)) - F.softplus(fake)
+
+
+def optimal_discriminator(log_p: Tensor, log_p_g: Tensor) -> Tensor:
+    """D* = p / (p + p_g) as a logit, log p − log p_g (proposition 1). Where neither has density D* is free: ½ is given.
+
+    >>> optimal_discriminator(torch.tensor([0.75]).log(), torch.tensor([0.25]).log()).sigmoid()
+    tensor([0.7500])
+    """
+    neither = log_p.isneginf() & log_p_g.isneginf()
+    return torch.where(neither, 0.0, log_p - log_p_g)
+
+
+def criterion(log_p: Tensor, log_p_g: Tensor, spacing: float) -> Tensor:
+    """C(G) = max_D V(D, G) = ∫ p log D* + p_g log(1 − D*), a scalar in nats (eq. 4), of densities on a grid.
+
+    By theorem 1 it is −log 4 + 2 JSD(p ‖ p_g), and so −log 4 at best.
+
+    Args:
+        log_p, log_p_g: log densities at the grid's points, of one shape.
+        spacing: what a point stands for: a length, or an area for a grid in the plane.
+
+    >>> log_p = torch.full((100,), 0.01, dtype=torch.float64).log()
+    >>> criterion(log_p, log_p, 1.0), -2 * math.log(2)
+    (tensor(-1.3863, dtype=torch.float64), -1.38629...)
+    """
+    logit = optimal_discriminator(log_p, log_p_g)
+    return spacing * (_weighted(log_p, F.logsigmoid(logit)) + _weighted(log_p_g, F.logsigmoid(-logit)))
+
+
+def jensen_shannon(log_p: Tensor, log_q: Tensor, spacing: float) -> Tensor:
+    """JSD = ½ KL(p ‖ m) + ½ KL(q ‖ m), m = (p + q)/2, a scalar in nats from 0 to log 2, of densities on a grid.
+
+    Args:
+        log_p, log_q: log densities at the grid's points, of one shape.
+        spacing: what a point stands for: a length, or an area for a grid in the plane.
+
+    >>> jensen_shannon(torch.tensor([1.0, 0.0]).log(), torch.tensor([0.0, 1.0]).log(), 1.0)  # nothing shared: log 2
+    tensor(0.6931)
+    """
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return 0.5 * spacing * (_weighted(log_p, log_p - log_m) + _weighted(log_q, log_q - log_m))
+
+
+def _weighted(log_p: Tensor, values: Tensor) -> Tensor:
+    """Σ p · values, where a value without weight counts nothing, infinite or not a number though it be."""
+    return torch.where(log_p.isneginf(), 0.0, log_p.exp() * values).sum()
+
+
+def _paired(real: Tensor, fake: Tensor) -> Tensor:
+    """`real` itself where it has the shape of `fake`: broadcasting would compare each with all, silently."""
+    if real.shape != fake.shape:
+        raise TriptychError(
+            f"a game compares as many real as fake logits, got {tuple(real.shape)} and {tuple(fake.shape)}: "
+            "draw one sample for each datum"
+        )
+    return real

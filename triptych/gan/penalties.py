@@ -1,0 +1,76 @@
+"""What keeps a discriminator smooth, so that the game converges: a value for each datum, differentiable once more.
+
+Gradients are in the units of x: in [0, 1] for pictures. Papers that use [−1, 1] see half the slope, and so a quarter of its
+square: their weight γ on ½|∇D|² is γ / 4 here.
+
+Shapes: B batch, E event shape.
+    x, real, fake (B, *E) · logits (B,) · penalties (B,)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from triptych.errors import TriptychError
+
+
+def zero_centred(logits: Tensor, x: Tensor) -> Tensor:
+    """½ |∇_x D(x)|², (B,): R1 on real data, R2 on samples (Mescheder et al. 2018, arXiv 1801.04406, eq. 9 and 10).
+
+    Args:
+        logits: D(x), computed from x after `x.requires_grad_()`.
+        x: the data; of samples, detached from the generator.
+
+    Raises:
+        TriptychError: when x does not require its gradient.
+
+    >>> x = torch.tensor([[3.0, 4.0]]).requires_grad_()
+    >>> zero_centred(x.square().sum(1), x)  # ∇ = 2x, so 2 · 25
+    tensor([50.], grad_fn=<MulBackward0>)
+    """
+    return 0.5 * _gradient(logits, x).square().sum(1)
+
+
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
+    """(|∇ D(x̂)| − target)², (B,), x̂ = x + u (G(z) − x), u ~ U[0, 1) (Gulrajani et al. 2017, arXiv 1704.00028, eq. 3).
+
+    Args:
+        discriminator: x (B, *E) -> logits (B,); without batch normalisation, which would mix the data's gradients.
+        real, fake: one sample for each datum; no gradient flows to them. u comes from torch's random state.
+
+    Raises:
+        TriptychError: for shapes that differ.
+
+    >>> gradient_penalty(lambda x: 3 * x[:, 0], torch.zeros(2, 4), torch.ones(2, 4))
+    tensor([4., 4.])
+    """
+    if real.shape != fake.shape:
+        raise TriptychError(
+            f"real and fake data should have one shape, got {tuple(real.shape)} and {tuple(fake.shape)}: "
+            "draw one sample for each datum"
+        )
+    u = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
+    between = torch.lerp(real.detach(), fake.detach(), u).requires_grad_()
+    # vector_norm, for its gradient at 0 is 0: a square root's is infinite, and one dead unit would spoil the step
+    length = torch.linalg.vector_norm(_gradient(discriminator(between), between), dim=1)
+    return (length - target).square()
+
+
+def drift(real: Tensor) -> Tensor:
+    """D(x)², (B,): keeps a critic's logits, of which only differences count, near 0 (Karras et al. 2018, appendix A.1).
+
+    >>> drift(torch.tensor([-2.0, 0.5]))
+    tensor([4.0000, 0.2500])
+    """
+    return real.square()
+
+
+def _gradient(logits: Tensor, x: Tensor) -> Tensor:
+    """∇_x Σ D(x), flat (B, D): each datum's own gradient, as D scores each by itself (or nearly: see `MinibatchStddev`)."""
+    if not x.requires_grad or not logits.requires_grad:
+        raise TriptychError("a penalty needs D's gradient: compute the logits from x after x.requires_grad_(), with grad on")
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    return gradient.flatten(1)
