@@ -103,6 +103,8 @@ MODELS: dict[str, Case] = {
     "gan-conv-batch-norm-5-bits": Case(
         lambda: triptych.GAN((2, 5, 17), 4, net="conv", width=4, norm="batch", bits=5, blocks=1), _pixels(2, 5, 17)
     ),
+    "gan-progressive": Case(lambda: triptych.ProgressiveGAN((3, 8, 8), 4, width=6, images=10), _pixels(3, 8, 8)),
+    "gan-progressive-whole": Case(lambda: triptych.ProgressiveGAN((1, 16, 16), 4, width=4, images=0), _pixels(1, 16, 16)),
     "glow-colour": _glow((3, 8, 8), _pixels, levels=3),
     "glow-grey-reversible": _glow((1, 12, 4), _pixels, levels=2, memory="reversible"),
     "glow-odd-sides": _glow((3, 5, 7), _pixels, levels=0),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from triptych.codec import bits_per_dim
     from triptych.errors import TriptychError
     from triptych.flow import NICE, Glow, RealNVP
-    from triptych.gan import GAN
+    from triptych.gan import GAN, ProgressiveGAN
     from triptych.vae import VAE
 
 __version__ = "0.1.0"
@@ -23,6 +23,7 @@ _HOME = {
     "GAN": "triptych.gan",
     "Glow": "triptych.flow",
     "NICE": "triptych.flow",
+    "ProgressiveGAN": "triptych.gan",
     "RealNVP": "triptych.flow",
     "TriptychError": "triptych.errors",
     "VAE": "triptych.vae",
@@ -36,6 +37,7 @@ __all__ = [
     "NICE",
     "VAE",
     "Glow",
+    "ProgressiveGAN",
     "RealNVP",
     "TriptychError",
     "__version__",

@@ -18,7 +18,14 @@ from triptych.errors import TriptychError
 from triptych.recipes import Recipe, from_json, to_json
 
 FORMAT = 1
-MODELS = ("VAE", "GAN", "NICE", "RealNVP", "Glow")  # what a recipe may name: a checkpoint cannot make us build anything else
+MODELS = (
+    "VAE",
+    "GAN",
+    "ProgressiveGAN",
+    "NICE",
+    "RealNVP",
+    "Glow",
+)  # what a recipe may name: a checkpoint cannot make us build anything else
 
 
 def save_model(model: GenerativeModel, folder: Path, recipe: Recipe | None = None) -> None:

@@ -18,6 +18,8 @@ import numpy as np
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from triptych.core import GenerativeModel
     from triptych.data import Splits
 
@@ -53,7 +55,7 @@ class History:
         if not path.is_file():
             raise TriptychError(f"{folder} has no metrics.jsonl: give the folder of a run that has trained")
         lines = []
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 lines.append(json.loads(text))
             except ValueError:
@@ -66,7 +68,7 @@ class History:
     def values(self, name: str) -> np.ndarray:
         """(T,), NaN where a number was not finite; lines without it are left out."""
         found = [line[name] for line in self.lines if name in line]
-        return np.asarray([math.nan if v is None else v for v in found], dtype=np.float64)
+        return np.asarray([v if isinstance(v, int | float) else math.nan for v in found], dtype=np.float64)
 
     def late(self, name: str) -> np.ndarray:
         """The last quarter of them, at least three."""
@@ -74,8 +76,9 @@ class History:
         return values[-max(3, len(values) // 4) :]
 
     def level(self, name: str) -> float:
-        """The median of the last quarter."""
-        return float(np.nanmedian(self.late(name)))
+        """The median of the last quarter; NaN where none of it was finite."""
+        late = self.late(name)
+        return float(np.median(late[np.isfinite(late)])) if np.isfinite(late).any() else math.nan
 
 
 ENOUGH = 8  # lines of history below which trends say nothing
@@ -99,12 +102,13 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
     """What a few samples and data tell, numbers by name, for `diagnose`.
 
         spread_ratio   mean standard deviation of samples over that of data, value by value
+        copied         share of samples that are far nearer to one training datum than to all others, above held-out data's
         nearest_ratio  distance of samples to training data over that to as many held-out data, by raw values
         active_units   latent dimensions that a VAE uses
         nll_gap        what held-out data cost above training data, in nats over the spread of the training data's
 
     Args:
-        n: samples, and data of either kind; fewer where there are fewer.
+        n: samples, at least 2, and data of either kind; fewer where there are fewer.
     """
     import torch
 
@@ -114,15 +118,18 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
     from triptych.evaluate.measure import some
     from triptych.vae import VAE
 
-    n = min(n, len(splits["train"]), len(splits["test"]))
     train, test = (splits[name][some(len(splits[name]), n)] for name in ("train", "test"))
     noise = torch.Generator().manual_seed(seed)
     with evaluating(model):
         samples = model.codec.decode(model.sample(n, generator=noise))
         fake, real, held_out = (Pixels()(stored) for stored in (samples, train, test))
-        found = {"spread_ratio": (fake.std(0).mean() / real.std(0).mean().clamp(min=1e-12)).item()}
-        if fake.isfinite().all():
+        spread, data_spread = (x.std(0, correction=0).mean() for x in (fake, real))
+        found = {"spread_ratio": (spread / data_spread.clamp(min=1e-12)).item()}
+        if fake.isfinite().all() and min(len(real), len(held_out)) >= COMPARABLE and fake.shape[1] > 1:
             found["nearest_ratio"] = nearest_ratio(fake, real, held_out, generator=noise).value
+        if fake.isfinite().all() and len(splits["train"]) > 2:
+            known_all = Pixels()(splits["train"][some(len(splits["train"]), _MOST)])
+            found["copied"] = _stuck(fake, known_all) - _stuck(held_out, known_all)
         if isinstance(model, VAE):
             found["active_units"] = active_units(codes(model, train)).value
         if isinstance(model, HasDensity):
@@ -131,22 +138,47 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
     return found
 
 
+COMPARABLE = 30  # data of either kind below which their distances to samples say little
+_MOST = 10_000  # training data that samples are looked for among
+
+
+def _stuck(x: Tensor, known: Tensor) -> float:
+    """The share of x (n, d) that is less than a third as far from its nearest known datum as from the next one.
+
+    The rule is Yoon et al.'s (2023) for memorised samples. It sees copies among any number of data, of which as many as
+    are held out would hardly hold the ones that were copied.
+    """
+    from triptych.evaluate.neighbours import nearest_training
+
+    distances, _ = nearest_training(x, known, count=2)
+    return float((distances[:, 0] < distances[:, 1] / 3).double().mean())
+
+
 def _learning_rate(history: History, _samples: dict[str, float]) -> Verdict | None:
     """Bad steps keep coming, or the loss is not finite, or ends far above its best."""
     bad = history.values("bad_steps")
     last = history.lines[-1]["step"] if history.lines else 0
     if len(bad) and bad[-1] >= max(3, BAD_SHARE * float(last or 0)):
         return Verdict("learning rate too high", f"{bad[-1]:.0f} steps of {last} were skipped as bad", _SLOWER)
-    if "loss" not in history:
-        return None
     loss = history.values("loss")
-    if not np.isfinite(loss[-3:]).all():
+    if not len(loss):
+        return None
+    if not np.isfinite(loss[-3:]).any():
         return Verdict("learning rate too high", "the loss is not finite any more", _SLOWER)
-    best, spread = np.nanmin(loss), np.nanmedian(np.abs(np.diff(loss))) if len(loss) > 1 else 0.0
-    if len(loss) >= ENOUGH and history.level("loss") > best + max(DIVERGED * spread, 0.1 * abs(best)):
-        seen = f"the loss was {best:.4g} at best and is {history.level('loss'):.4g}"
+    # a KL whose weight grows lifts a VAE's loss, a heavy one lowers its bound: what diverges has both worse
+    if _rose(loss) and ("elbo" not in history or _rose(-history.values("elbo"))):
+        seen = f"the loss was {np.nanmin(loss):.4g} at best and is {history.level('loss'):.4g}"
         return Verdict("learning rate too high", seen, _SLOWER)
     return None
+
+
+def _rose(values: np.ndarray) -> bool:
+    """Whether the last quarter is far above the lowest, in units of the changes between records."""
+    values = values[np.isfinite(values)]
+    if len(values) < ENOUGH:
+        return False
+    best, change = values.min(), np.median(np.abs(np.diff(values)))
+    return bool(np.median(values[-max(3, len(values) // 4) :]) > best + max(DIVERGED * change, 0.1 * abs(best)))
 
 
 BAD_SHARE = 0.01  # of all steps
@@ -158,7 +190,7 @@ def _posterior_collapse(history: History, samples: dict[str, float]) -> Verdict 
     if "kl" not in history:
         return None
     kl, active = history.level("kl"), samples.get("active_units")
-    if kl > COLLAPSED_KL and (active is None or active > 0):
+    if not kl <= COLLAPSED_KL and (active is None or active > 0):
         return None
     seen = f"KL(q ‖ p) is {kl:.3g} nats" + ("" if active is None else f", {active:.0f} latent dimensions are used")
     return Verdict(
@@ -172,27 +204,28 @@ COLLAPSED_KL = 0.1  # nats in all: less than a seventh of a bit is told about a 
 
 
 def _exploding(history: History, _samples: dict[str, float]) -> Verdict | None:
-    if "sample_range" not in history:
-        return None
     reach = history.values("sample_range")
-    last = reach[-1]
-    if math.isfinite(last) and last <= EXPLODED:
+    unit = history.level("data_range") if "data_range" in history else 1.0
+    if not len(reach) or reach[-1] <= EXPLODED * unit:
         return None
+    seen = f"reach {reach[-1]:.3g}, the data {unit:.3g}" if math.isfinite(reach[-1]) else "are not finite"
     return Verdict(
         "exploding scale",
-        f"samples at temperature 1 reach {last:.3g}",
+        f"samples at temperature 1 {seen}",
         "train longer at a lower --training.rate with --training.clip, or choose --model.coupling additive",
     )
 
 
-EXPLODED = 100.0  # in model coordinates: a hundred times a picture's range
+EXPLODED = 100.0  # times the data's range
 
 
 def _discriminator_wins(history: History, _samples: dict[str, float]) -> Verdict | None:
-    if "d_accuracy" not in history or history.level("d_accuracy") < WON:
+    if "d_accuracy" not in history or not history.level("d_accuracy") >= WON:
         return None
     slack = history.level("value") if "value" in history else math.nan
-    if slack < SURE:  # it ranks nearly all pairs, but is not sure of them: a small edge is how a GAN learns
+    # it may rank nearly all pairs, but not be sure of them: a small edge is how a GAN learns. Above 0 only Wasserstein's V
+    # can be, whose critic should be as good as it can.
+    if not SURE <= slack <= 0:
         return None
     seen = f"D tells {history.level('d_accuracy'):.1%} of the pairs apart, V(D, G) is {slack:.3g} nats of at most 0"
     return Verdict(
@@ -206,7 +239,7 @@ WON, SURE = 0.99, -0.05  # share of pairs in the right order; V, whose optimum f
 
 
 def _generator_wins(history: History, _samples: dict[str, float]) -> Verdict | None:
-    if "d_accuracy" not in history or history.level("d_accuracy") > LOST:
+    if "d_accuracy" not in history or not history.level("d_accuracy") <= LOST:
         return None
     seen = f"D ranks only {history.level('d_accuracy'):.1%} of the pairs rightly, worse than chance"
     remedy = "give D more --objective.plays, less --objective.gamma, or more --model.width"
@@ -220,7 +253,9 @@ def _mode_collapse(history: History, samples: dict[str, float]) -> Verdict | Non
     ratio = samples.get("spread_ratio")
     if ratio is None and "spread_ratio" in history:
         ratio = history.level("spread_ratio")
-    if ratio is None or ratio > COLLAPSED_SPREAD:
+    if ratio is None or not ratio <= COLLAPSED_SPREAD:
+        return None
+    if _posterior_collapse(history, samples):  # of which a VAE's samples are alike
         return None
     return Verdict(
         "mode collapse",
@@ -233,12 +268,12 @@ COLLAPSED_SPREAD = 0.3  # of the data's standard deviation, averaged over values
 
 
 def _oscillation(history: History, _samples: dict[str, float]) -> Verdict | None:
-    """The game's value goes round: a strong period in the second half of the history, and no decay."""
+    """The game's value goes round: a strong period in the second half of the history, three times or more, and no decay."""
     if "value" not in history:
         return None
     values = history.values("value")
     values = values[len(values) // 2 :]
-    if len(values) < 2 * ENOUGH or not np.isfinite(values).all():
+    if len(values) < 3 * ENOUGH or not np.isfinite(values).all():
         return None
     swing, period, strength = _period(values)
     if swing < SWING or strength < PERIODIC:
@@ -252,23 +287,34 @@ SWING, PERIODIC = 0.2, 0.5  # nats; autocorrelation at the period
 
 
 def _period(values: np.ndarray) -> tuple[float, int, float]:
-    """Amplitude, the lag of the first return after the autocorrelation was negative, and its height there."""
-    centred = values - np.polyval(np.polyfit(np.arange(len(values)), values, 1), np.arange(len(values)))
-    power = float((centred**2).mean())
-    if power < 1e-12:
+    """Amplitude, the lag at which the autocorrelation of ranks comes back after it was negative, and its height there.
+
+    Ranks, because V's turns may be sharp dips. The height is no more than the depth before, and a third of the values the
+    longest lag: noise comes back by chance, but seldom as high as it fell, and seldom so soon.
+    """
+    swing = math.sqrt(2) * float(_detrended(values).std())
+    if swing < 1e-6:
         return 0.0, 0, 0.0
-    lags = range(1, len(values) // 2 + 1)
-    auto = np.asarray([(centred[:-lag] * centred[lag:]).mean() / power for lag in lags])
+    ranks = _detrended(values.argsort().argsort().astype(np.float64))
+    lags = range(1, len(values) // 3 + 1)
+    auto = np.asarray([(ranks[:-lag] * ranks[lag:]).mean() / (ranks**2).mean() for lag in lags])
     below = np.flatnonzero(auto < 0)
     if not len(below) or below[0] + 1 >= len(auto):
-        return math.sqrt(2 * power), 0, 0.0
-    after = auto[below[0] :]
-    return math.sqrt(2 * power), int(below[0] + after.argmax() + 1), float(after.max())
+        return swing, 0, 0.0
+    top = int(below[0] + auto[below[0] :].argmax())
+    return swing, top + 1, float(min(auto[top], -auto[: top + 1].min()))
+
+
+def _detrended(values: np.ndarray) -> np.ndarray:
+    time = np.arange(len(values))
+    return values - np.polyval(np.polyfit(time, values, 1), time)
 
 
 def _memorising(_history: History, samples: dict[str, float]) -> Verdict | None:
-    ratio, gap = samples.get("nearest_ratio"), samples.get("nll_gap")
-    if ratio is not None and ratio < COPIED:
+    ratio, gap, copied = samples.get("nearest_ratio"), samples.get("nll_gap"), samples.get("copied")
+    if copied is not None and copied > COPIED_SHARE:
+        seen = f"{copied:.0%} of the samples are next to a single training datum"
+    elif ratio is not None and ratio < COPIED:
         seen = f"samples are {ratio:.2f} times as far from training data as from held-out data"
     elif gap is not None and gap > OVERFITTED:
         seen = f"held-out data cost {gap:.1f} standard deviations more nats than training data"
@@ -277,22 +323,20 @@ def _memorising(_history: History, samples: dict[str, float]) -> Verdict | None:
     return Verdict("memorising", seen, "stop earlier, use more data, or --augment flip,shift (a GAN: --augment ada)")
 
 
-COPIED, OVERFITTED = 0.8, 2.0  # novel samples have 1; standard deviations of the training data's own nats
+COPIED, COPIED_SHARE = 0.8, 0.3  # novel samples have 1; and as many as held-out data have
+OVERFITTED = 2.0  # standard deviations of the training data's own nats
 
 
 def _too_early(history: History, _samples: dict[str, float]) -> Verdict | None:
     """The loss of a single player still falls at the end by more than it scatters."""
-    if "loss" not in history or len(history.values("loss")) < ENOUGH:
+    loss, late = history.values("loss"), history.late("loss")
+    if len(loss) < ENOUGH or not np.isfinite(late).all():
         return None
-    loss = history.values("loss")
-    whole, late = np.nanmax(loss[1:]) - np.nanmin(loss), history.late("loss")
-    if not np.isfinite(late).all() or whole <= 0:
+    whole, time = np.nanmax(loss[1:]) - np.nanmin(loss), np.linspace(0, 1, len(late))
+    if whole <= 0:
         return None
-    slope, _ = np.polyfit(np.linspace(0, 1, len(late)), late, 1)
-    scatter = float(
-        np.std(late - np.polyval(np.polyfit(np.linspace(0, 1, len(late)), late, 1), np.linspace(0, 1, len(late))))
-    )
-    fall = -float(slope)
+    slope, start = np.polyfit(time, late, 1)
+    fall, scatter = -float(slope), float(np.std(late - (start + slope * time)))
     if fall < STILL_FALLING * whole or fall < 2 * scatter:
         return None
     seen = f"the loss fell by {fall:.3g} in the last quarter of the run, {fall / whole:.0%} of all that it fell"

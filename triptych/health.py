@@ -43,9 +43,13 @@ class Health(nn.Module):
         self.register_buffer("last_bad_norms", torch.zeros(parameters))
 
     @torch.no_grad()
-    def judge(self, gradients: list[Tensor], step: int) -> tuple[Tensor, Tensor]:
-        """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm."""
-        norms = torch.stack(torch._foreach_norm(gradients))
+    def judge(self, gradients: Sequence[Tensor | None], step: int) -> tuple[Tensor, Tensor]:
+        """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm; None counts as 0."""
+        found = torch.stack(torch._foreach_norm([g for g in gradients if g is not None]))
+        norms = found
+        if len(found) < len(gradients):
+            norms = found.new_zeros(len(gradients))
+            norms[[i for i, g in enumerate(gradients) if g is not None]] = found
         norm = torch.linalg.vector_norm(norms)
         bad = norm.isfinite().logical_not_()
         if step > SETTLED:

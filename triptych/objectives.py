@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from triptych.core import GenerativeModel, frozen
 from triptych.flow import Flow, FlowSteps
 from triptych.flow.watch import flow_health, most_extreme
-from triptych.gan import GAN
+from triptych.gan.adversarial import Adversarial
 from triptych.gan.games import GAMES
 from triptych.gan.penalties import drift, gradient_penalty, zero_centred
 from triptych.recipes import FlowObjective, GANObjective, Recipe, VAEObjective
@@ -59,6 +59,10 @@ class Player(nn.Module, ABC):
 
     def settle(self) -> None:
         """Follows the model's buffers after a saved state has been put in place."""
+
+    def stage(self, step: int) -> int:
+        """A number that changes when other weights are trained than before: the optimiser then begins anew."""
+        return 0
 
 
 class VAEPlayer(Player):
@@ -106,14 +110,16 @@ class FlowPlayer(Player):
         if self._seen is None:
             return Findings({}, {})
         found = flow_health(self.model, self._seen)
-        remarks = self._remarks(found, max(1.0, self._seen.abs().max().item()))
+        unit = max(1.0, self._seen.abs().max().item())
+        remarks = self._remarks(found, unit)
         # Each process measures its own drift and may go over alone: gradients agree, so that modes may be mixed.
         if self.model.heed_drift(self.objective.drift_bound):
             remarks["drift"] = (
                 f"the reversible inversion drifted by {found['drift']:.1g}, past {self.objective.drift_bound:g}: "
                 "gradients are computed with checkpoints from now on"
             )
-        return Findings({k: v for k, v in found.items() if isinstance(v, float)}, remarks)
+        numbers = {k: v for k, v in found.items() if isinstance(v, float)}
+        return Findings(numbers | {"data_range": unit}, remarks)
 
     def _remarks(self, found: dict[str, float | str], unit: float) -> dict[str, str]:
         remarks = {}
@@ -140,19 +146,23 @@ class Adversary(Player):
     The model is held unregistered: of its two networks a player owns one, and moves only that.
     """
 
-    def __init__(self, model: GAN, objective: GANObjective, own: nn.Module):
+    def __init__(self, model: Adversarial, objective: GANObjective, own: nn.Module, images: int):
         super().__init__()
         self.own, self.augmentation = own, model.augmentation
+        self.images = images  # real pictures that a round shows, on all processes
         self.objective, self.game = objective, GAMES[objective.game]
         self._held = (model,)
 
     @property
-    def model(self) -> GAN:
+    def model(self) -> Adversarial:
         return self._held[0]
+
+    def stage(self, step: int) -> int:
+        return self.model.stage(step * self.images)
 
     def samples(self, n: int) -> Tensor:
         """G(z) of n fresh draws z ~ N(0, I)."""
-        return self.model.decode(torch.randn(n, self.model.latent_dim, device=self.model.device))
+        return self.model.draw(torch.randn(n, self.model.latent_dim, device=self.model.device))
 
     def judged(self, x: Tensor) -> Tensor:
         """D's logits of x as it is shown: augmented, where that is asked for."""
@@ -162,16 +172,19 @@ class Adversary(Player):
 class DiscriminatorPlayer(Adversary):
     """Tells data from samples; k minibatches a round (Goodfellow et al. 2014, algorithm 1)."""
 
-    def __init__(self, model: GAN, objective: GANObjective):
-        super().__init__(model, objective, model.discriminator)
+    def __init__(self, model: Adversarial, objective: GANObjective, images: int):
+        super().__init__(model, objective, model.discriminator, images)
         self.plays = objective.plays
         self.fake: Tensor | None = None  # of the last play, with its graph, for a generator that shares it
 
     def forward(self, x: Tensor, step: int) -> Loss:
-        with torch.set_grad_enabled(self.objective.share):
+        self.model.grow(step * self.images)
+        x = self.model.reals(x)
+        with torch.set_grad_enabled(self.objective.share and torch.is_grad_enabled()):
             self.fake = self.samples(len(x))
         shown, shown_fake = self.augmentation(x), self.augmentation(self.fake.detach())
-        penalised = self.objective.penalty != "none" and step % self.objective.every == 0
+        # without gradients, as when a bad step is looked at again, there is nothing to penalise
+        penalised = self.objective.penalty != "none" and step % self.objective.every == 0 and torch.is_grad_enabled()
         real, fake, penalty = self._judged(shown, shown_fake, penalised)
         game = self.game.discriminator(real, fake).mean()
         loss = self.objective.discriminator_weight * game
@@ -192,7 +205,9 @@ class DiscriminatorPlayer(Adversary):
         real, fake = self.model.logits(x), self.model.logits(samples)
         penalty = real.new_zeros(())
         if kind == "gp":
-            penalty = gradient_penalty(self.model.logits, x, samples).mean()
+            # slopes are half as steep in the papers' [−1, 1], where their target is 1
+            unit = 1.0 if self.model.codec.reading == "none" else 2.0
+            penalty = gradient_penalty(self.model.logits, x, samples, target=unit).mean() / unit**2
         if x.requires_grad:
             penalty = penalty + zero_centred(real, x).mean()
         if samples.requires_grad:
@@ -203,8 +218,8 @@ class DiscriminatorPlayer(Adversary):
 class GeneratorPlayer(Adversary):
     """Makes the discriminator take samples for data; D is frozen while it is asked."""
 
-    def __init__(self, model: GAN, objective: GANObjective, opponent: DiscriminatorPlayer):
-        super().__init__(model, objective, model.generator)
+    def __init__(self, model: Adversarial, objective: GANObjective, opponent: DiscriminatorPlayer):
+        super().__init__(model, objective, model.generator, opponent.images)
         self._opponent = (opponent,)
 
     def forward(self, x: Tensor, step: int) -> Loss:
@@ -214,7 +229,7 @@ class GeneratorPlayer(Adversary):
         with frozen(self.model.discriminator):
             fake = self.judged(samples)
             with torch.no_grad():
-                real = self.judged(x) if self.game.pairs else None
+                real = self.judged(self.model.reals(x)) if self.game.pairs else None
         loss = self.game.generator(real, fake).mean()
         return Loss(loss, {})
 
@@ -222,24 +237,24 @@ class GeneratorPlayer(Adversary):
 @torch.no_grad()
 def _seen(x: Tensor, samples: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
     """How the game stands: D's mean verdicts, the share of pairs that it ranks rightly (½ at the end), and how much samples
-    differ from one another, in units of how much data do (a collapse brings it to 0)."""
+    differ from one another, in units of how much data do (a collapse brings it to 0; one alone says nothing)."""
     spread, data_spread = samples.std(0, correction=0).mean(), x.std(0, correction=0).mean()
     right = (real > fake).float() + 0.5 * (real == fake).float()
     return {
         "d_real": real.sigmoid().mean(),
         "d_fake": fake.sigmoid().mean(),
         "d_accuracy": right.mean(),
-        "spread_ratio": spread / data_spread.clamp(min=1e-12),
+        "spread_ratio": spread / data_spread.clamp(min=1e-12) if len(x) > 1 else spread * math.nan,
     }
 
 
-def players(recipe: Recipe, model: GenerativeModel) -> dict[str, Player]:
-    """The players of the recipe's game, by name, in the order in which they play."""
+def players(recipe: Recipe, model: GenerativeModel, processes: int = 1) -> dict[str, Player]:
+    """The players of the recipe's game on so many processes, by name, in the order in which they play."""
     if isinstance(model, Flow):
         return {"flow": FlowPlayer(model, recipe.objective)}
-    if isinstance(model, GAN):
+    if isinstance(model, Adversarial):
         model.augmentation.become(recipe.differentiable)
-        discriminator = DiscriminatorPlayer(model, recipe.objective)
+        discriminator = DiscriminatorPlayer(model, recipe.objective, recipe.training.batch * processes)
         return {"discriminator": discriminator, "generator": GeneratorPlayer(model, recipe.objective, discriminator)}
     assert isinstance(model, VAE)
     return {"vae": VAEPlayer(model, recipe.objective)}

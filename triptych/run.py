@@ -53,7 +53,7 @@ class Run:
         )
         _check_processes(self.accelerator)
         self.model = model.to(self.accelerator.device)
-        self.players = players(recipe, self.model)
+        self.players = players(recipe, self.model, self.accelerator.num_processes)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.model.bf16 = recipe.training.precision == "bf16"  # after the copy: what is evaluated computes in float32
         # listed once: walking a module's tree at every step costs as much as a small layer
@@ -172,9 +172,7 @@ class Run:
         """A checkpoint at the current step; the previous one stays until this one is whole."""
         if not self.is_main or self.saved_step == self.step:
             return
-        with torch.no_grad():
-            for kept, current in zip(*self._rest, strict=True):
-                kept.copy_(current)
+        self._follow()
         target = self.folder / "state" / f"{self.step:09d}"
         if target.exists():
             shutil.rmtree(target)
@@ -187,6 +185,12 @@ class Run:
         self.saved_step = self.step
         for old in _states(self.folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Gives the averaged model what is not averaged."""
+        for kept, current in zip(*self._rest, strict=True):
+            kept.copy_(current)
 
     def _write_weights(self) -> None:
         storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
@@ -238,6 +242,7 @@ class Run:
         model = self.averaged
         if not self.is_main or not report.is_picture(model.event_shape) or model.codec.reading == "none":
             return
+        self._follow()
         training, generator = model.training, torch.Generator().manual_seed(self.recipe.seed)
         x = model.eval().sample(64, generator=generator)
         model.train(training)
@@ -400,7 +405,11 @@ def _optimizer(training: Training, player: torch.nn.Module, device: torch.device
         return torch.optim.Adamax(parameters, **common, betas=(training.momentum, training.beta2))
     if training.optimizer == "adagrad":
         return torch.optim.Adagrad(parameters, **common, fused=device.type == "cpu")
-    return torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))
+    optimizer = torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))
+    if training.momentum or training.momentum_end:
+        for parameter in parameters:  # the fused one starts from memory as it finds it, where its first step is a bad one
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
 
 
 def _check_trackers(trackers: tuple[str, ...]) -> None:

@@ -120,19 +120,20 @@ def digest(path: Path) -> str:
 
 def load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Puts the tensors into the module, which may be on the meta device; what does not fit is named in one line."""
-    expected = {k: f"{v.dtype} {tuple(v.shape)}" for k, v in module.state_dict().items()}
+    own = module.state_dict()
+    expected = {k: f"{v.dtype} {tuple(v.shape)}" for k, v in own.items()}
     got = {k: f"{v.dtype} {tuple(v.shape)}" for k, v in tensors.items()}
     if expected != got:
         raise TriptychError(f"{source} does not fit its recipe: {_first_difference(expected, got)}; use matching files")
-    module.load_state_dict({k: _laid_out(v) for k, v in tensors.items()}, assign=True)
+    module.load_state_dict({k: _laid_out(v, own[k]) for k, v in tensors.items()}, assign=True)
 
 
-def _laid_out(weight: Tensor) -> Tensor:
-    """A copy in memory of its own, aligned as torch's own is: inside a file's buffer sums may round otherwise.
+def _laid_out(weight: Tensor, own: Tensor) -> Tensor:
+    """A copy in memory of its own, aligned as torch's own is and with the strides that the module gave it.
 
-    Convolutions' weights are channels last, as `triptych.nets` makes them.
+    Inside a file's buffer, or with other strides (of one channel two layouts are the same), sums may round otherwise.
     """
-    return weight.clone(memory_format=torch.channels_last if weight.ndim == 4 else torch.contiguous_format)
+    return torch.empty_like(own, dtype=weight.dtype, device=weight.device, requires_grad=False).copy_(weight)
 
 
 def _first_difference(expected: dict[str, Any], got: dict[str, Any]) -> str:

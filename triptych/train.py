@@ -150,14 +150,17 @@ def _play(run: Run, name: str, stored: Tensor, play: int) -> dict[str, Tensor]:
     group["lr"] = rate_at(run.step, run.recipe.steps, training) * run.rate_scale
     if training.momentum_end is not None:
         _set_momentum(group, momentum_at(run.step, run.recipe.steps, training))
+    player = run.players[name]
+    if run.step and player.stage(run.step) != player.stage(run.step - 1):
+        optimizer.state.clear()
     with seeded(noise_seed(run.recipe.seed, run.step, run.rank, play), run.device):
         x = run.model.codec.encode(stored.to(run.device, non_blocking=True))
         loss = run.wrapped[name](x, run.step)
     for parameter in group["params"]:
         parameter.grad = None
     run.accelerator.backward(loss.total)
-    gradients = [p.grad for p in group["params"]]
-    bad, norm = watch.judge(gradients, run.step + 1)
+    bad, norm = watch.judge([p.grad for p in group["params"]], run.step + 1)
+    gradients = [p.grad for p in group["params"] if p.grad is not None]  # a growing network's other layers have none
     if training.clip:
         health.clip(gradients, norm, training.clip)
     health.skip_if(bad, optimizer, gradients)
@@ -296,7 +299,8 @@ def report_bad_steps(run: Run, data: Split, notice: Callable[[str], None]) -> bo
             continue
         run.reported_bad[name] = int(watch.bad)
         where = _name_bad(run, data, name)
-        notice(f"{count} bad step{'s' * (count > 1)} skipped, the last at step {int(watch.last_bad_step)}: {where}")
+        whose = f" of the {name}" if len(run.players) > 1 else ""
+        notice(f"{count} bad step{'s' * (count > 1)}{whose} skipped, the last at step {int(watch.last_bad_step)}: {where}")
         if int(watch.streak) >= PATIENCE:
             _roll_back(run, where, notice)
             return True

@@ -22,6 +22,7 @@ from triptych.recipes import (
     GANObjective,
     GlowModel,
     NICEModel,
+    ProgressiveModel,
     RealNVPModel,
     Recipe,
     VAEModel,
@@ -67,6 +68,10 @@ class TrainDCGAN(Train[DCGANModel, GANObjective]):
     """Train a convolutional generative adversarial network, for pictures of any size."""
 
 
+class TrainProgressive(Train[ProgressiveModel, GANObjective]):
+    """Train a progressively grown generative adversarial network (Karras et al. 2018)."""
+
+
 class TrainNICE(Train[NICEModel, FlowObjective]):
     """Train NICE, a flow of additive couplings (Dinh, Krueger & Bengio 2014)."""
 
@@ -83,6 +88,7 @@ COMMANDS: dict[str, type] = {
     "vae": TrainVAE,
     "gan": TrainGAN,
     "dcgan": TrainDCGAN,
+    "progressive": TrainProgressive,
     "nice": TrainNICE,
     "realnvp": TrainRealNVP,
     "glow": TrainGlow,

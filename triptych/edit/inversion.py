@@ -114,7 +114,7 @@ def _halving(z: Tensor, steps: int, rate: float, best: _Best):
     """Yields (step, z, optimiser): R starts share the first half of the steps in rounds of halving, one has the rest."""
     rounds = math.ceil(math.log2(len(z)))
     each = steps // 2 // max(1, rounds)
-    halve_at = {each * (i + 1) for i in range(rounds)} if each else {0}
+    halve_at = {each * (i + 1) for i in range(rounds)} if each else {1}  # none is dropped before it was tried
     z, optimizer = _fresh(z, rate)
     for step in range(steps):
         if step in halve_at and len(z) > 1:

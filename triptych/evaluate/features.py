@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
 
@@ -83,7 +84,13 @@ class Inception(Features):
     name = "inception"
 
     def __init__(self, path: Path):
-        self.net = torch.jit.load(str(path)).eval()
+        with warnings.catch_warnings():
+            # the published file is TorchScript, whatever becomes of torch's way to write it
+            warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated", category=DeprecationWarning)
+            try:
+                self.net = torch.jit.load(str(path), map_location="cpu").eval()
+            except (RuntimeError, ValueError, OSError) as error:
+                raise TriptychError(f"{path} is no TorchScript file: put {INCEPTION} (StyleGAN2-ADA's) there") from error
 
     def of(self, stored: Tensor) -> Tensor:
         if stored.dtype != torch.uint8 or stored.ndim != 4 or stored.shape[1] not in (1, 3):

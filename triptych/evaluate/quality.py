@@ -85,7 +85,7 @@ def sample_quality(
     c2st_…        accuracy of telling them apart: ½ is the best
     swd, swd_…    sliced Wasserstein distance × 10³ of 500 of the pictures (of features, where data are none)
     ms_ssim       of pairs of samples: beside the floor's, above it means less variety
-    nearest_ratio of distances by features to training and to held-out data: below the floor's 0 … 1 means copying
+    nearest_ratio of distances by features to training and to held-out data: 1 for novel samples, less for copies
 
     Raises:
         TriptychError: for fewer than 50 samples, and where a split has fewer than n data: the message says how many.
@@ -104,17 +104,17 @@ def sample_quality(
     seen = {name: features(stored) for name, stored in (("real", real), ("known", known), ("fake", fake))}
     measures = _measures(seen["real"], seen["fake"], real, fake)
     floor = _measures(seen["real"], seen["known"], real, known)
-    measures["nearest_ratio"] = nearest_ratio(seen["fake"], seen["known"], seen["real"])
+    measures["nearest_ratio"] = nearest_ratio(seen["fake"], seen["known"], seen["real"], generator=noise)
     return Quality(features.name, n, measures, floor)
 
 
 def _measures(real: Tensor, fake: Tensor, stored: Tensor, drawn: Tensor) -> dict[str, Estimate]:
     """All that compare features (n, d), or the pictures themselves."""
+    noise = torch.Generator().manual_seed(0)
     found = {"fid": frechet_distance(real, fake), "kid": kernel_distance(real, fake)}
     found |= precision_recall(real, fake)
-    found |= two_sample_test(real, fake)
+    found |= two_sample_test(real, fake, generator=noise)
     picture = stored.ndim == 4 and not stored.is_floating_point() and min(stored.shape[2:]) >= 7
-    noise = torch.Generator().manual_seed(0)
     if not picture:
         return found | sliced_wasserstein(real, fake, generator=noise)
     x, y = (pictures[:_SLICED].float() / 255 for pictures in (stored, drawn))

@@ -1,9 +1,11 @@
 """Generative adversarial networks: Goodfellow et al. 2014, arXiv 1406.2661.
 
-Read `model` (the pair), `games` (what each side minimises), `penalties` (what keeps the discriminator smooth), then
-`networks` (perceptrons, maxout, convolutions) and `augment` (what lets few pictures suffice).
+Read `adversarial` (what every pair has), `model` and `progressive` (the pairs), `games` (what each side minimises),
+`penalties` (what keeps the discriminator smooth), then `networks` and `layers`, and `augment` (how few pictures suffice).
 """
 
+from triptych.gan.adversarial import Adversarial
 from triptych.gan.model import GAN
+from triptych.gan.progressive import ProgressiveGAN
 
-__all__ = ["GAN"]
+__all__ = ["GAN", "Adversarial", "ProgressiveGAN"]

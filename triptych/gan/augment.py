@@ -100,7 +100,7 @@ class Augmentation(nn.Module):
             images: real pictures seen while p goes from 0 to 1.
         """
         if self.kind == "ada":
-            r = real_logits.float().sign().mean()
+            r = real_logits.float().sign().mean().nan_to_num(target)  # of a bad step nothing is learned
             self.p.add_((r - target).sign() * (len(real_logits) / images)).clamp_(0, MOST)
 
     def _chosen(self, x: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from triptych.codec import Codec, Reading
-from triptych.core import GenerativeModel
 from triptych.errors import TriptychError
+from triptych.gan.adversarial import Adversarial
 from triptych.gan.augment import Augmentation
 from triptych.gan.networks import (
     SLOPE,
@@ -28,7 +28,7 @@ from triptych.gan.networks import (
 )
 
 
-class GAN(GenerativeModel):
+class GAN(Adversarial):
     """A generative adversarial network (Goodfellow et al. 2014, arXiv 1406.2661).
 
         min_G max_D V(D, G) = E_x log D(x) + E_z log(1 − D(G(z)))
@@ -116,10 +116,6 @@ class GAN(GenerativeModel):
             )
         return MLPGenerator(latent, shape, hidden, output, SLOPE, None), MLPDiscriminator(shape, hidden[::-1])
 
-    def mapping(self) -> nn.Module:
-        """The generator: the discriminator is its opponent, no part of the map."""
-        return self.generator
-
     def decode(self, z: Tensor) -> Tensor:
         """G(z), (B, *E); pictures in [0, 1]."""
         code = self.check_latent(z) if self.prior == "gaussian" else uniform_prior(self.check_latent(z))
@@ -128,7 +124,6 @@ class GAN(GenerativeModel):
         return x.to(z.dtype)
 
     def logits(self, x: Tensor) -> Tensor:
-        """log D(x) − log(1 − D(x)), (B,): above 0 for what D takes as real. Nothing is augmented here."""
         # maxout nets see [0, 1] as in the paper; others what is centred, as their initialisation supposes
         centred = (
             self.check_event(x) if self.net == "maxout" or self.codec.reading == "none" else self.check_event(x) * 2 - 1

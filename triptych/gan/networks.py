@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from triptych.gan.layers import BatchNorm, Halve, MinibatchStddev, PixelNorm, exact
 from triptych.nets import Residual, _he, _pyramid
 
 Output = Literal["sigmoid", "linear"]
@@ -187,7 +188,7 @@ class ConvDiscriminator(nn.Module):
         sizes, widths = _pyramid(event_shape, width)
         trunk: list[nn.Module] = [_he(nn.Conv2d(event_shape[0], widths[0], 3, padding=1)), nn.LeakyReLU(SLOPE)]
         for c, d in itertools.pairwise(widths):
-            trunk += [_Halve(c, d), *(Residual(d) for _ in range(blocks)), nn.LeakyReLU(SLOPE)]
+            trunk += [Halve(c, d), *(Residual(d) for _ in range(blocks)), nn.LeakyReLU(SLOPE)]
         last = widths[-1]
         if stddev_group:
             trunk.append(MinibatchStddev(stddev_group))
@@ -200,63 +201,6 @@ class ConvDiscriminator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.trunk(x.to(memory_format=torch.channels_last))
         return self.head(h.flatten(1)).squeeze(1)
-
-
-class MinibatchStddev(nn.Module):
-    """h (B, C, H, W) -> (B, C + 1, H, W): appends how much a group's data differ (Karras et al. 2018, section 3).
-
-    The standard deviation over the group at each place, averaged over places: a generator whose samples are all alike is
-    found out. Groups are of the largest size ≤ `group` that divides B; datum b is in group b mod (B / size).
-    """
-
-    def __init__(self, group: int = 4):
-        super().__init__()
-        self.group = group
-
-    def forward(self, h: Tensor) -> Tensor:
-        batch, _, height, width = h.shape
-        size = max(n for n in range(1, min(self.group, batch) + 1) if batch % n == 0) if batch else 1
-        grouped = _exact(h).reshape(size, -1, *h.shape[1:])  # (size, B / size, C, H, W)
-        variance = (grouped - grouped.mean(0)).square().mean(0)
-        spread = (variance + 1e-8).sqrt().mean((1, 2, 3))  # (B / size,); the square root's slope stays finite
-        plane = spread.repeat(size).to(h.dtype).view(-1, 1, 1, 1).expand(batch, 1, height, width)
-        return torch.cat([h, plane], 1)
-
-
-class PixelNorm(nn.Module):
-    """h / √(mean_c h² + 10⁻⁸): each pixel's features scaled to unit mean square (Karras et al. 2018, section 4.2)."""
-
-    def forward(self, h: Tensor) -> Tensor:
-        mean_square = _exact(h).square().mean(1, keepdim=True)
-        return h * (mean_square + 1e-8).rsqrt().to(h.dtype)
-
-
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that takes a single value for a channel by its running averages, and keeps NaN out of them."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def forward(self, h: Tensor) -> Tensor:
-        mean, var, training = self.running_mean.clone(), self.running_var.clone(), self.training
-        training = training and h.shape[0] * h.shape[2] * h.shape[3] > 1
-        out = F.batch_norm(h, mean, var, self.weight, self.bias, training, self.momentum or 0.1, self.eps)
-        if training:  # a minibatch that is not finite is skipped by the optimiser: it shall not stay here either
-            sound = mean.isfinite() & var.isfinite()
-            self.running_mean.copy_(torch.where(sound, mean, self.running_mean))
-            self.running_var.copy_(torch.where(sound, var, self.running_var))
-        return out
-
-
-class _Halve(nn.Module):
-    """A 4×4 stride-2 convolution to ⌈H/2⌉ × ⌈W/2⌉: odd sides get a row or column of zeros first."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.conv = _he(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
-
-    def forward(self, h: Tensor) -> Tensor:
-        return self.conv(F.pad(h, (0, h.shape[3] % 2, 0, h.shape[2] % 2)))
 
 
 def _norm(name: Norm, channels: int) -> nn.Module:
@@ -290,8 +234,4 @@ def _shrink(layer: nn.Module) -> None:
 
 def _squashed(h: Tensor, squash: bool) -> Tensor:
     """In float32 or better: bfloat16 has no more than 8 bits, so that a sigmoid of it would band a picture's greys."""
-    return _exact(h).sigmoid() if squash else _exact(h)
-
-
-def _exact(h: Tensor) -> Tensor:
-    return h.to(torch.promote_types(h.dtype, torch.float32))
+    return exact(h).sigmoid() if squash else exact(h)

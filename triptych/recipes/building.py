@@ -80,6 +80,14 @@ def _gan(recipe: Recipe, batch: Tensor) -> GenerativeModel:
     return GAN(tuple(batch.shape[1:]), **settings, reading="none" if batch.is_floating_point() else "centre")
 
 
+def _progressive(recipe: Recipe, batch: Tensor) -> GenerativeModel:
+    from triptych.gan import ProgressiveGAN
+
+    if batch.is_floating_point():
+        raise TriptychError("a progressive GAN is for 8-bit pictures, the data are floats: train a gan instead")
+    return ProgressiveGAN(tuple(batch.shape[1:]), **dataclasses.asdict(recipe.model))
+
+
 def _nice(recipe: Recipe, batch: Tensor) -> GenerativeModel:
     from triptych.flow import NICE
 
@@ -115,7 +123,15 @@ def _flow_settings(recipe: Recipe, batch: Tensor, **most: int) -> dict[str, Any]
 
 _LEVELS = 3  # scales where a recipe names none: Glow's number at 32×32
 
-_MODELS = {"vae": _vae, "gan": _gan, "dcgan": _gan, "nice": _nice, "realnvp": _realnvp, "glow": _glow}
+_MODELS = {
+    "vae": _vae,
+    "gan": _gan,
+    "dcgan": _gan,
+    "progressive": _progressive,
+    "nice": _nice,
+    "realnvp": _realnvp,
+    "glow": _glow,
+}
 
 
 def _natural_likelihood(batch: Tensor) -> str:

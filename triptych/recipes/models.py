@@ -147,6 +147,22 @@ class DCGANModel:
 
 
 @dataclass(frozen=True)
+class ProgressiveModel:
+    """Networks that grow from 4 × 4, for square pictures with sides of a power of two."""
+
+    latent_dim: int = 64
+    """Length of z (the paper: 512)."""
+    width: int = 64
+    """Most channels (the paper: 512); from 32 × 32 on they halve at each level."""
+    images: int = 20_000
+    """Real pictures of each phase, in which a level fades in or is trained whole (the paper: 600,000); 0 never grows."""
+    stddev_group: int = 4
+    """Data that share a minibatch standard deviation; 0 leaves it out."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
 class GANObjective:
     """The game between generator and discriminator."""
 

@@ -16,6 +16,7 @@ from triptych.recipes.models import (
     GANObjective,
     GlowModel,
     NICEModel,
+    ProgressiveModel,
     RealNVPModel,
     VAEModel,
 )
@@ -43,6 +44,10 @@ _GAN_2014 = Training(
 _HALF = GANObjective(discriminator_weight=0.5)
 _DCGAN = Training(batch=64, rate=5e-4, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.998)
 _GAME = GANObjective(game="relativistic", penalty="r1r2", gamma=1.0)
+
+# Karras et al. 2018, appendix A.1; the gradient's target of 1 is for [−1, 1], as their λ
+_PROGRESSIVE = Training(batch=16, rate=1e-3, momentum=0.0, beta2=0.99, decay="constant", ema=0.999)
+_WGAN_GP = GANObjective(game="wgan", penalty="gp", gamma=10.0, drift=1e-3)
 
 PRESETS: dict[str, dict[str, Recipe]] = {
     "vae": {
@@ -94,6 +99,29 @@ PRESETS: dict[str, dict[str, Recipe]] = {
         "mnist": Recipe(data="mnist", steps=10_000, model=DCGANModel(width=16), objective=_GAME, training=_DCGAN),
         "celeba": Recipe(
             data="celeba10k", size=32, augment="flip", steps=10_000, model=DCGANModel(), objective=_GAME, training=_DCGAN
+        ),
+    },
+    "progressive": {
+        "default": Recipe(
+            data="faces", size=64, steps=11_250, model=ProgressiveModel(), objective=_WGAN_GP, training=_PROGRESSIVE
+        ),
+        "celeba": Recipe(
+            data="celeba10k",
+            size=64,
+            augment="flip",
+            steps=11_250,
+            model=ProgressiveModel(),
+            objective=_WGAN_GP,
+            training=_PROGRESSIVE,
+        ),
+        "paper-celeba": Recipe(
+            data="celeba",
+            size=128,
+            augment="flip",
+            steps=750_000,
+            model=ProgressiveModel(latent_dim=512, width=512, images=600_000),
+            objective=_WGAN_GP,
+            training=_PROGRESSIVE,
         ),
     },
     "nice": {

@@ -14,6 +14,7 @@ from triptych.recipes.models import (
     GANObjective,
     GlowModel,
     NICEModel,
+    ProgressiveModel,
     RealNVPModel,
     VAEModel,
     VAEObjective,
@@ -26,6 +27,7 @@ FAMILIES: dict[str, tuple[type, type]] = {
     "vae": (VAEModel, VAEObjective),
     "gan": (GANModel, GANObjective),
     "dcgan": (DCGANModel, GANObjective),
+    "progressive": (ProgressiveModel, GANObjective),
     "nice": (NICEModel, FlowObjective),
     "realnvp": (RealNVPModel, FlowObjective),
     "glow": (GlowModel, FlowObjective),
@@ -63,6 +65,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "drift": (0, 1e3),
     "discriminator_weight": (_TINY, 1e3),
     "stddev_group": (0, 65_536),
+    "images": (0, 1e9),
     "every": (1, 1e6),
     "clip": (0, _HUGE),
     "ema": (0, 1 - 1e-9),
@@ -158,6 +161,8 @@ class Recipe(Generic[Model, Objective]):
             _check(part)
         if isinstance(self.objective, VAEObjective) and self.objective.free_bits and self.objective.estimator != "B":
             raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
+        if self.training.decay == "exponential" and not self.training.rate_end:
+            raise TriptychError("an exponential decay never reaches 0: choose --training.rate-end above 0, or decay cosine")
         if self.differentiable != "none" and not isinstance(self.objective, GANObjective):
             raise TriptychError(f"augment {self.differentiable} is for what a discriminator sees: choose flip or shift")
 

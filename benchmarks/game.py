@@ -1,0 +1,205 @@
+"""The adversarial game where all can be known: the 1-D picture of Goodfellow et al. 2014 (figure 1), and modes in the plane.
+
+    python benchmarks/game.py                  1-D: p_g and D against p and D*, as a GIF, with JSD and |D − D*| by the step
+    python benchmarks/game.py --modes ring     8 Gaussians on a circle; or grid, 25: modes found, high-quality share
+
+In 1-D densities are those of 100,000 samples, smoothed by a Gaussian of 0.05 on a grid, p convolved with the same; D is
+read at the grid's points. D plays --plays minibatches to G's one, so that it stays near D* = p / (p + p_g). A mode is found
+when samples come within 3 standard deviations of its centre, at least one in 1,000; samples that come so near to any are of
+high quality (Srivastava et al. 2017, VEEGAN).
+"""
+
+# Shapes: x (n, 1) or (n, 2); grid (N,).
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import arguments, begin, write
+from PIL import Image
+from torch import Tensor
+
+from triptych import recipes
+from triptych.data import Split
+from triptych.gan.games import jensen_shannon, optimal_discriminator
+from triptych.run import Run
+from triptych.train import train
+
+GRID = torch.linspace(-6, 6, 1201)
+SPACING = (GRID[1] - GRID[0]).item()
+SMOOTH = 0.05
+MEANS, STDS, WEIGHTS = torch.tensor([-1.5, 1.5]), torch.tensor([0.5, 0.8]), torch.tensor([0.4, 0.6])
+MASS = 0.01  # density of p + p_g from which D is compared with D*
+STD = 0.05  # of each mode in the plane
+
+
+def log_p() -> Tensor:
+    """The mixture, convolved with the smoothing."""
+    std = (STDS**2 + SMOOTH**2).sqrt()
+    parts = -0.5 * ((GRID[:, None] - MEANS) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi) + WEIGHTS.log()
+    return parts.logsumexp(1)
+
+
+def log_density(x: Tensor) -> Tensor:
+    """Of samples (n, 1): a histogram on the grid, smoothed."""
+    counts = torch.histc(x.clamp(-6, 6), len(GRID), -6 - SPACING / 2, 6 + SPACING / 2)
+    reach = torch.arange(-int(5 * SMOOTH / SPACING), int(5 * SMOOTH / SPACING) + 1) * SPACING
+    kernel = torch.exp(-0.5 * (reach / SMOOTH) ** 2)
+    smooth = torch.nn.functional.conv1d(counts[None, None], (kernel / kernel.sum())[None, None], padding="same")[0, 0]
+    return (smooth / (len(x) * SPACING)).clamp(min=0).log()
+
+
+def mixture(n: int, seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    which = random.choice(len(MEANS), n, p=WEIGHTS.numpy())
+    return (MEANS.numpy()[which] + STDS.numpy()[which] * random.standard_normal(n)).astype(np.float32)[:, None]
+
+
+def recipe(options: argparse.Namespace, latent: int, hidden: tuple[int, ...]) -> recipes.Recipe:
+    training = recipes.Training(
+        batch=options.batch, rate=options.rate, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.01, ema=options.ema,
+        save_every=10**9, log_every=200, sample_every=10**9,
+    )  # fmt: skip
+    game = recipes.GANObjective(
+        game=options.game, plays=options.plays, penalty=options.penalty, gamma=options.gamma, share=False
+    )
+    model = recipes.GANModel(latent_dim=latent, net="mlp", hidden=hidden, prior="gaussian")
+    return recipes.Recipe(data="drawn", steps=options.steps, model=model, objective=game, training=training)
+
+
+def look(run: Run, log_real: Tensor) -> dict[str, Any]:
+    """Where the game stands: densities, D on the grid, and how far both are from theory."""
+    run.averaged.eval()
+    x = run.averaged.sample(100_000, generator=torch.Generator().manual_seed(1))
+    log_fake = log_density(x[:, 0])
+    with torch.no_grad():
+        run.model.eval()
+        d = run.model.logits(GRID[:, None]).sigmoid()
+        run.model.train()
+    best = optimal_discriminator(log_real, log_fake).sigmoid()
+    where = (log_real.exp() + log_fake.exp()) > MASS
+    return {
+        "step": run.step,
+        "jsd": jensen_shannon(log_real, log_fake, SPACING).item(),
+        "d_error": (d - best)[where].abs().mean().item(),
+        "d_from_half": (d - 0.5)[where].abs().mean().item(),
+        "curves": (log_fake.exp(), d, best),
+    }
+
+
+def one_dimension(options: argparse.Namespace, out: Path) -> None:
+    data, log_real = Split(mixture(100_000, 0)), log_p()
+    asked = recipe(options, 4, (64, 64))
+    frames: list[Image.Image] = []
+    looks = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", asked, recipes.build(asked, data[:256]))
+        for stage in train(run, data):
+            if stage.step % options.every == 0 or stage.step in (1, 50, 100):
+                found = look(run, log_real)
+                frames.append(frame(found, log_real.exp()))
+                looks.append({k: v for k, v in found.items() if k != "curves"})
+                print(looks[-1], flush=True)
+    frames[0].save(out / "one_dimension.gif", save_all=True, append_images=frames[1:], duration=250, loop=0)
+    frames[-1].save(out / "one_dimension.png")
+    settled = [found["d_error"] for found in looks if found["step"] >= 100]
+    write(out, "one_dimension", {
+        "recipe": recipes.to_json(asked), "jsd": looks[-1]["jsd"], "d_from_half": looks[-1]["d_from_half"],
+        "d_error_mean": float(np.mean(settled)), "d_error_worst": float(np.max(settled)), "looks": looks,
+    })  # fmt: skip
+
+
+def frame(found: dict[str, Any], p: Tensor) -> Image.Image:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    p_g, d, best = found["curves"]
+    for y, style, name in ((p, "k:", "p"), (p_g, "g-", "p_g"), (best, "c--", "D*"), (d, "b-", "D")):
+        axes.plot(GRID, y, style, label=name)
+    title = f"step {found['step']}: JSD {found['jsd']:.4f}, |D − D*| {found['d_error']:.3f}"
+    axes.set(xlim=(-5, 5), ylim=(0, 1.05), title=title)
+    axes.legend(loc="upper right", frameon=False)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def centres(kind: str) -> np.ndarray:
+    if kind == "ring":
+        angles = np.arange(8) * (2 * np.pi / 8)
+        return 2 * np.stack([np.cos(angles), np.sin(angles)], 1)
+    side = np.arange(-4, 5, 2.0)
+    return np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+
+
+def modes(options: argparse.Namespace, out: Path) -> None:
+    where = centres(options.modes)
+    random = np.random.default_rng(0)
+    x = where[random.integers(len(where), size=100_000)] + STD * random.standard_normal((100_000, 2))
+    scale = np.abs(where).max()  # networks see data of about unit size
+    data = Split((x / scale).astype(np.float32))
+    asked = recipe(options, 8, (128, 128, 128))
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run.create(Path(folder) / "run", asked, recipes.build(asked, data[:256]))
+        history = []
+        for stage in train(run, data):
+            if stage.step % options.every == 0 or stage.step == asked.steps:
+                history.append({"step": stage.step} | counted(run, where, scale))
+                print(history[-1], flush=True)
+        samples = run.averaged.sample(2000, generator=torch.Generator().manual_seed(2)) * scale
+    draw(samples, where, out / f"{options.modes}.png")
+    write(out, options.modes, {"recipe": recipes.to_json(asked), **history[-1], "of": len(where), "history": history})
+
+
+def counted(run: Run, where: np.ndarray, scale: float, n: int = 10_000) -> dict[str, float]:
+    samples = run.averaged.eval().sample(n, generator=torch.Generator().manual_seed(1)) * scale
+    distance, mode = torch.cdist(samples, torch.as_tensor(where, dtype=torch.float32)).min(1)
+    good = distance < 3 * STD
+    hits = torch.bincount(mode[good], minlength=len(where))
+    share = hits[hits > 0] / max(1, int(hits.sum()))
+    kl = (share * (share * len(where)).log()).sum().item()
+    return {"modes": int((hits >= n / 1000).sum()), "high_quality": good.float().mean().item(), "kl_to_uniform": kl}
+
+
+def draw(samples: Tensor, where: np.ndarray, path: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.scatter(*samples.T, s=2, alpha=0.4)
+    axes.scatter(*where.T, marker="x", color="k")
+    axes.set(aspect="equal")
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    parser = arguments(__doc__, "game")
+    parser.add_argument("--modes", choices=("ring", "grid"))
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--plays", type=int)
+    parser.add_argument("--every", type=int)
+    parser.add_argument("--ema", type=float, default=0.99)
+    parser.add_argument("--game")
+    parser.add_argument("--penalty")
+    parser.add_argument("--gamma", type=float)
+    options = parser.parse_args()
+    plane = {"steps": 10_000, "plays": 1, "every": 1000, "game": "relativistic", "penalty": "r1r2", "gamma": 0.1}
+    line = {"steps": 1500, "plays": 10, "every": 50, "game": "nonsaturating", "penalty": "none", "gamma": 0.0}
+    for name, value in (plane if options.modes else line).items():
+        if getattr(options, name) is None:
+            setattr(options, name, value)
+    out = begin(options)
+    (modes if options.modes else one_dimension)(options, out)
+
+
+if __name__ == "__main__":
+    main()

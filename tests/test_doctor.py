@@ -1,0 +1,407 @@
+"""Every ailment provoked on purpose and named, borders by histories made up, and no false alarms on healthy runs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from test_gan_training import pixels, start, tiny
+
+import triptych
+from triptych import doctor, objectives, recipes, train
+from triptych.codec import Codec
+from triptych.core import GenerativeModel
+from triptych.data import Split, Splits
+from triptych.doctor import NAMES, History, diagnose, examine
+from triptych.errors import TriptychError
+from triptych.recipes import (
+    DCGANModel,
+    FlowObjective,
+    GANModel,
+    GANObjective,
+    GlowModel,
+    Recipe,
+    Training,
+    VAEModel,
+    VAEObjective,
+)
+from triptych.run import Run
+
+
+def names(history, samples=None):
+    return [verdict.name for verdict in diagnose(history, samples)]
+
+
+def history(n=40, **columns):
+    """Lines of a run; a column is a number for all lines, or one for each."""
+    return History(
+        [
+            {
+                "step": 10 * (i + 1),
+                "bad_steps": 0,
+                **{k: v if np.isscalar(v) or v is None else v[i] for k, v in columns.items()},
+            }
+            for i in range(n)
+        ]
+    )
+
+
+def blobs(n, side=8, seed=0):
+    """Pictures with something to learn: a bright square somewhere on a dark ground."""
+    random = np.random.default_rng(seed)
+    pictures = random.integers(0, 30, (n, 1, side, side), dtype=np.uint8)
+    for picture, (y, x) in zip(pictures, random.integers(0, side - 3, (n, 2)), strict=True):
+        picture[0, y : y + 4, x : x + 4] += 180
+    return Split(pictures)
+
+
+def splits(n=300, held_out=80):
+    return Splits(train=blobs(n), test=blobs(held_out, seed=1))
+
+
+def trained(folder, recipe, data, spoil=None):
+    run = start(folder, recipe, data)
+    if spoil:
+        spoil(run)
+    train.fit(run, data, notice=lambda line: None)
+    return History.of(folder), run.averaged
+
+
+def gan(steps=60, model=None, objective=None, **training):
+    settings = {"batch": 16, "rate": 1e-3, "momentum": 0.0, "beta2": 0.99, "log_every": 5, "save_every": 1000, **training}
+    return Recipe(
+        data="digits",
+        steps=steps,
+        model=model or DCGANModel(latent_dim=4, width=8),
+        objective=objective or GANObjective(),
+        training=Training(**settings),
+    )
+
+
+def vae(steps=60, latent_dim=2, hidden=(32,), objective=None, **training):
+    settings = {"batch": 32, "rate": 2e-3, "log_every": 5, "save_every": 1000, **training}
+    model = VAEModel(latent_dim=latent_dim, net="mlp", hidden=hidden, activation="silu")
+    return Recipe(
+        data="digits", steps=steps, model=model, objective=objective or VAEObjective(), training=Training(**settings)
+    )
+
+
+def glow(steps=40, **training):
+    settings = {"batch": 16, "rate": 1e-3, "log_every": 4, "save_every": 1000, **training}
+    model = GlowModel(levels=1, depth=2, width=8)
+    return Recipe(data="digits", steps=steps, model=model, objective=FlowObjective(), training=Training(**settings))
+
+
+# --- real runs that are ill
+
+
+def still(monkeypatch, name):
+    """A player that never learns: its loss has no slope."""
+    kind = {"generator": objectives.GeneratorPlayer, "discriminator": objectives.DiscriminatorPlayer}[name]
+    original = kind.forward
+
+    def forward(self, x, step):
+        loss = original(self, x, step)
+        return loss._replace(total=loss.total * 0)
+
+    monkeypatch.setattr(kind, "forward", forward)
+
+
+def test_a_frozen_generator_is_a_discriminator_that_wins(tmp_path, monkeypatch):
+    still(monkeypatch, "generator")
+    found, _ = trained(tmp_path / "run", gan(120, rate=3e-3), blobs(300))
+    assert "discriminator winning" in names(found)
+
+
+def test_a_discriminator_that_says_the_reverse_is_a_generator_that_wins(tmp_path, monkeypatch):
+    first, _ = trained(tmp_path / "first", gan(60), blobs(300))
+    assert "generator winning" not in names(first)
+    model = triptych.load(tmp_path / "first")
+    with torch.no_grad():
+        model.discriminator.head.weight.neg_()
+        model.discriminator.head.bias.neg_()
+    still(monkeypatch, "discriminator")
+    run = Run.create(tmp_path / "second", gan(40), model)
+    train.fit(run, blobs(300))
+    assert "generator winning" in names(History.of(tmp_path / "second"))
+
+
+def test_a_generator_without_z_is_a_mode_collapse(tmp_path):
+    def deafen(run):
+        with torch.no_grad():
+            run.model.generator.stem.weight.zero_()
+            run.averaged.generator.stem.weight.zero_()
+        run.model.generator.stem.weight.register_hook(torch.zeros_like)
+
+    found, model = trained(tmp_path / "run", gan(40), blobs(300), deafen)
+    assert "mode collapse" in names(found)
+    assert names(found, examine(model, splits(), 60))[0] == "mode collapse"
+    assert examine(model, splits(), 60)["spread_ratio"] < 0.01
+
+
+@pytest.mark.parametrize("how", ["beta", "deaf decoder"])
+def test_a_posterior_collapse(tmp_path, how):
+    def deafen(run):
+        for model in (run.model, run.averaged):
+            first = next(module for module in model.decoder if isinstance(module, torch.nn.Linear))
+            torch.nn.init.zeros_(first.weight)
+            if first.weight.requires_grad:
+                first.weight.register_hook(torch.zeros_like)
+
+    objective = VAEObjective(beta=500.0) if how == "beta" else VAEObjective()
+    found, model = trained(
+        tmp_path / "run",
+        vae(300, objective=objective, rate=1e-2, log_every=20),
+        blobs(300),
+        None if how == "beta" else deafen,
+    )
+    seen = names(found, examine(model, splits(), 60))
+    assert "posterior collapse" in names(found) and "posterior collapse" in seen
+    assert "mode collapse" not in seen and "learning rate too high" not in seen
+
+
+@pytest.mark.parametrize("family", ["vae", "glow", "dcgan"])
+def test_a_huge_rate(tmp_path, family):
+    recipe = {
+        "vae": vae(150, rate=30.0, optimizer="sgd", ema=0.0),
+        "glow": glow(60, rate=3.0, decay="constant", ema=0.0),
+        "dcgan": gan(150, rate=900.0, optimizer="sgd", momentum=0.9, ema=0.0),
+    }[family]
+    try:
+        found, _ = trained(tmp_path / "run", recipe, blobs(200))
+    except TriptychError as error:  # it gave up: the records say why
+        assert "\n" not in str(error) and "rate" in str(error)
+        found = History.of(tmp_path / "run")
+    assert names(found)[0] == "learning rate too high"
+
+
+def test_an_exploding_scale(tmp_path):
+    def blow_up(run):
+        with torch.no_grad():
+            for model in (run.model, run.averaged):
+                model.bijection.scales[0].parts[1].steps[0].actnorm.log_scale[0] = -6.0
+
+    found, _ = trained(tmp_path / "run", glow(12, rate=1e-6), blobs(100), blow_up)
+    assert "exploding scale" in names(found)
+
+
+class Replay(GenerativeModel):
+    """A model that gives back stored pictures, with a little noise."""
+
+    def __init__(self, pictures, noise=0.0):
+        codec = Codec("centre")
+        super().__init__(tuple(pictures.shape[1:]), 2, codec, {})
+        self.x, self.noise, self.weight = codec.centre(pictures), noise, torch.nn.Parameter(torch.zeros(1))
+
+    def decode(self, z):
+        rows = (torch.special.ndtr(z[:, 0]) * len(self.x)).long().clamp(max=len(self.x) - 1)
+        return self.x[rows] + self.noise * z[:, 1, None, None, None]
+
+
+@pytest.mark.parametrize("known", [100, 1500])
+@pytest.mark.parametrize("noise", [0.0, 0.005])
+def test_copies_of_training_data_are_memorising(known, noise):
+    """Also where the training data are many more than the held-out ones, which as many would hardly hold the copies."""
+    data = splits(known, 60)
+    found = examine(Replay(data["train"][:], noise), data, 100)
+    assert names(history(loss=1.0), found) == ["memorising"]
+    assert names(history(loss=1.0), examine(Replay(blobs(1500, seed=2)[:], noise), data, 100)) == ["healthy"]
+
+
+def test_a_flow_that_learned_few_data_by_heart(tmp_path):
+    few = Splits(train=blobs(12), test=blobs(60, seed=1))
+    found, model = trained(tmp_path / "run", glow(250, rate=3e-3, decay="constant", ema=0.9), few["train"])
+    assert "memorising" in names(found, examine(model, few, 60))
+
+
+def test_a_run_that_stopped_too_early(tmp_path):
+    found, _ = trained(tmp_path / "run", vae(60, decay="constant", rate=1e-3), blobs(300))
+    assert names(found) == ["stopped too early"]
+
+
+def test_an_oscillation_without_a_penalty(tmp_path):
+    """Mescheder's Dirac-GAN: one number against a slope goes round for ever, and stands still where r1 holds it."""
+    values = {}
+    for gamma in (0.0, 0.5):
+        theta, psi, seen = 1.5, 1.5, []
+        for _ in range(2400):  # V = log σ(ψθ) + log ½; θ goes down it, then ψ up
+            theta -= 0.1 * psi / (1 + math.exp(psi * theta))
+            psi += 0.1 * (theta / (1 + math.exp(psi * theta)) - 2 * gamma * psi)
+            seen.append(-math.log1p(math.exp(-psi * theta)) - math.log(2))
+        values[gamma] = seen[::20]
+    assert names(history(120, value=values[0.0], d_accuracy=0.5)) == ["oscillation"]
+    assert names(history(120, value=values[0.5], d_accuracy=0.5)) == ["healthy"]
+
+
+# --- healthy runs
+
+
+@pytest.mark.parametrize("family", ["vae", "glow", "dcgan", "gan"])
+def test_healthy_runs_are_called_healthy(tmp_path, family):
+    recipe = {
+        "vae": vae(600, log_every=20),
+        "glow": glow(300, log_every=10, rate=2e-3),
+        "dcgan": gan(
+            200, objective=GANObjective(game="relativistic", penalty="r1r2"), log_every=10, decay="cosine", rate=2e-3
+        ),
+        "gan": gan(
+            200,
+            GANModel(latent_dim=8, hidden=(64, 64), net="mlp", prior="gaussian"),
+            GANObjective(game="relativistic", penalty="r1r2"),
+            log_every=10,
+        ),
+    }[family]
+    data = splits()
+    found, model = trained(tmp_path / "run", recipe, data["train"])
+    assert names(found, examine(model, data, 100)) == ["healthy"], diagnose(found, examine(model, data, 100))
+
+
+# --- borders, by histories made up
+
+
+def test_every_name_has_a_rule_and_every_rule_a_name():
+    ill = {
+        "learning rate too high": (history(bad_steps=9, loss=1.0), {}),
+        "exploding scale": (history(sample_range=1e5, loss=1.0), {}),
+        "posterior collapse": (history(kl=0.01, loss=1.0), {}),
+        "mode collapse": (history(spread_ratio=0.1), {}),
+        "discriminator winning": (history(d_accuracy=1.0, value=-0.001), {}),
+        "generator winning": (history(d_accuracy=0.2, value=-2.0), {}),
+        "oscillation": (history(60, value=[math.sin(i) for i in range(60)]), {}),
+        "memorising": (history(loss=1.0), {"nearest_ratio": 0.1}),
+        "stopped too early": (history(loss=[-i for i in range(40)]), {}),
+    }
+    assert tuple(ill) == NAMES and len(NAMES) == len(doctor._RULES)
+    for name, (records, samples) in ill.items():
+        assert names(records, samples) == [name]
+        (verdict,) = diagnose(records, samples)
+        assert verdict.evidence and verdict.remedy and "\n" not in str(verdict) and str(verdict).startswith(name)
+
+
+@pytest.mark.parametrize(
+    "columns, samples",
+    [
+        ({"loss": [5 * 0.8**i for i in range(40)], "kl": 3.0}, {"active_units": 2.0, "nll_gap": 0.3, "nearest_ratio": 0.95}),
+        ({"loss": 1.0, "bad_steps": 2}, {}),
+        ({"d_accuracy": 1.0, "value": -0.4}, {}),  # it ranks all pairs, and is not sure
+        ({"d_accuracy": 1.0, "value": 3.0}, {}),  # Wasserstein's critic is meant to be good
+        ({"d_accuracy": 0.5, "value": -1.38, "spread_ratio": 0.9}, {"spread_ratio": 0.8, "copied": 0.02}),
+        ({"sample_range": 20_000.0, "data_range": 5000.0, "loss": 1.0}, {}),
+        ({"loss": [*[-1.0] * 5, *[0.2 * i for i in range(20)], *[4.0] * 15],  # a KL whose weight grows
+          "elbo": [*[-9.0 + 0.1 * i for i in range(40)]], "kl": 4.0}, {}),
+        ({"d_accuracy": None, "value": None, "spread_ratio": None, "kl": None, "elbo": None}, {}),
+        ({"loss": [math.nan, *[1.0] * 39], "kl": [*[2.0] * 25, *[None] * 14, 2.0]}, {"spread_ratio": math.nan}),
+    ],
+)  # fmt: skip
+def test_what_is_not_an_ailment(columns, samples):
+    assert names(history(**columns), samples) == ["healthy"]
+
+
+@pytest.mark.parametrize(
+    "columns, expected",
+    [
+        ({"loss": [*[1.0] * 36, *[None] * 4]}, "learning rate too high"),
+        ({"loss": None, "bad_steps": 0}, "learning rate too high"),
+        ({"loss": [*[1 + 0.01 * (i % 2) for i in range(25)], *[9.0] * 15]}, "learning rate too high"),
+        ({"sample_range": None, "loss": 1.0}, "exploding scale"),  # infinity is written as null
+        ({"sample_range": [*[1.0] * 39, None], "loss": 1.0}, "exploding scale"),
+    ],
+)
+def test_numbers_that_are_not_finite_are_seen(columns, expected):
+    assert names(history(**columns)) == [expected]
+
+
+@pytest.mark.parametrize("n", [32, 48, 60, 100, 400])
+@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9])
+def test_noise_is_no_oscillation(n, memory):
+    alarms, random = 0, np.random.default_rng(n)
+    for _ in range(100):
+        values = [0.0]
+        for noise in random.normal(0, 1, n - 1):
+            values.append(memory * values[-1] + noise)
+        alarms += "oscillation" in names(history(n, value=values))
+    assert alarms <= 5
+
+
+@pytest.mark.parametrize("periods", [4, 7, 11])
+def test_a_noisy_oscillation_is_found(periods):
+    found, random = 0, np.random.default_rng(0)
+    for _ in range(50):
+        values = np.sin(2 * np.pi * (2 * periods * np.arange(100) / 100 + random.random())) + random.normal(0, 0.2, 100)
+        found += "oscillation" in names(history(100, value=values - 1.4))
+    assert found >= 48
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 3, doctor.ENOUGH - 1])
+def test_few_records_are_called_few(n):
+    records = history(n, loss=list(range(n, 0, -1)), value=-1.0, d_accuracy=0.6, sample_range=1.0, kl=2.0, elbo=-1.0)
+    (verdict,) = diagnose(records)
+    assert verdict.name == "healthy" and "few" in verdict.remedy
+
+
+# --- records
+
+
+def test_records_that_a_kill_cut_short_are_read_as_far_as_they_go(tmp_path):
+    lines = "".join(json.dumps({"step": i, "loss": 1.0, "kl": 0.001}) + "\n" for i in range(1, 20))
+    (tmp_path / "metrics.jsonl").write_text(lines + '{"step": 20, "lo')
+    assert len(History.of(tmp_path).lines) == 19 and names(History.of(tmp_path)) == ["posterior collapse"]
+    for content in (b"", b"\xff\xfe\x00junk", b"[1, 2]\n3\nnull\n", b'{"step": 1, "loss": "much"}\n'):
+        (tmp_path / "metrics.jsonl").write_bytes(content)
+        assert len(diagnose(History.of(tmp_path))) == 1
+
+
+def test_a_folder_without_records_is_one_line(tmp_path):
+    with pytest.raises(TriptychError, match=r"no metrics\.jsonl.*give") as error:
+        History.of(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+# --- samples
+
+
+def test_what_is_examined_depends_on_the_family():
+    data = splits()
+    vae_ = recipes.build(vae(), data["train"][:16])
+    assert set(examine(vae_, data, 40)) == {"spread_ratio", "nearest_ratio", "copied", "active_units", "nll_gap"}
+    assert set(examine(recipes.build(glow(), data["train"][:16]), data, 40)) == {
+        "spread_ratio", "nearest_ratio", "copied", "nll_gap",
+    }  # fmt: skip
+    model = recipes.build(gan(), data["train"][:16])
+    before = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state(), model.training
+    assert set(examine(model, data, 40)) == {"spread_ratio", "nearest_ratio", "copied"}
+    assert examine(model, data, 40) == examine(model, data, 40)
+    assert all(torch.equal(v, before[0][k]) for k, v in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), before[1]) and model.training is before[2]
+
+
+@pytest.mark.parametrize("held_out", [1, 2, 5])
+def test_few_held_out_data_raise_no_alarm(held_out):
+    data = splits(40, held_out)
+    found = examine(Replay(blobs(1500, seed=2)[:]), data, 50)
+    assert "nearest_ratio" not in found and names(history(loss=1.0), found) == ["healthy"]
+    assert names(history(loss=1.0), examine(Replay(data["train"][:]), data, 50)) == ["memorising"]
+
+
+@pytest.mark.parametrize("width", [1, 2, 5])
+def test_novel_vectors_are_not_memorised(width):
+    class Normal(GenerativeModel):
+        def __init__(self):
+            super().__init__((width,), width, Codec("none"), {})
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def decode(self, z):
+            return z
+
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        train_, test = (Split(random.normal(size=(n, width)).astype(np.float32)) for n in (400, 60))
+        data = Splits(train=train_, test=test)
+        assert names(history(loss=1.0), examine(Normal(), data)) == ["healthy"]
+
+
+def test_a_batch_of_one_is_no_collapse(tmp_path):
+    data = pixels(12)
+    train.fit(start(tmp_path / "run", tiny(training={"batch": 1}), data), data)
+    assert "mode collapse" not in names(History.of(tmp_path / "run"))

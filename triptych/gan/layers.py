@@ -1,0 +1,110 @@
+"""Layers of generators and discriminators.
+
+Shapes: B batch, C channels, H × W picture; h (B, C, H, W).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from triptych.nets import _he
+
+
+class MinibatchStddev(nn.Module):
+    """h (B, C, H, W) -> (B, C + 1, H, W): appends how much a group's data differ (Karras et al. 2018, section 3).
+
+    The standard deviation over the group at each place, averaged over places: a generator whose samples are all alike is
+    found out. Groups are of the largest size ≤ `group` that divides B; datum b is in group b mod (B / size).
+    """
+
+    def __init__(self, group: int = 4):
+        super().__init__()
+        self.group = group
+
+    def forward(self, h: Tensor) -> Tensor:
+        batch, _, height, width = h.shape
+        size = max(n for n in range(1, min(self.group, batch) + 1) if batch % n == 0) if batch else 1
+        grouped = exact(h).reshape(size, -1, *h.shape[1:])  # (size, B / size, C, H, W)
+        variance = (grouped - grouped.mean(0)).square().mean(0)
+        spread = (variance + 1e-8).sqrt().mean((1, 2, 3))  # (B / size,); the square root's slope stays finite
+        plane = spread.repeat(size).to(h.dtype).view(-1, 1, 1, 1).expand(batch, 1, height, width)
+        return torch.cat([h, plane], 1)
+
+
+class PixelNorm(nn.Module):
+    """h / √(mean_c h² + 10⁻⁸): each pixel's features scaled to unit mean square (Karras et al. 2018, section 4.2)."""
+
+    def forward(self, h: Tensor) -> Tensor:
+        mean_square = exact(h).square().mean(1, keepdim=True)
+        return h * (mean_square + 1e-8).rsqrt().to(h.dtype)
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalisation that takes a single value for a channel by its running averages, and keeps NaN out of them."""
+
+    running_mean: Tensor
+    running_var: Tensor
+
+    def forward(self, h: Tensor) -> Tensor:
+        mean, var, training = self.running_mean.clone(), self.running_var.clone(), self.training
+        training = training and h.shape[0] * h.shape[2] * h.shape[3] > 1
+        out = F.batch_norm(h, mean, var, self.weight, self.bias, training, self.momentum or 0.1, self.eps)
+        if training:  # a minibatch that is not finite is skipped by the optimiser: it shall not stay here either
+            sound = mean.isfinite() & var.isfinite()
+            self.running_mean.copy_(torch.where(sound, mean, self.running_mean))
+            self.running_var.copy_(torch.where(sound, var, self.running_var))
+        return out
+
+
+class Halve(nn.Module):
+    """A 4×4 stride-2 convolution to ⌈H/2⌉ × ⌈W/2⌉: odd sides get a row or column of zeros first."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.conv = _he(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return self.conv(F.pad(h, (0, h.shape[3] % 2, 0, h.shape[2] % 2)))
+
+
+class EqualConv2d(nn.Module):
+    """A convolution that keeps the size, with an equalised learning rate: weights ~ N(0, 1), times √(2 / fan_in) when used.
+
+    Adam moves every weight by about the rate; scaling at run time makes that the same part of each layer's spread (Karras et
+    al. 2018, section 4.1).
+
+    Args:
+        gain: √2 after which a (leaky) ReLU follows, 1 for linear layers.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)):
+        super().__init__()
+        weight = torch.randn(outputs, inputs, kernel, kernel)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scale = gain / math.sqrt(inputs * kernel**2)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.conv2d(h, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
+
+
+class EqualLinear(nn.Module):
+    """A linear layer with an equalised learning rate; see `EqualConv2d`."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2)):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scale = gain / math.sqrt(inputs)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return F.linear(h, self.weight * self.scale, self.bias)
+
+
+def exact(h: Tensor) -> Tensor:
+    """h in float32 or better."""
+    return h.to(torch.promote_types(h.dtype, torch.float32))

@@ -1,0 +1,217 @@
+"""The progressively grown GAN (Karras et al. 2018, arXiv 1710.10196): from 4 × 4 upwards, each new layer faded in.
+
+Shapes: B batch, L latent_dim, C channels of the picture; at level l pictures are s × s, s = 2^l.
+    z (B, L) ~ N(0, I) · h (B, nf(l), s, s) · x (B, C, s, s) in [−1, 1] inside, in [0, 1] outside
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from triptych.codec import Codec
+from triptych.errors import TriptychError
+from triptych.gan.adversarial import Adversarial
+from triptych.gan.augment import Augmentation
+from triptych.gan.layers import EqualConv2d, EqualLinear, MinibatchStddev, PixelNorm, exact
+from triptych.gan.networks import SLOPE
+
+FIRST = 2  # the level of 4 × 4
+
+
+class Stage(NamedTuple):
+    """How far a network has grown: the level, and how much of its newest layer counts (1: all of it)."""
+
+    level: int
+    alpha: float
+
+
+def stage_at(shown: int, last: int, images: int) -> Stage:
+    """The stage after `shown` real pictures: `images` at 4 × 4, then for each level as many fading in and as many whole.
+
+    >>> [tuple(stage_at(shown, 4, 100)) for shown in (0, 100, 150, 200, 320, 10_000)]
+    [(2, 1.0), (3, 0.0), (3, 0.5), (3, 1.0), (4, 0.2), (4, 1.0)]
+    """
+    phase, within = divmod(shown, images)
+    level = FIRST + (phase + 1) // 2
+    if level > last:
+        return Stage(last, 1.0)
+    return Stage(level, within / images if phase % 2 else 1.0)
+
+
+class GrowingGenerator(nn.Module):
+    """z -> x at a stage: normalised, dense to 4 × 4, then for each level nearest doubling and two 3×3 convolutions.
+
+    Leaky ReLU and pixel normalisation follow every convolution but the linear 1×1 to colours.
+    """
+
+    def __init__(self, latent_dim: int, channels: int, widths: Sequence[int]):
+        super().__init__()
+        self.norm = PixelNorm()
+        # the dense layer's fan-in is its z, its gain what the released code has: √2 / 4
+        self.stem = EqualLinear(latent_dim, 16 * widths[0], gain=math.sqrt(2) / 4)
+        blocks = [nn.ModuleList([EqualConv2d(widths[0], widths[0], 3)])]
+        blocks += [nn.ModuleList([EqualConv2d(a, b, 3), EqualConv2d(b, b, 3)]) for a, b in itertools.pairwise(widths)]
+        self.blocks = nn.ModuleList(blocks)
+        self.to_colours = nn.ModuleList(EqualConv2d(width, channels, 1, gain=1.0) for width in widths)
+
+    def forward(self, z: Tensor, stage: Stage) -> Tensor:
+        h = self.stem(self.norm(z)).view(len(z), -1, 4, 4).to(memory_format=torch.channels_last)
+        h = self._block(0, self.norm(F.leaky_relu(h, SLOPE)))
+        before = h
+        for i in range(1, stage.level - FIRST + 1):
+            before, h = h, self._block(i, F.interpolate(h, scale_factor=2.0))
+        top = stage.level - FIRST
+        x = self.to_colours[top](h)
+        if stage.alpha < 1:
+            x = torch.lerp(F.interpolate(self.to_colours[top - 1](before), scale_factor=2.0), x, stage.alpha)
+        return exact(x)
+
+    def _block(self, index: int, h: Tensor) -> Tensor:
+        for conv in self.blocks[index]:  # type: ignore[attr-defined]
+            h = self.norm(F.leaky_relu(conv(h), SLOPE))
+        return h
+
+
+class GrowingDiscriminator(nn.Module):
+    """x at a stage -> logits: the generator mirrored, average halving, minibatch deviation at 4 × 4."""
+
+    def __init__(self, channels: int, widths: Sequence[int], stddev_group: int = 4):
+        super().__init__()
+        self.from_colours = nn.ModuleList(EqualConv2d(channels, width, 1) for width in widths)
+        self.blocks = nn.ModuleList(
+            nn.ModuleList([EqualConv2d(b, b, 3), EqualConv2d(b, a, 3)]) for a, b in itertools.pairwise(widths)
+        )
+        self.deviation = MinibatchStddev(stddev_group) if stddev_group else nn.Identity()
+        self.last = EqualConv2d(widths[0] + bool(stddev_group), widths[0], 3)
+        self.dense = EqualLinear(16 * widths[0], widths[0])
+        self.head = EqualLinear(widths[0], 1, gain=1.0)
+
+    def forward(self, x: Tensor, stage: Stage) -> Tensor:
+        x = x.to(memory_format=torch.channels_last)
+        top = stage.level - FIRST
+        h = F.leaky_relu(self.from_colours[top](x), SLOPE)
+        for i in range(top, 0, -1):
+            h = self._halved(i, h)
+            if i == top and stage.alpha < 1:
+                old = F.leaky_relu(self.from_colours[top - 1](F.avg_pool2d(x, 2)), SLOPE)
+                h = torch.lerp(old, h, stage.alpha)
+        h = F.leaky_relu(self.last(self.deviation(h)), SLOPE)
+        h = F.leaky_relu(self.dense(h.flatten(1)), SLOPE)
+        return self.head(h).squeeze(1)
+
+    def _halved(self, index: int, h: Tensor) -> Tensor:
+        for conv in self.blocks[index - 1]:  # type: ignore[attr-defined]
+            h = F.leaky_relu(conv(h), SLOPE)
+        return F.avg_pool2d(h, 2)
+
+
+class ProgressiveGAN(Adversarial):
+    """A GAN that grows while it trains (Karras et al. 2018), for square pictures with sides of a power of two from 4.
+
+    How far it has grown follows from how many real pictures its discriminator was shown, a buffer that is saved with the
+    weights. `decode` puts out the full size always: what is not grown yet, by repeating pixels.
+
+    Args:
+        event_shape: (C, S, S), S = 2^n ≥ 4.
+        latent_dim: L.
+        width: most channels; level l has nf(l) = min(16 · width / 2^l, width), with 512 the paper's.
+        images: real pictures shown in each phase, fading in or whole; 600,000 in the paper. 0: whole from the beginning.
+        stddev_group: data that share a minibatch deviation.
+        bits: depth at which pixels are read.
+
+    Raises:
+        TriptychError: for other sizes, with the nearest that would do.
+
+    >>> model = ProgressiveGAN((3, 16, 16), latent_dim=8, width=8, images=100)
+    >>> model.grow(350)
+    >>> model.stage_now, model.draw(torch.randn(2, 8)).shape, model.decode(torch.randn(2, 8)).shape
+    (Stage(level=4, alpha=0.5), torch.Size([2, 3, 16, 16]), torch.Size([2, 3, 16, 16]))
+    """
+
+    shown: Tensor
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        latent_dim: int = 512,
+        width: int = 512,
+        images: int = 600_000,
+        stddev_group: int = 4,
+        bits: int = 8,
+    ):
+        arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
+        super().__init__(event_shape, latent_dim, Codec("centre", bits), arguments)
+        _check(self.event_shape, width=width, images=images, stddev_group=stddev_group)
+        self.images, self.last = images, int(math.log2(self.event_shape[1]))
+        widths = [max(1, min(16 * width >> level, width)) for level in range(FIRST, self.last + 1)]
+        self.generator = GrowingGenerator(self.latent_dim, self.event_shape[0], widths)
+        self.discriminator = GrowingDiscriminator(self.event_shape[0], widths, stddev_group)
+        self.augmentation = Augmentation(self.event_shape)
+        self.register_buffer("shown", torch.zeros((), dtype=torch.long))
+        self._read = -1, 0  # the buffer's version, and its value then
+
+    @property
+    def stage_now(self) -> Stage:
+        """The stage that the weights were trained for; the buffer is read from the device when it has changed."""
+        if self._read[0] != self.shown._version:
+            self._read = self.shown._version, int(self.shown)
+        return self._stage_after(self._read[1])
+
+    def _stage_after(self, shown: int) -> Stage:
+        return stage_at(shown, self.last, self.images) if self.images else Stage(self.last, 1.0)
+
+    def grow(self, shown: int) -> None:
+        if self._read != (self.shown._version, shown):
+            self.shown.fill_(shown)
+            self._read = self.shown._version, shown
+
+    def stage(self, shown: int) -> int:
+        return self._stage_after(shown).level
+
+    def draw(self, z: Tensor) -> Tensor:
+        """G(z) at the size that has been reached, (B, C, s, s); pictures about [0, 1]: the colours are linear."""
+        with self.networks():
+            x = self.generator(self.check_latent(z), self.stage_now)
+        return (x.to(z.dtype) + 1) / 2
+
+    def reals(self, x: Tensor) -> Tensor:
+        """x (B, *E) at that size by averaging, and while a level fades in, mixed with what the level before could show."""
+        stage = self.stage_now
+        x = F.avg_pool2d(self.check_event(x), 2 ** (self.last - stage.level))
+        if stage.alpha < 1:
+            x = torch.lerp(F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0), x, stage.alpha)
+        return x
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Of x (B, *E), or at the size that has been reached."""
+        side = 2**self.stage_now.level
+        if x.shape[1:] != (self.event_shape[0], side, side):
+            x = self.reals(x)
+        with self.networks():
+            logits = self.discriminator(x * 2 - 1, self.stage_now)
+        return logits.to(x.dtype)
+
+    def decode(self, z: Tensor) -> Tensor:
+        """G(z) at full size, (B, *E), clamped to [0, 1]."""
+        x = self.draw(z).clamp(0, 1)
+        return F.interpolate(x, scale_factor=2.0 ** (self.last - self.stage_now.level))
+
+
+def _check(event_shape: tuple[int, ...], width: int, images: int, stddev_group: int) -> None:
+    side = event_shape[-1]
+    if len(event_shape) != 3 or event_shape[1] != side or side < 4 or side & (side - 1):
+        near = max(4, 2 ** round(math.log2(max(side, 1))))
+        raise TriptychError(
+            f"a progressive GAN takes (C, S, S) with S a power of two from 4, got {event_shape}: give --size {near}, "
+            "or train a dcgan, which takes any size"
+        )
+    for name, value, least in (("width", width, 1), ("images", images, 0), ("stddev_group", stddev_group, 0)):
+        if not least <= value <= 10**9:
+            raise TriptychError(f"{name} should be {least} to 1e9, got {value}")
