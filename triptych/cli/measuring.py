@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 from triptych.cli import parse
-from triptych.cli.sources import check_positive, check_seed, load_model, load_split, load_splits
+from triptych.cli.sources import check_positive, check_seed, load_model, load_splits, named_split
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
     from triptych.core import Estimate, GenerativeModel
+    from triptych.data import Splits
     from triptych.evaluate.quality import Quality
 
 
@@ -75,30 +76,34 @@ def evaluate(words: Sequence[str]) -> None:
     from triptych.evaluate import evaluate as measure
 
     model = load_model(options.run)
-    split = load_split(options.run, model, options.data, options.split)
+    splits = load_splits(options.run, model, options.data)
+    split = named_split(splits, options.split, options.data or options.run)
     numbers = {"k": options.k, "draws": options.draws, "images": options.images, "hmc": options.hmc}
     results = measure(model, split, **numbers, seed=options.seed)
     stored: dict[str, Any] = {name: estimate._asdict() for name, estimate in results.items()}
     if results:
         _print_estimates(results, f"{options.run} on {options.split}")
-    quality = _quality(options, model)
+    quality = _quality(options, model, splits)
     if quality is not None:
         _print_quality(quality, f"{quality.n} samples of {options.run}, by {quality.features}")
         stored |= quality.as_json()
+    if not stored:
+        raise TriptychError(f"a {type(model).__name__} is measured by its samples alone: leave out --samples 0")
     if options.json:
         storage.write_json(options.json, stored)
 
 
-def _quality(options: Evaluate, model: GenerativeModel) -> Quality | None:
+def _quality(options: Evaluate, model: GenerativeModel, splits: Splits) -> Quality | None:
     """Measures of samples, where they are asked for or nothing else can be measured."""
     from triptych.core import HasDensity
 
     if options.samples == 0 or (options.samples is None and isinstance(model, HasDensity)):
         return None
+    if options.split == "train":
+        raise TriptychError("samples are compared with data that were held out: leave out --split train, or --samples")
     from triptych.cli.training import notice
     from triptych.evaluate import features, sample_quality
 
-    splits = load_splits(options.run, model, options.data)
     test, train = splits[options.split], splits["train"]
     n = options.samples if options.samples is not None else min(_SAMPLES, len(test), len(train))
     if options.features == "learned":

@@ -56,10 +56,13 @@ def folder_of(source: str) -> Path:
 
 def load_split(source: str, model: GenerativeModel, data: str | None, split: str) -> Split:
     """The split to measure on, at the model's size, from `data` or what the run was trained on."""
-    splits = load_splits(source, model, data)
-    if split not in splits:
-        raise TriptychError(f"{data or source} has no split {split!r}: it has {', '.join(splits)}")
-    return splits[split]
+    return named_split(load_splits(source, model, data), split, data or source)
+
+
+def named_split(splits: Splits, name: str, source: str) -> Split:
+    if name not in splits:
+        raise TriptychError(f"{source} has no split {name!r}: it has {', '.join(splits)}")
+    return splits[name]
 
 
 def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits:
