@@ -23,6 +23,7 @@ from triptych.errors import TriptychError
 from triptych.flow import Additive, Affine, Bijection, FlowStep, FlowSteps
 from triptych.flow.layers.mixing import mix
 from triptych.flow.layers.squeeze import check_levels, most_levels, squeezed
+from triptych.flow.steps import LEAST
 
 EXACT = {"atol": 1e-9, "rtol": 1e-9}
 every_case = pytest.mark.parametrize("name", BIJECTIONS)
@@ -267,7 +268,7 @@ def test_what_is_far_out_is_answered_as_what_is_at_the_bound():
 @pytest.mark.parametrize("depth", [1, 4, 32])
 def test_couplings_together_shrink_by_a_bounded_factor(depth):
     steps = flow.FlowSteps((4,), depth, width=4)
-    assert math.prod(step.coupling.transform.floor for step in steps.steps) == pytest.approx(math.exp(-6))
+    assert math.prod(step.coupling.transform.floor for step in steps.steps) == pytest.approx(math.exp(-LEAST))
 
 
 # channel mixing
@@ -457,7 +458,7 @@ def test_the_largest_number_of_levels_is_named(shape):
     if len(shape) > 1:
         assert all(p % 2**most == 0 for p in shape[1:]) and any(p % 2 ** (most + 1) for p in shape[1:])
     else:
-        assert 2**most <= shape[0] < 2 ** (most + 1)
+        assert shape[0] <= 2**most < 2 * shape[0]  # ⌈C/2⌉ stay, and 2 can be coupled
     for level in range(most + 1):
         check_levels(shape, level)
     with pytest.raises(TriptychError, match=f"use levels={most}"):
@@ -628,3 +629,33 @@ def test_kept_matrices_are_kept():
         steps.inverse(torch.randn(2, 4))
         assert steps._kept is kept
         assert steps.double()(torch.randn(2, 4).double())[0].dtype == torch.float64
+
+
+# mistakes in putting layers together: never a wrong number in silence
+
+
+@pytest.mark.parametrize(
+    "use, message",
+    [
+        (
+            lambda x: flow.Coupling(flow.ConvNet((2, 4, 4), 2, 8), flow.Affine(), 2)(x),
+            "takes 6 outputs of its network, got 2",
+        ),
+        (lambda x: flow.Coupling(flow.ConvNet((2, 4, 4), 1, 8), flow.Additive(), 2).inverse(x), "takes 3 outputs"),
+        (lambda x: flow.CheckerboardCoupling(flow.ConvNet((5, 4, 4), 2, 8), flow.TanhAffine(5))(x), "takes 10 outputs"),
+        (lambda x: flow.Coupling(flow.ConvNet((5, 4, 4), 6, 8), flow.Affine(), 5)(x), "leaves none of 5 channels"),
+        (lambda x: flow.Coupling(flow.ConvNet((5, 4, 4), 6, 8), flow.Affine(), 0), "should be 1 to C"),
+        (lambda x: flow.Squeeze()(x[:, :, :3]), "3×4 cannot be halved"),
+        (lambda x: flow.Squeeze().inverse(x), "a multiple of 4 channels, got 5"),
+        (lambda x: flow.Permutation([0, 0, 1]), "each of 0 to 2 once"),
+        (lambda x: flow.Logit(0.5), "below ½"),
+        (lambda x: flow.Scale(5).initialize(x[:1, :, :1, :1]), "at least 2 data"),
+        (lambda x: flow.FlowStep((1, 4, 4), 8), "squeeze, or give at least 2"),
+        (lambda x: flow.FlowStep((4,), 8, permutation="rotate"), "permutation should be one of"),
+        (lambda x: flow.FlowSteps((4,), 0, 8), "depth should be 1 to"),
+        (lambda x: flow.FlowSteps((4,), 1, 8, memory="revers"), "memory should be one of"),
+    ],
+)
+def test_layers_that_do_not_fit_say_so(use, message, generator):
+    with pytest.raises(TriptychError, match=message):
+        use(torch.rand(2, 5, 4, 4, generator=generator))

@@ -252,7 +252,7 @@ def test_bf16_inside_networks_only(shape, memory):
         z = model.encode(x)
         assert z.dtype == torch.float32
         error = (model.decode(z) - x).abs()  # float32's error may round an input to the next bfloat16, here and there
-        assert error.max() < 4e-3 and error.mean() < 1e-4
+        assert error.max() < 1e-2 and error.mean() < 5e-4
     model.bf16 = False
     with torch.no_grad():
         assert torch.equal(model.log_prob(x), plain)

@@ -12,6 +12,7 @@ from scipy import stats
 import triptych
 from triptych.errors import TriptychError
 from triptych.flow import FlowSteps
+from triptych.flow.layers.squeeze import most_levels
 
 SMALL = {
     "glow": lambda: triptych.Glow((2,), levels=1, depth=3, width=8),
@@ -233,7 +234,7 @@ def test_training_lets_bad_data_through_to_the_loss():
         ((3, 12, 6), {"levels": 3}, r"levels=3, but 12×6 positions can be halved 1 time: use levels=1 or fewer"),
         ((3, 24, 16), {"levels": 4}, r"use levels=3 or fewer"),
         ((2, 6), {"levels": 2}, r"use levels=1 or fewer"),
-        ((9,), {"levels": 4}, r"9 features can be halved 3 times: use levels=3 or fewer"),
+        ((9,), {"levels": 5}, r"9 features can be halved 4 times: use levels=4 or fewer"),
         ((1,), {"levels": 1}, r"one feature has nothing to couple with"),
         ((8,), {"levels": 0}, r"levels should be 1 to 3"),
         ((1, 5, 5), {"levels": 0}, r"5×5 cannot be halved even once: resize or pad the data to 6,6, or use realnvp"),
@@ -314,3 +315,38 @@ def test_a_step_of_training_raises_the_likelihood():
             assert after > before
             torch.testing.assert_close(model.decode(model.encode(x)), x, atol=1e-4, rtol=0)
         assert after.item() == pytest.approx(model.log_prob(x).mean().item(), abs=1e-4)
+
+
+def test_a_likelihood_beyond_float32_is_no_silent_infinity():
+    """z is finite there, its square is not."""
+    model = UNSEEN["glow"]()
+    x = torch.rand(4, 3, 4, 4)
+    model.initialize(x)
+    with pytest.raises(TriptychError, match="log p of these data is not finite"):
+        model.eval().log_prob(1e30 * x)
+
+
+@pytest.mark.parametrize("build", [*UNSEEN.values(), lambda: triptych.NICE((3, 4, 4), hidden=(8,))])
+def test_a_first_batch_with_nan_is_refused(build):
+    model, x = build(), torch.rand(4, 3, 4, 4)
+    x[0, 0, 0, 0] = torch.nan
+    with pytest.raises(TriptychError, match="NaN or infinity"):
+        model.initialize(x)
+
+
+@pytest.mark.parametrize("build", [*UNSEEN.values(), lambda: triptych.NICE((3, 4, 4), hidden=(8,))])
+def test_no_data_have_no_likelihoods(build):
+    """An empty batch is a batch: (0,) out, here and back."""
+    model, x = build(), torch.rand(4, 3, 4, 4)
+    model.initialize(x)
+    assert model.eval().log_prob(x[:0]).shape == (0,)
+    assert model.decode(model.encode(x[:0])).shape == (0, 3, 4, 4)
+
+
+@pytest.mark.parametrize("features", [2, 3, 5, 9])
+def test_a_vector_takes_the_levels_that_are_named(features):
+    most = most_levels((features,))
+    model = triptych.Glow((features,), levels=most, depth=1, width=4).double()
+    x = torch.rand(6, features, dtype=torch.float64)
+    model.initialize(x)
+    torch.testing.assert_close(model.decode(model.encode(x)), x, atol=1e-9, rtol=0)

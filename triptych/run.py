@@ -30,7 +30,7 @@ from torch import Tensor
 
 from triptych import storage
 from triptych.checkpoint import FORMAT, blank_model, described, read_description, read_recipe, write_card
-from triptych.core import GenerativeModel
+from triptych.core import GenerativeModel, evaluating
 from triptych.errors import TriptychError
 from triptych.health import Health
 from triptych.objectives import players
@@ -243,9 +243,9 @@ class Run:
         if not self.is_main or not report.is_picture(model.event_shape) or model.codec.reading == "none":
             return
         self._follow()
-        training, generator = model.training, torch.Generator().manual_seed(self.recipe.seed)
-        x = model.eval().sample(64, generator=generator)
-        model.train(training)
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        with evaluating(model):
+            x = model.sample(64, generator=generator)
         path = self.folder / "samples" / f"step-{self.step:09d}.png"
         path.parent.mkdir(exist_ok=True)
         storage.write_file(path, lambda p: report.grid(self.model.codec.decode(x)).save(p, format="png"))

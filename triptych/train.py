@@ -265,11 +265,19 @@ def _fit_until_bad(run: Run, data: Split, notice, watch, asked: list[int]) -> No
                     return
                 run.save()
             if step.step % (training.sample_every or training.save_every) == 0 or last:
-                run.draw_samples()
+                _draw_samples(run, notice)
             if watch:
                 watch(step, logged)
             if asked:
                 raise KeyboardInterrupt
+
+
+def _draw_samples(run: Run, notice: Callable[[str], None]) -> None:
+    """A look that fails is said once and no reason to stop: bad steps are named, and rolled back, by their gradients."""
+    try:
+        run.draw_samples()
+    except TriptychError as error:
+        _say_once(run, {"samples": f"no samples could be drawn: {error}"}, notice)
 
 
 def _inspect(run: Run) -> tuple[dict[str, float], dict[str, str]]:

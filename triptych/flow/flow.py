@@ -53,7 +53,7 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         self._check_values(self.check_event(x), "the data", "x")
         with torch.autocast(x.device.type, enabled=False):  # the networks enter their own
             z, ladj = self.bijection(x)
-        if self._careful() and not (ladj.isfinite().all() and z.isfinite().all()):
+        if self._careful() and not (sum_event(z.square()) + ladj).isfinite().all():  # z² may pass float32 where z does not
             raise TriptychError(
                 "log p of these data is not finite: they are far outside of what the model is for (pixels belong into "
                 "[0, 1]: model.codec.encode), or a layer has become singular: triptych.flow.watch.flow_health names it"
@@ -105,6 +105,8 @@ class Flow(GenerativeModel, Encodes, HasDensity):
             TriptychError: where that has been done: it would undo what was learned since.
         """
         self._check_values(self.check_event(x), "the data", "x")
+        if not x.isfinite().all():  # in training too: what it sets would stay
+            raise TriptychError("the first batch holds NaN or infinity: remove or impute those values first")
         if any(layer.ready for layer in self.modules() if isinstance(layer, Initialised)):
             raise TriptychError("this flow is initialised already: to begin anew, build a new one")
         self.bijection.initialize(x)
@@ -126,6 +128,6 @@ def check_choice(name: str, value: object, choices: Any) -> None:
 
 
 def check_size(name: str, value: int, most: int, least: int = 1) -> None:
-    """Refuses a size that is not `least` to `most`."""
-    if not least <= value <= most:
-        raise TriptychError(f"{name} should be {least} to {most}, got {value}")
+    """Refuses a size that is no whole number of `least` to `most`."""
+    if not isinstance(value, int) or not least <= value <= most:
+        raise TriptychError(f"{name} should be {least} to {most}, a whole number, got {value!r}")

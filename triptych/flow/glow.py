@@ -13,7 +13,7 @@ from triptych.flow.layers.dequantise import DEQUANTISATIONS, dequantiser
 from triptych.flow.layers.split import Split
 from triptych.flow.layers.squeeze import Squeeze, check_levels, squeezed
 from triptych.flow.multiscale import MultiScale
-from triptych.flow.steps import COUPLINGS, PERMUTATIONS, FlowSteps
+from triptych.flow.steps import FlowSteps
 
 
 class Glow(Flow):
@@ -64,11 +64,7 @@ class Glow(Flow):
     ):
         arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
         super().__init__(event_shape, reading, bits, arguments)
-        check_choice("permutation", permutation, PERMUTATIONS)
-        check_choice("coupling", coupling, COUPLINGS)
-        check_choice("memory", memory, ("full", "checkpoint", "reversible"))
         check_choice("dequantisation", dequantisation, DEQUANTISATIONS)
-        check_size("depth", depth, _MOST_STEPS)
         check_size("width", width, 65_536)
         alone = len(self.event_shape) == 1 or self.event_shape[0] == 1  # has nothing to couple before a squeeze
         check_levels(self.event_shape, levels, least=int(alone))
@@ -79,9 +75,6 @@ class Glow(Flow):
     def heed_drift(self, bound: float) -> bool:
         """Goes over to checkpoints in every scale whose inversion drifted past `bound`; says whether any did now."""
         return any([steps.heed_drift(bound) for steps in self.modules() if isinstance(steps, FlowSteps)])  # noqa: C419 - all are asked
-
-
-_MOST_STEPS = 512  # a recipe from elsewhere shall not make us build a million modules
 
 
 def _scales(shape: tuple[int, ...], levels: int, settings: tuple[Any, ...]) -> MultiScale:

@@ -166,7 +166,7 @@ def _by_hand(coupling: Coupling) -> StepTransform:
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """W x + b of rows (B, P, C)."""
-    return torch.addmm(bias, x.flatten(0, 1), weight.T).view(*x.shape[:-1], -1)
+    return torch.addmm(bias, x.flatten(0, 1), weight.T).view(*x.shape[:-1], len(weight))
 
 
 def _rows(x: Tensor) -> Tensor:

@@ -45,9 +45,9 @@ class MultiScale(Bijection):
     def inverse(self, z: Tensor) -> Tensor:
         shapes = [split.left for split in self.splits]
         *leavers, last = z.split([*(math.prod(s) for s in shapes), math.prod(self.shape)], 1)
-        x = self.scales[-1].inverse(last.view(-1, *self.shape))
+        x = self.scales[-1].inverse(last.view(len(z), *self.shape))
         for i in range(len(leavers) - 1, -1, -1):
-            left = leavers[i].view(-1, *shapes[i])
+            left = leavers[i].view(len(z), *shapes[i])
             x = self.splits[i].inverse(torch.cat([x, left], 1))
             x = self.scales[i].inverse(x)
         return x

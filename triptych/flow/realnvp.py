@@ -133,8 +133,8 @@ def _check_levels(shape: tuple[int, ...], levels: int) -> None:
         raise TriptychError(
             f"RealNVP couples {what} with each other, event_shape {shape} has one: reshape the data to have 2"
         )
-    if levels < 1:
-        raise TriptychError(f"levels should be 1 to {most}, got {levels}")
+    if not isinstance(levels, int) or levels < 1:
+        raise TriptychError(f"levels should be 1 to {most}, got {levels!r}")
     if levels > most:
         size = "×".join(map(str, shape[1:])) or str(shape[0])
         halved = f"{size} {what} can be halved {most - 1} time{'s' * (most != 2)} with some left to couple"

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
 
+from triptych.errors import TriptychError
 from triptych.flow.bijection import Bijection, positions
 from triptych.flow.conditioners import ConvNet
+from triptych.flow.flow import check_choice, check_size
 from triptych.flow.gradients import Memory, couple, evaluate, invert
 from triptych.flow.layers.actnorm import ActNorm, stacked
 from triptych.flow.layers.coupling import Additive, Affine, Coupling, StepTransform
@@ -27,6 +29,7 @@ PERMUTATIONS: dict[str, Any] = {
     "reverse": Permutation.reverse,
 }
 COUPLINGS: dict[str, Callable[[float], StepTransform]] = {"affine": Affine, "additive": lambda _floor: Additive()}
+_MOST_STEPS = 512  # a recipe from elsewhere shall not make us build a million modules
 LEAST = 12.0
 """K affine couplings together multiply by e⁻¹² at the least, each by e^(−12/K): so that however deep a flow is, their way
 back is bounded by one number. It trades range against safety. On Fashion-MNIST (K = 16, width 64, 400 steps of 64) a
@@ -67,6 +70,10 @@ class FlowStep(Bijection):
     ):
         super().__init__()
         channels, *places = shape
+        if channels < 2:
+            raise TriptychError("a flow step couples channels with each other, one has none: squeeze, or give at least 2")
+        check_choice("permutation", permutation, PERMUTATIONS)
+        check_choice("coupling", coupling, COUPLINGS)
         kept = channels // 2
         transform = COUPLINGS[coupling](floor)
         net = ConvNet((kept, *places), transform.outputs * (channels - kept), width)
@@ -129,6 +136,8 @@ class FlowSteps(Bijection):
         memory: Memory = "full",
     ):
         super().__init__()
+        check_size("depth", depth, _MOST_STEPS)
+        check_choice("memory", memory, get_args(Memory))
         floor = math.exp(-LEAST / depth)
         steps = [FlowStep(shape, width, permutation, coupling, floor) for _ in range(depth)]
         self.steps = nn.ModuleList(steps)  # type: ignore[assignment]

@@ -43,7 +43,7 @@ _GAN_2014 = Training(
 )
 _HALF = GANObjective(discriminator_weight=0.5)
 _DCGAN = Training(batch=64, rate=5e-4, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.998)
-_GAME = GANObjective(game="relativistic", penalty="r1r2", gamma=1.0)
+_GAME = GANObjective(game="relativistic", penalty="r1r2", gamma=0.1)
 
 # Karras et al. 2018, appendix A.1; the gradient's target of 1 is for [−1, 1], as their λ
 _PROGRESSIVE = Training(batch=16, rate=1e-3, momentum=0.0, beta2=0.99, decay="constant", ema=0.999)

@@ -184,11 +184,15 @@ class Coupling(Bijection):
 
     def __init__(self, net: Conditioner, transform: Transform, split: int, flip: bool = False):
         super().__init__()
+        if split < 1:
+            raise TriptychError(f"split, how many channels come first, should be 1 to C − 1, got {split}")
         self.net, self.transform = net, transform
         self.split, self.flip = split, flip
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x_a and x_b."""
+        if self.split >= x.shape[1]:
+            raise TriptychError(f"split={self.split} leaves none of {x.shape[1]} channels to couple with: use 1 to C − 1")
         first, rest = x.split([self.split, x.shape[1] - self.split], 1)
         return (rest, first) if self.flip else (first, rest)
 
@@ -197,12 +201,16 @@ class Coupling(Bijection):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         a, b = self.parts(x)
-        b, ladj = self.transform(b, self.net(a))
+        b, ladj = self.transform(b, self._terms(a, b))
         return self.join(a, b), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
         a, b = self.parts(z)
-        return self.join(a, self.transform.inverse(b, self.net(a)))
+        return self.join(a, self.transform.inverse(b, self._terms(a, b)))
+
+    def _terms(self, a: Tensor, b: Tensor) -> Tensor:
+        """h; one value of it for many of b would broadcast, and be counted once in ladj."""
+        return _checked(self.net(a), self.transform, b)
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
@@ -232,7 +240,7 @@ class CheckerboardCoupling(Bijection):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         mask = self.mask(x)
         a = x * mask
-        b, ladj = self.transform(x, self.net(a), 1 - mask)
+        b, ladj = self.transform(x, _checked(self.net(a), self.transform, x), 1 - mask)
         return torch.where(mask.bool(), x, b), ladj
 
     def inverse(self, z: Tensor) -> Tensor:
@@ -243,6 +251,16 @@ class CheckerboardCoupling(Bijection):
     def initialize(self, x: Tensor) -> Tensor:
         self.net.initialize(x * self.mask(x))
         return self(x)[0]
+
+
+def _checked(h: Tensor, transform: Transform, b: Tensor) -> Tensor:
+    expected = transform.outputs * b.shape[1]
+    if h.shape[1] != expected:
+        raise TriptychError(
+            f"a coupling of {b.shape[1]} channels by {type(transform).__name__} takes {expected} outputs of its network, "
+            f"got {h.shape[1]}"
+        )
+    return h
 
 
 def checkerboard(x: Tensor, flip: bool = False) -> Tensor:

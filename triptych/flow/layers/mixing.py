@@ -68,7 +68,10 @@ class Permutation(Mixing):
 
     def __init__(self, order: Sequence[int] | Tensor):
         super().__init__()
-        self.register_buffer("order", torch.as_tensor(order))
+        order = torch.as_tensor(order)
+        if not order.is_meta and not torch.equal(order.sort().values, torch.arange(len(order), device=order.device)):
+            raise TriptychError(f"an order should hold each of 0 to {len(order) - 1} once, got {order.tolist()}")
+        self.register_buffer("order", order)
 
     @classmethod
     def reverse(cls, channels: int) -> Permutation:

@@ -9,8 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from triptych.errors import TriptychError
 from triptych.flow.bijection import Bijection, by_channel, per_datum, positions, sum_event
-from triptych.flow.layers.actnorm import CONSTANT
+from triptych.flow.layers.actnorm import CONSTANT, check_batch
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -35,6 +36,7 @@ class Scale(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor) -> Tensor:
+        check_batch(x, "Scale")
         std = x.std([0, *range(2, x.ndim)], correction=0)
         self.log_s.copy_(torch.where(std > CONSTANT, -std.log(), torch.zeros_like(std)))
         return self(x)[0]
@@ -51,6 +53,8 @@ class Logit(Bijection):
 
     def __init__(self, alpha: float = 0.05):
         super().__init__()
+        if not 0 <= alpha < 0.5:
+            raise TriptychError(f"alpha, how far both ends are kept off, should be at least 0 and below ½, got {alpha}")
         self.alpha = alpha
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

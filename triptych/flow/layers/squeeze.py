@@ -22,6 +22,9 @@ class Squeeze(Bijection):
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        if any(p % 2 for p in x.shape[2:]):
+            size = "×".join(map(str, x.shape[2:]))
+            raise TriptychError(f"a squeeze halves every side, {size} cannot be halved: resize or pad the data")
         if x.ndim == 4:
             b, c, h, w = x.shape
             z = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5)
@@ -32,6 +35,8 @@ class Squeeze(Bijection):
         return x, no_change(x)
 
     def inverse(self, z: Tensor) -> Tensor:
+        if z.shape[1] % 2 ** (z.ndim - 2):
+            raise TriptychError(f"a squeezed event has a multiple of {2 ** (z.ndim - 2)} channels, got {z.shape[1]}")
         if z.ndim == 4:
             b, c, h, w = z.shape
             x = z.permute(0, 2, 3, 1).reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
@@ -57,7 +62,7 @@ class Flatten(Bijection):
         return x.flatten(1), no_change(x)
 
     def inverse(self, z: Tensor) -> Tensor:
-        return z.view(-1, *self.shape)
+        return z.view(len(z), *self.shape)
 
 
 def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
@@ -69,13 +74,13 @@ def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
 def most_levels(shape: Sequence[int]) -> int:
     """How many times an event can be squeezed, half of its channels leaving after each but the last.
 
-    >>> most_levels((3, 32, 24)), most_levels((1, 28, 28)), most_levels((8,))
-    (3, 2, 3)
+    >>> most_levels((3, 32, 24)), most_levels((1, 28, 28)), most_levels((8,)), most_levels((5,))
+    (3, 2, 3, 3)
     """
     levels = 0
     channels, *places = shape
     if not places:
-        return max(0, channels.bit_length() - 1)
+        return (channels - 1).bit_length()  # ⌈C/2⌉ stay, and 2 are enough for one more
     while all(p % 2 == 0 and p > 0 for p in places):
         places, levels = [p // 2 for p in places], levels + 1
     return levels
