@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -40,16 +40,12 @@ def couple(
             way back gave it.
     """
     x, places = _rows(x), x.shape[2:]
-    if memory == "reversible":
-        learned = [p for coupling in couplings for p in coupling.net.learned()]
-        x, ladj = _Reversible.apply(couplings, places, drift, x, weight, bias, *learned)
-    else:
-        ladjs = []
-        for coupling, w, b in zip(couplings, weight.unbind(0), bias.unbind(0), strict=True):
-            x, ladj = _Step.apply(coupling, places, memory == "full", x, w, b, *coupling.net.learned())
-            ladjs.append(ladj)
-        ladj = torch.stack(ladjs).sum(0)
-    return _events(x, places), ladj
+    back = _Back(weight.detach(), bias.detach(), x[:1].detach().clone(), drift) if memory == "reversible" else None
+    ladjs = []
+    for k, (coupling, w, b) in enumerate(zip(couplings, weight.unbind(0), bias.unbind(0), strict=True)):
+        x, ladj = _Step.apply(_Part(k, coupling, places, memory == "full", back), x, w, b, *coupling.net.learned())
+        ladjs.append(ladj)
+    return _events(x, places), torch.stack(ladjs).sum(0)
 
 
 def evaluate(couplings: Sequence[Coupling], weight: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,63 +70,72 @@ def _terms(coupling: Coupling, places: Sequence[int], y: Tensor) -> Tensors:
     return _by_hand(coupling).terms(_rows(coupling.net(_events(y[..., : coupling.split], places))))
 
 
+class _Part(NamedTuple):
+    """A step, and what is kept for its gradient."""
+
+    k: int
+    coupling: Coupling
+    places: Sequence[int]
+    everything: bool
+    back: _Back | None  # where inputs follow from outputs
+
+
 class _Step(torch.autograd.Function):
     """One step; all is kept by `save_for_backward`, which lets go of it as the gradient passes, for the next to use."""
 
     @staticmethod
-    def forward(ctx, coupling, places, everything, x, weight, bias, *learned):
-        z, ladj, recorded, terms = _forward(coupling, places, _affine(x, weight, bias))
-        ctx.coupling, ctx.places, ctx.sizes = coupling, places, (len(learned), len(recorded))
-        ctx.save_for_backward(x, z, weight, *learned, *((*recorded, *terms) if everything else ()))
+    def forward(ctx, part, x, weight, bias, *learned):
+        z, ladj, recorded, terms = _forward(part.coupling, part.places, _affine(x, weight, bias))
+        ctx.part, ctx.sizes = part, (len(learned), len(recorded))
+        if part.back is None:
+            ends: Tensors = (x, z)
+        else:
+            ends = (z,) if part.k == part.back.last else ()
+        ctx.ends = len(ends)
+        ctx.save_for_backward(*ends, weight, *learned, *((*recorded, *terms) if part.everything else ()))
         return z, ladj
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, grad_ladj):
-        x, z, weight, *saved = ctx.saved_tensors
+        part = ctx.part
+        ends, (weight, *saved) = ctx.saved_tensors[: ctx.ends], ctx.saved_tensors[ctx.ends :]
         learned, recorded = ctx.sizes
         kept = tuple(saved[learned:])
-        record, terms = (kept[:recorded], kept[recorded:]) if kept else _again(ctx.coupling, ctx.places, z)
-        by_y, by_net = _backward(ctx.coupling, ctx.places, z, record, terms, grad, grad_ladj)
+        z = ends[-1] if ends else part.back.z
+        record, terms = (kept[:recorded], kept[recorded:]) if kept else _again(part.coupling, part.places, z)
+        by_y, by_net = _backward(part.coupling, part.places, z, record, terms, grad, grad_ladj)
+        del record, kept
+        x = ends[0] if part.back is None else part.back.undo(part.k, part.coupling, z, terms)
         rows = by_y.flatten(0, 1)
-        return None, None, None, (rows @ weight).view_as(x), rows.T @ x.flatten(0, 1), rows.sum(0), *by_net
+        return None, (rows @ weight).view_as(x), rows.T @ x.flatten(0, 1), rows.sum(0), *by_net
 
 
-class _Reversible(torch.autograd.Function):
-    """All steps; the last output is all that is kept."""
+class _Back:
+    """The way back of a reversible flow: each step's backward hands its input, found again, to the one before.
 
-    @staticmethod
-    def forward(ctx, couplings, places, drift, x, weight, bias, *learned):
-        z, ladjs = x, []
-        for coupling, w, b in zip(couplings, weight, bias, strict=True):
-            z, ladj, *_ = _forward(coupling, places, _affine(z, w, b))
-            ladjs.append(ladj)
-        ctx.couplings, ctx.places, ctx.drift = couplings, places, drift
-        ctx.save_for_backward(z, weight, bias, x[:1].clone(), *learned)
-        return z, torch.stack(ladjs).sum(0)
+    Steps go back one after the other, since the gradient passes through all of them. (One function of all K steps would
+    hold a scale's gradients until its end, among which large activations come and go: the heap falls to pieces, and grew
+    by as much again.)
+    """
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad, grad_ladj):
-        z, weight, bias, sample, *_learned = ctx.saved_tensors  # refuses parameters that were changed meanwhile
-        inverse = torch.linalg.inv_ex(weight.double())[0].to(weight.dtype)
-        offset = -(inverse @ bias[..., None])[..., 0]
-        by_weight, by_bias = torch.empty_like(weight), torch.empty_like(bias)
-        by_learned: list[Sequence[Tensor]] = []
-        for k in range(len(ctx.couplings) - 1, -1, -1):
-            coupling = ctx.couplings[k]
-            recorded, terms = _again(coupling, ctx.places, z)
-            by_y, by_net = _backward(coupling, ctx.places, z, recorded, terms, grad, grad_ladj)
-            by_learned.append(by_net)
-            del recorded
-            y, rows = z.clone(), by_y.flatten(0, 1)
-            _by_hand(coupling).undo_(y[..., coupling.split :], terms)
-            z = _affine(y, inverse[k], offset[k])
-            torch.mm(rows.T, z.flatten(0, 1), out=by_weight[k])
-            torch.sum(rows, 0, out=by_bias[k])
-            grad = (rows @ weight[k]).view_as(z)
-        _note_drift(ctx.drift, z[:1], sample)
-        return None, None, None, grad, by_weight, by_bias, *(g for group in reversed(by_learned) for g in group)
+    def __init__(self, weight: Tensor, bias: Tensor, first: Tensor, drift: Tensor):
+        self.weight, self.bias, self.first, self.drift = weight, bias, first, drift
+        self.last = len(weight) - 1
+        self.z: Tensor | None = None  # the output of the step that is next to go back
+
+    def undo(self, k: int, coupling: Coupling, z: Tensor, terms: Tensors) -> Tensor:
+        """Step k's input."""
+        if k == self.last:
+            self.inverse = torch.linalg.inv_ex(self.weight.double())[0].to(self.weight.dtype)
+            self.offset = -(self.inverse @ self.bias[..., None])[..., 0]
+        y = z.clone()
+        _by_hand(coupling).undo_(y[..., coupling.split :], terms)
+        x = _affine(y, self.inverse[k], self.offset[k])
+        self.z = x if k else None
+        if k == 0:
+            _note_drift(self.drift, x[:1], self.first)
+        return x
 
 
 def _forward(coupling: Coupling, places: Sequence[int], y: Tensor) -> tuple[Tensor, Tensor, Tensors, Tensors]:
