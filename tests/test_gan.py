@@ -473,7 +473,8 @@ def test_an_augmentation_becomes_another():
 
 
 def test_p_is_saved_and_is_no_average_of_data():
-    model = build("auto-8x8", augment="ada")
+    model = build("auto-8x8")
+    model.augmentation.become("ada")
     assert "augmentation.p" in model.state_dict()
     assert "p" in model.augmentation.about_training
     x = torch.rand(4, 3, 8, 8)
@@ -495,10 +496,13 @@ def test_p_is_saved_and_is_no_average_of_data():
         (lambda: GAN((4,), hidden=(5, 0)), "hidden should be up to 64 layers of at least 1"),
         (lambda: GAN((4,), hidden=(1,) * 65), "hidden should be up to 64 layers"),
         (lambda: GAN((4,), reading="none").augmentation.become("diffaug"), "got data read as floats"),
-        (lambda: GAN((4, 8), reading="centre", augment="ada"), "augmentation changes pictures .* got .4, 8.: choose"),
-        (lambda: GAN((4,), augment="ada"), "augmentation changes pictures .* choose augment=none"),
-        (lambda: GAN((1, 8, 8), augment="flip"), "augment should be one of none, diffaug, ada"),
-        (lambda: GAN((1, 8, 8), reading="none", augment="ada"), "got data read as floats: choose augment=none"),
+        (
+            lambda: GAN((4, 8), reading="centre").augmentation.become("ada"),
+            "augmentation changes pictures .* got .4, 8.: choose",
+        ),
+        (lambda: GAN((4,)).augmentation.become("ada"), "augmentation changes pictures .* choose augment=none"),
+        (lambda: GAN((1, 8, 8)).augmentation.become("flip"), "augment should be one of none, diffaug, ada"),
+        (lambda: GAN((1, 8, 8), reading="none").augmentation.become("ada"), "got data read as floats: choose augment=none"),
         (lambda: Augmentation((1, 8, 8), "ada", p=1.5), "p, the probability"),
         (lambda: GAN((1, 8, 8)).logits(torch.zeros(2, 1, 8, 9)), "takes .B, 1, 8, 8."),
         (lambda: GAN((1, 8, 8)).decode(torch.zeros(2, 3)), "z should be"),

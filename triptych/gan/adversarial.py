@@ -18,7 +18,7 @@ class Adversarial(GenerativeModel):
 
     Attributes:
         generator, discriminator: the two networks; train with one's parameters at a time.
-        augmentation: for the training game to apply; `logits` does not.
+        augmentation: what a training game shows pictures through, nothing until `become`; `logits` does not apply it.
     """
 
     generator: nn.Module

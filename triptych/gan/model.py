@@ -52,12 +52,11 @@ class GAN(Adversarial):
         prior: what the generator is given: "gaussian" z itself, or "uniform" √3 (2Φ(z) − 1) ~ U(−√3, √3), the paper's.
         reading: "centre" or "dequantise" (8-bit values), "none" (floats: G's output is any real), "auto" by the shape:
             pictures are 8-bit.
-        augment: what D sees real and fake pictures through in training: "none", "diffaug" or "ada"; `augmentation` does it.
         bits: depth at which pixels are read.
 
     Attributes:
         generator, discriminator: the two networks; train with one's parameters at a time.
-        augmentation: for the training game to apply; `logits` does not.
+        augmentation: what a training game shows pictures through, nothing until `become`; `logits` does not apply it.
 
     Raises:
         TriptychError: for settings that cannot work; the message says what would.
@@ -84,7 +83,6 @@ class GAN(Adversarial):
         stddev_group: int = 4,
         prior: Literal["gaussian", "uniform"] = "gaussian",
         reading: Literal["auto", "centre", "dequantise", "none"] = "auto",
-        augment: Literal["none", "diffaug", "ada"] = "none",
         bits: int = 8,
     ):
         arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
@@ -98,7 +96,7 @@ class GAN(Adversarial):
         self.net = _net(net, self.event_shape)
         self.prior = prior
         self.generator, self.discriminator = self._pair(arguments)
-        self.augmentation = Augmentation(self.event_shape, augment, pixels=self.codec.reading != "none")
+        self.augmentation = Augmentation(self.event_shape, pixels=self.codec.reading != "none")
 
     def _pair(self, given: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
         shape, latent, hidden, width = self.event_shape, self.latent_dim, given["hidden"], given["width"]
