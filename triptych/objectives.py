@@ -164,10 +164,6 @@ class Adversary(Player):
         """G(z) of n fresh draws z ~ N(0, I)."""
         return self.model.draw(torch.randn(n, self.model.latent_dim, device=self.model.device))
 
-    def judged(self, x: Tensor) -> Tensor:
-        """D's logits of x as it is shown: augmented, where that is asked for."""
-        return self.model.logits(self.augmentation(x))
-
 
 class DiscriminatorPlayer(Adversary):
     """Tells data from samples; k minibatches a round (Goodfellow et al. 2014, algorithm 1)."""
@@ -232,6 +228,10 @@ class GeneratorPlayer(Adversary):
                 real = self.judged(self.model.reals(x)) if self.game.pairs else None
         loss = self.game.generator(real, fake).mean()
         return Loss(loss, {})
+
+    def judged(self, x: Tensor) -> Tensor:
+        """D's logits of x as it is shown: augmented, where that is asked for."""
+        return self.model.logits(self.augmentation(x))
 
 
 @torch.no_grad()

@@ -31,13 +31,12 @@ def load_editable(source: str) -> GenerativeModel:
     return model if isinstance(model, Encodes) else Inverting(model, load_encoder(model, folder_of(source)))
 
 
-def load_encoding(source: str, stored: Tensor) -> GenerativeModel:
+def encoding(model: GenerativeModel, folder: Path, stored: Tensor) -> GenerativeModel:
     """The same for many data: an encoder alone, learned now from samples and `stored` where the run has none yet."""
     from triptych.cli.training import notice
     from triptych.core import Encodes
     from triptych.edit.inversion import Inverting, learn_encoder, load_encoder, save_encoder
 
-    model, folder = load_model(source), folder_of(source)
     if isinstance(model, Encodes):
         return model
     encoder = load_encoder(model, folder)

@@ -11,24 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal
 
 import tyro
 
+from triptych import recipes
 from triptych.cli import parse
 from triptych.errors import TriptychError
-from triptych.recipes import (
-    FAMILIES,
-    PRESETS,
-    DCGANModel,
-    FlowObjective,
-    GANModel,
-    GANObjective,
-    GlowModel,
-    NICEModel,
-    ProgressiveModel,
-    RealNVPModel,
-    Recipe,
-    VAEModel,
-    VAEObjective,
-    preset,
-)
+from triptych.recipes import FAMILIES, PRESETS, Recipe, preset
 from triptych.recipes.recipe import Model, Objective
 
 if TYPE_CHECKING:
@@ -56,31 +42,31 @@ class Train(Generic[Model, Objective]):
     """Also log to these trackers."""
 
 
-class TrainVAE(Train[VAEModel, VAEObjective]):
+class TrainVAE(Train[recipes.VAEModel, recipes.VAEObjective]):
     """Train a variational autoencoder (Kingma & Welling 2013)."""
 
 
-class TrainGAN(Train[GANModel, GANObjective]):
+class TrainGAN(Train[recipes.GANModel, recipes.GANObjective]):
     """Train a generative adversarial network of perceptrons (Goodfellow et al. 2014)."""
 
 
-class TrainDCGAN(Train[DCGANModel, GANObjective]):
+class TrainDCGAN(Train[recipes.DCGANModel, recipes.GANObjective]):
     """Train a convolutional generative adversarial network, for pictures of any size."""
 
 
-class TrainProgressive(Train[ProgressiveModel, GANObjective]):
+class TrainProgressive(Train[recipes.ProgressiveModel, recipes.GANObjective]):
     """Train a progressively grown generative adversarial network (Karras et al. 2018)."""
 
 
-class TrainNICE(Train[NICEModel, FlowObjective]):
+class TrainNICE(Train[recipes.NICEModel, recipes.FlowObjective]):
     """Train NICE, a flow of additive couplings (Dinh, Krueger & Bengio 2014)."""
 
 
-class TrainRealNVP(Train[RealNVPModel, FlowObjective]):
+class TrainRealNVP(Train[recipes.RealNVPModel, recipes.FlowObjective]):
     """Train RealNVP, a flow of masked affine couplings (Dinh, Sohl-Dickstein & Bengio 2016)."""
 
 
-class TrainGlow(Train[GlowModel, FlowObjective]):
+class TrainGlow(Train[recipes.GlowModel, recipes.FlowObjective]):
     """Train Glow, a flow with invertible 1×1 convolutions (Kingma & Dhariwal 2018)."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from triptych.cli import parse
-from triptych.cli.sources import check_positive, check_seed, folder_of, load_editable, load_encoding, load_model, load_split
+from triptych.cli.sources import check_positive, check_seed, encoding, folder_of, load_editable, load_model, load_split
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def directions(words: Sequence[str]) -> None:
     test = load_split(options.run, model, options.data, "test")
     train, test = (split.take(some(len(split), _MOST_CODES)) for split in (train, test))
     stored, held_out = train[:], test[:]
-    model = load_encoding(options.run, stored)
+    model = encoding(model, folder, stored)
     if options.unsupervised is not None:
         found = unsupervised_directions(model, stored, options.unsupervised)
     else:

@@ -7,30 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from triptych.errors import TriptychError
-from triptych.recipes.models import (
-    DCGANModel,
-    FlowObjective,
-    GANModel,
-    GANObjective,
-    GlowModel,
-    NICEModel,
-    ProgressiveModel,
-    RealNVPModel,
-    VAEModel,
-    VAEObjective,
-)
+from triptych.recipes import models
 
 Model = TypeVar("Model")
 Objective = TypeVar("Objective")
 
 FAMILIES: dict[str, tuple[type, type]] = {
-    "vae": (VAEModel, VAEObjective),
-    "gan": (GANModel, GANObjective),
-    "dcgan": (DCGANModel, GANObjective),
-    "progressive": (ProgressiveModel, GANObjective),
-    "nice": (NICEModel, FlowObjective),
-    "realnvp": (RealNVPModel, FlowObjective),
-    "glow": (GlowModel, FlowObjective),
+    "vae": (models.VAEModel, models.VAEObjective),
+    "gan": (models.GANModel, models.GANObjective),
+    "dcgan": (models.DCGANModel, models.GANObjective),
+    "progressive": (models.ProgressiveModel, models.GANObjective),
+    "nice": (models.NICEModel, models.FlowObjective),
+    "realnvp": (models.RealNVPModel, models.FlowObjective),
+    "glow": (models.GlowModel, models.FlowObjective),
 }
 
 _TINY, _HUGE = 1e-12, 1e12
@@ -146,9 +135,9 @@ class Recipe(Generic[Model, Objective]):
     """Rounds of the training game."""
     seed: int = 0
     """Of weights, batches and noise."""
-    model: Model = field(default_factory=VAEModel)  # type: ignore[assignment]
+    model: Model = field(default_factory=models.VAEModel)  # type: ignore[assignment]
     """The networks."""
-    objective: Objective = field(default_factory=VAEObjective)  # type: ignore[assignment]
+    objective: Objective = field(default_factory=models.VAEObjective)  # type: ignore[assignment]
     """What is maximised, and what is watched."""
     training: Training = field(default_factory=Training)
 
@@ -159,11 +148,11 @@ class Recipe(Generic[Model, Objective]):
     def __post_init__(self) -> None:
         for part in (self, self.model, self.objective, self.training):
             _check(part)
-        if isinstance(self.objective, VAEObjective) and self.objective.free_bits and self.objective.estimator != "B":
+        if isinstance(self.objective, models.VAEObjective) and self.objective.free_bits and self.objective.estimator != "B":
             raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
         if self.training.decay == "exponential" and not self.training.rate_end:
             raise TriptychError("an exponential decay never reaches 0: choose --training.rate-end above 0, or decay cosine")
-        if self.differentiable != "none" and not isinstance(self.objective, GANObjective):
+        if self.differentiable != "none" and not isinstance(self.objective, models.GANObjective):
             raise TriptychError(f"augment {self.differentiable} is for what a discriminator sees: choose flip or shift")
 
     @property
