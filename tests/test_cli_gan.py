@@ -138,6 +138,25 @@ def test_edits_by_a_learned_encoder_that_the_run_keeps(run, tmp_path, capsys, qu
     said_in_one_line(capsys, ["edit", str(run), files[0], "--inpaint", "top", "--out", out], "")
 
 
+def test_what_was_learned_of_earlier_weights_is_not_used_after_more_training(tmp_path, capsys, quick):
+    run, out = tmp_path / "run", str(tmp_path / "out.png")
+    assert main(["train", "gan", *TINY["gan"], *FEW, "--out", str(run)]) == 0
+    assert main(["directions", str(run), "--unsupervised", "2"]) == 0
+    files = pictures(run, tmp_path, 2)
+    assert main(["train", "--resume", str(run), "--steps", "12"]) == 0  # no step more: the weights are what they were
+    assert main(["edit", str(run), files[0], "--set", "pc1=1", "--out", out]) == 0
+    assert main(["train", "--resume", str(run), "--steps", "14"]) == 0
+    said_in_one_line(capsys, ["edit", str(run), files[0], "--set", "pc1=1", "--out", out], "directions", "other weights")
+    capsys.readouterr()
+    assert main(["mix", str(run), *files, "--steps", "3", "--out", out]) == 0
+    assert "is of other weights, it is left aside" in capsys.readouterr().err
+    for learned in (2, 2):
+        assert main(["directions", str(run), "--unsupervised", "2"]) == 0 and len(quick) == learned
+    assert main(["edit", str(run), files[0], "--set", "pc1=1", "--out", out]) == 0
+    said = capsys.readouterr().err
+    assert said.count("the run's encoder is of other weights: learning one") == 1 and "left aside" not in said
+
+
 def test_attributes_become_directions(tmp_path, quick):
     run, told, photos = tmp_path / "run", tmp_path / "told.json", tmp_path / "photos"
     photos.mkdir()

@@ -9,7 +9,8 @@ import torch
 from test_gan_training import pixels, start, tiny
 
 import triptych
-from triptych import doctor, objectives, recipes, train
+from triptych import doctor, objectives, recipes, storage, train
+from triptych.cli import main
 from triptych.codec import Codec
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
@@ -161,11 +162,12 @@ def test_a_posterior_collapse(tmp_path, how):
     assert "mode collapse" not in seen and "learning rate too high" not in seen
 
 
-@pytest.mark.parametrize("family", ["vae", "glow", "dcgan"])
+@pytest.mark.parametrize("family", ["vae", "glow", "glow, singular", "dcgan"])
 def test_a_huge_rate(tmp_path, family):
     recipe = {
         "vae": vae(150, rate=30.0, optimizer="sgd", ema=0.0),
         "glow": glow(60, rate=3.0, decay="constant", ema=0.0),
+        "glow, singular": glow(40, rate=1.0, decay="constant"),
         "dcgan": gan(150, rate=900.0, optimizer="sgd", momentum=0.9, ema=0.0),
     }[family]
     try:
@@ -174,6 +176,19 @@ def test_a_huge_rate(tmp_path, family):
         assert "\n" not in str(error) and "rate" in str(error)
         found = History.of(tmp_path / "run")
     assert names(found)[0] == "learning rate too high"
+    assert names(found, examine(triptych.load(tmp_path / "run"), splits(200), 40))[0] == "learning rate too high"
+
+
+def test_a_model_that_draws_nothing_is_judged_by_its_records(tmp_path, capsys):
+    trained(tmp_path / "run", glow(12), blobs(100))
+    model = triptych.load(tmp_path / "run")
+    with torch.no_grad():
+        model.bijection.scales[0].parts[1].steps[0].actnorm.shift[0] = math.nan
+    storage.write_tensors(tmp_path / "run" / "model.safetensors", model.state_dict())
+    assert main(["doctor", str(tmp_path / "run"), "--data", "digits"]) == 0
+    said = capsys.readouterr()
+    assert "healthy" not in said.out
+    assert "could not be looked at: layer bijection.scales.0.parts.1.steps.0.actnorm" in said.err
 
 
 def test_an_exploding_scale(tmp_path):
@@ -207,6 +222,23 @@ def test_copies_of_training_data_are_memorising(known, noise):
     found = examine(Replay(data["train"][:], noise), data, 100)
     assert names(history(loss=1.0), found) == ["memorising"]
     assert names(history(loss=1.0), examine(Replay(blobs(1500, seed=2)[:], noise), data, 100)) == ["healthy"]
+
+
+@pytest.mark.parametrize("known", ["others", "the same"])
+def test_copies_of_held_out_data_are_said_in_words(known):
+    """Though their distance to held-out data, which others are divided by, is 0."""
+    data = blobs(80, seed=1)
+    both = Splits(train=data if known == "the same" else blobs(80), test=data)
+    found = examine(Replay(data[:]), both, 80)
+    assert not math.isfinite(found["nearest_ratio"])
+    (verdict,) = [v for v in diagnose(history(loss=1.0), found) if v.name == "memorising"]
+    assert "held-out datum" in verdict.evidence and "hold out" in verdict.remedy
+
+
+def test_data_that_repeat_are_no_copies():
+    few = Split(np.random.default_rng(0).integers(0, 2, (100, 1, 1, 2), np.uint8))  # four values in all
+    found = examine(Replay(few[:]), Splits(train=few, test=few), 80)
+    assert names(history(loss=1.0), found) == ["healthy"]
 
 
 def test_a_flow_that_learned_few_data_by_heart(tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych import edit
+from triptych.checkpoint import stamp
 from triptych.codec import Codec
 from triptych.core import Encodes, GenerativeModel
 from triptych.errors import TriptychError
@@ -139,6 +140,17 @@ def test_directions_of_other_weights_are_refused(tmp_path):
     edit.learn_directions(model, x, attributes).save(tmp_path)
     assert edit.Directions.load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"trained further")
+    with pytest.raises(TriptychError, match="other weights"):
+        edit.Directions.load(tmp_path)
+
+
+def test_directions_belong_to_the_weights_they_were_learned_of(tmp_path):
+    """Also where a training has replaced those before the directions were stored."""
+    model, x, attributes = world()
+    (tmp_path / "model.safetensors").write_bytes(b"these weights")
+    before = stamp(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"trained meanwhile")
+    edit.learn_directions(model, x, attributes).save(tmp_path, before)
     with pytest.raises(TriptychError, match="other weights"):
         edit.Directions.load(tmp_path)
 

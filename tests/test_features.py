@@ -13,7 +13,7 @@ from triptych.core import GenerativeModel
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.evaluate import Pixels, features, sample_quality
-from triptych.evaluate.features import INCEPTION, Inception, Learned, learn_features
+from triptych.evaluate.features import INCEPTION, Inception, Learned, _lesson, learn_features
 from triptych.evaluate.quality import FEWEST, Quality
 
 
@@ -108,6 +108,26 @@ def test_unknown_attributes_count_nothing():
     data.attributes["level"][::2] = np.nan
     data.attributes["upright"][:] = np.nan
     assert learn_features(data, steps=3, width=4)(data[:]).isfinite().all()
+
+
+def test_unknown_classes_count_nothing():
+    """Neither as classes of their own nor in the loss, of which a batch may know none."""
+    data, taught = split(60), []
+    known = data.attributes["kind"].astype(np.float64)
+    for labels in (np.where(np.arange(60) < 5, known, np.nan), known):
+        data.attributes["kind"] = labels
+        lesson = _lesson(data, 8, 4)
+        taught.append(lesson.head.out_features)
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 8))
+        x, rows = torch.rand(60, 1, 12, 12), np.arange(60)
+        losses = [lesson(net, x[r], r) for r in (rows[:5], rows[5:], rows)]
+        assert all(loss.isfinite() for loss in losses)
+        assert 60 * losses[2].item() == pytest.approx(5 * losses[0].item() + 55 * losses[1].item(), rel=1e-5)
+        if np.isnan(labels).any():
+            assert losses[1] == 0
+    assert taught == [len(set(known[:5])), 3]
+    data.attributes["kind"] = np.full(60, np.nan)
+    assert learn_features(data, steps=2, width=4).taught == "attributes"
 
 
 def test_one_datum_and_colour_are_enough():
@@ -274,6 +294,29 @@ def test_too_few_are_refused(sets):
         with pytest.raises(TriptychError, match=expected) as error:
             sample_quality(Gives(novel), data, train, Pixels(), n=n)
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("known", [60, 61])
+def test_samples_that_all_are_held_out_data_are_measured(known, capsys, tmp_path):
+    from triptych.cli.measuring import _print_quality
+
+    data = Split(np.full((60, 1, 8, 8), 7, np.uint8))
+
+    class Constant(GenerativeModel):
+        def __init__(self):
+            super().__init__((1, 8, 8), 2, Codec("centre"), {})
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def decode(self, z):
+            return self.codec.centre(data[:1]).expand(len(z), 1, 8, 8)
+
+    train = data if known == 60 else Split(shapes(known, side=8)[0])
+    quality = sample_quality(Constant(), data, train, Pixels(), n=60)
+    assert not np.isfinite(quality.measures["nearest_ratio"].value)
+    _print_quality(quality, "samples")
+    assert "every sample is itself a held-out datum" in " ".join(capsys.readouterr().out.split())
+    storage.write_json(tmp_path / "told.json", quality.as_json())
+    assert storage.read_json(tmp_path / "told.json")["nearest_ratio"]["value"] is None
 
 
 def test_samples_that_are_not_finite_are_named():

@@ -173,6 +173,36 @@ def test_a_singular_layer_is_no_silent_infinity():
             model.eval().log_prob(x)
 
 
+@pytest.mark.parametrize(
+    "layer, parameter, value, what",
+    [
+        ("actnorm", "shift", math.nan, "it holds NaN or infinity"),
+        ("actnorm", "log_scale", math.inf, "it holds NaN or infinity"),
+        ("actnorm", "log_scale", -20.0, "it multiplies a channel by 8.76e-27"),
+        ("actnorm", "log_scale", 40.0, "it multiplies a channel by inf"),
+        ("mixing", "lower", math.nan, "it holds NaN or infinity"),
+        ("mixing", "log_s", -40.0, "its matrix is singular"),
+    ],
+)
+def test_the_layer_without_a_way_back_is_named(layer, parameter, value, what):
+    """Though an actnorm and the 1×1 after it are computed as one matrix; the first one of several."""
+    model = triptych.Glow((3, 8, 8), levels=2, depth=3, width=4)
+    x = torch.rand(8, 3, 8, 8)
+    model.initialize(x)
+    for scale, step in ((1, 2), (1, 1)):
+        sick = model.bijection.scales[scale].parts[1].steps[step].get_submodule(layer)
+        with torch.no_grad():
+            sick.get_parameter(parameter)[:2] = value
+    name = "bijection.scales.1.parts.1.steps.1." + layer
+    for context in (torch.no_grad(), torch.enable_grad()):
+        with context, pytest.raises(TriptychError, match=f"layer {name}: {what}, so that there is no way back") as error:
+            model.eval().decode(torch.zeros(1, model.latent_dim))
+        assert "\n" not in str(error.value)
+    if not math.isfinite(value):
+        with pytest.raises(TriptychError, match=f"layer {name} holds NaN or infinity"):
+            model.log_prob(x)
+
+
 def test_autocast_outside_changes_nothing():
     model = made("glow")
     x = torch.rand(3, *model.event_shape)

@@ -15,6 +15,7 @@ from triptych import codec, evaluate, recipes, train
 from triptych.cli import main
 from triptych.core import Estimate
 from triptych.data import Split
+from triptych.doctor import History, diagnose
 from triptych.errors import TriptychError
 from triptych.flow.watch import flow_health
 from triptych.objectives import players
@@ -175,6 +176,32 @@ def test_nan_is_named_rolled_back_and_given_up(tmp_path, name):
     good = triptych.load(tmp_path / "run")
     assert all(p.isfinite().all() for p in good.state_dict().values())
     assert good.sample(2).isfinite().all()
+
+
+@pytest.mark.parametrize("passing", [True, False])
+@pytest.mark.parametrize("ema", [0.0, 0.999])
+def test_weights_without_a_way_back_are_rolled_back(tmp_path, passing, ema):
+    """They are finite, and so is log p: no step is bad, but nothing could be drawn from what would be saved."""
+    data, recipe = pixels(), tiny("glow", steps=60, log_every=10, save_every=20, ema=ema)
+    run, said, done = start(tmp_path / "run", recipe, data), [], []
+
+    def squash(step, _numbers):
+        if step.step == 30 and not (passing and done):
+            done.append(1)
+            with torch.no_grad():
+                run.model.bijection.scales[0].parts[1].steps[1].mixing.log_s[0] = -40.0
+
+    if passing:
+        train.fit(run, data, notice=said.append, watch=squash)
+        assert run.step == 60 and run.rate_scale == 0.5
+    else:
+        with pytest.raises(TriptychError, match=r"does not recover .*scales\.0\.parts\.1\.steps\.1\.mixing: its matrix"):
+            train.fit(run, data, notice=said.append, watch=squash)
+    assert sum("rolled back to step 20" in line for line in said) == (1 if passing else train.ROLLBACKS)
+    assert triptych.load(tmp_path / "run").sample(2).isfinite().all()
+    first, *_ = diagnose(History.of(tmp_path / "run"))
+    assert first.name == "learning rate too high" and "rolled back" in first.evidence
+    assert all(line["bad_steps"] == 0 for line in metrics(tmp_path / "run"))
 
 
 def test_a_broken_activation_names_its_network():

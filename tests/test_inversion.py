@@ -8,10 +8,11 @@ import torch
 from cases import MODELS, perturbed
 
 import triptych
-from triptych import edit
+from triptych import edit, storage
+from triptych.checkpoint import save_model, stamp
 from triptych.core import Encodes
 from triptych.edit import inversion
-from triptych.edit.inversion import Inverting, invert, learn_encoder, load_encoder, psnr, save_encoder
+from triptych.edit.inversion import Inverting, invert, is_outdated, learn_encoder, load_encoder, psnr, save_encoder
 from triptych.errors import TriptychError
 
 SHOWN = ("gan-conv", "gan-vector", "vae-conv-logistic", "vae-mlp-vector", "glow-colour", "nice-vector-gaussian")
@@ -233,6 +234,21 @@ def test_an_encoder_is_saved_and_loaded(tmp_path, event):
     with torch.no_grad():
         torch.testing.assert_close(loaded(x), encoder(x), atol=1e-6, rtol=1e-5)
     assert not loaded.training and loaded(x).shape == (3, 3)
+
+
+def test_an_encoder_of_other_weights_is_none(tmp_path):
+    model = triptych.GAN((5,), 3, hidden=(8,))
+    encoder = learn_encoder(model, steps=1, batch=2)
+    save_model(model, tmp_path)
+    before = stamp(tmp_path)
+    save_encoder(encoder, tmp_path)
+    assert load_encoder(model, tmp_path) is not None and not is_outdated(tmp_path)
+    save_model(perturbed(model), tmp_path)
+    assert load_encoder(model, tmp_path) is None and is_outdated(tmp_path)
+    save_encoder(encoder, tmp_path, before)  # learned while the weights were replaced
+    assert load_encoder(model, tmp_path) is None
+    storage.write_tensors(tmp_path / inversion.FILE, encoder.state_dict())  # nothing says of which weights it is
+    assert load_encoder(model, tmp_path) is None
 
 
 def test_a_damaged_or_foreign_encoder_is_named(tmp_path):

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 import triptych
 
 PROGRAM = """
@@ -18,20 +20,30 @@ with open(f"{sys.argv[1]}/rank{state.process_index}.json", "w") as file:
 """
 
 
-def launch(tmp_path):
+FAMILIES = {
+    "vae": ["--data", "digits"],
+    # 4×4 whole for two steps, then each level fades in for two and is whole for two: no step trains all layers
+    "progressive": ["--data", "faces", "--size", "16", "--model.width", "4", "--model.images", "64"],
+}
+
+
+def launch(tmp_path, family):
     (tmp_path / "program.py").write_text(PROGRAM)
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]
-    train = ["train", "vae", "--data", "digits", "--steps", "20", "--training.save-every", "10", "--training.batch", "16"]
+    train = ["train", family, *FAMILIES[family], "--steps", "20", "--training.save-every", "10", "--training.batch", "16"]
     options = ["--training.log-every", "5", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*words, str(tmp_path / "program.py"), str(tmp_path), *train, *options]
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
 
 
-def test_two_processes_make_one_run(tmp_path):
-    done = launch(tmp_path)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_processes_make_one_run(tmp_path, family):
+    done = launch(tmp_path, family)
     assert done.returncode == 0, done.stderr[-3000:]
     assert [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)] == [[2, 0], [2, 1]]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
-    assert triptych.load(tmp_path / "run").event_shape == (1, 8, 8)
+    model, state = triptych.load(tmp_path / "run"), json.loads((tmp_path / "run/state/000000020/state.json").read_text())
+    assert model.event_shape == ((3, 16, 16) if model.grows else (1, 8, 8)) and state["step"] == 20
+    assert model.sample(2).isfinite().all() and not any(line["bad_steps"] for line in lines)

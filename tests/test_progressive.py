@@ -98,6 +98,13 @@ def test_only_what_has_grown_is_trained_and_optimisers_begin_anew(tmp_path):
     assert moments == [1, 2, 1, 2, 3, 4, 1, 2]  # 4×4 for two rounds, 8×8 for four, then 16×16
 
 
+def test_only_what_grows_pays_for_a_search_of_unused_parameters(tmp_path):
+    """By several processes, at every step: a layer that is not reached, or has faded out, has no gradient to wait for."""
+    data = pixels(8, 3, 16, 16)
+    grown, fixed = (start(tmp_path / name, recipe, data) for name, recipe in (("a", growing(2)), ("b", tiny("dcgan"))))
+    assert grown.accelerator.ddp_handler.find_unused_parameters and fixed.accelerator.ddp_handler is None
+
+
 @pytest.mark.parametrize("shape", [(3, 12, 12), (3, 2, 2), (3, 8, 16), (1, 7, 7)])
 def test_sizes_that_are_no_power_of_two_are_refused(shape):
     with pytest.raises(TriptychError, match="power of two from 4"):

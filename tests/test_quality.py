@@ -337,10 +337,15 @@ def test_the_nearest_ratio_tells_memory_from_novelty(d):
     assert novel.value == pytest.approx(1, abs=0.15)
     near = nearest_ratio(train + 0.05 * normal(300, d, seed=3), train, held_out, generator=seeded())
     assert near.value + 4 * near.stderr < 0.9
-    with pytest.raises(TriptychError, match="held-out"):
-        nearest_ratio(held_out[:20], train, held_out[:300])
     with pytest.raises(TriptychError, match="at least 2"):
         nearest_ratio(held_out[:1], train, held_out)
+
+
+def test_the_nearest_ratio_where_every_sample_was_held_out():
+    train, held_out = normal(50, 3), normal(50, 3, seed=1)
+    copies = nearest_ratio(held_out[:20], train, held_out)
+    assert copies.value == math.inf and math.isnan(copies.stderr) and copies.n == 20
+    assert math.isnan(nearest_ratio(train[:20], train, train).value)  # nothing was held out
 
 
 def test_the_two_sample_tests():

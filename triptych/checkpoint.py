@@ -55,6 +55,12 @@ def load(source: str | Path, *, revision: str | None = None, **download: Any) ->
     return model.eval()
 
 
+def stamp(folder: Path) -> str:
+    """Which weights a run holds now ("" for none): kept with what is learned of them, which belongs to no others."""
+    weights = folder / "model.safetensors"
+    return storage.digest(weights) if weights.exists() else ""
+
+
 def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
     """The folder itself, or where the hub's copy of it was put."""
     return Path(source) if Path(source).exists() else _download(str(source), revision, download)

@@ -88,9 +88,11 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
         latent_dim: length of the flat z.
         codec: how stored values become x, and back.
         bf16: whether the networks compute in bfloat16; everything around them (likelihoods, priors, sums) does not.
+        grows: whether a step of training may leave some parameters without a gradient; several processes then look for them.
     """
 
     bf16: bool = False
+    grows: bool = False
 
     def __init__(self, event_shape: Sequence[int], latent_dim: int, codec: Codec, arguments: dict[str, Any]):
         super().__init__()

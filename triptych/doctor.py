@@ -103,7 +103,8 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
 
         spread_ratio   mean standard deviation of samples over that of data, value by value
         copied         share of samples that are far nearer to one training datum than to all others, above held-out data's
-        nearest_ratio  distance of samples to training data over that to as many held-out data, by raw values
+        nearest_ratio  distance of samples to training data over that to as many held-out data, by raw values; not finite
+                       where every sample is itself a held-out datum
         active_units   latent dimensions that a VAE uses
         nll_gap        what held-out data cost above training data, in nats over the spread of the training data's
 
@@ -125,7 +126,8 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
         fake, real, held_out = (Pixels()(stored) for stored in (samples, train, test))
         spread, data_spread = (x.std(0, correction=0).mean() for x in (fake, real))
         found = {"spread_ratio": (spread / data_spread.clamp(min=1e-12)).item()}
-        if fake.isfinite().all() and min(len(real), len(held_out)) >= COMPARABLE and fake.shape[1] > 1:
+        repeated = len(real.unique(dim=0)) < len(real) / 2  # where data repeat, a sample that is one is no copy
+        if fake.isfinite().all() and min(len(real), len(held_out)) >= COMPARABLE and fake.shape[1] > 1 and not repeated:
             found["nearest_ratio"] = nearest_ratio(fake, real, held_out, generator=noise).value
         if fake.isfinite().all() and len(splits["train"]) > 2:
             known_all = Pixels()(splits["train"][some(len(splits["train"]), _MOST)])
@@ -155,7 +157,10 @@ def _stuck(x: Tensor, known: Tensor) -> float:
 
 
 def _learning_rate(history: History, _samples: dict[str, float]) -> Verdict | None:
-    """Bad steps keep coming, or the loss is not finite, or ends far above its best."""
+    """Training was taken back, bad steps keep coming, or the loss is not finite, or ends far above its best."""
+    if "rollbacks" in history and (times := int(np.nanmax(history.values("rollbacks")))):
+        seen = f"training was rolled back to its last good state, at half the rate, {times} time{'s' * (times > 1)}"
+        return Verdict("learning rate too high", seen, _SLOWER)
     bad = history.values("bad_steps")
     last = history.lines[-1]["step"] if history.lines else 0
     if len(bad) and bad[-1] >= max(3, BAD_SHARE * float(last or 0)):
@@ -314,6 +319,8 @@ def _memorising(_history: History, samples: dict[str, float]) -> Verdict | None:
     ratio, gap, copied = samples.get("nearest_ratio"), samples.get("nll_gap"), samples.get("copied")
     if copied is not None and copied > COPIED_SHARE:
         seen = f"{copied:.0%} of the samples are next to a single training datum"
+    elif ratio is not None and not math.isfinite(ratio):
+        return Verdict("memorising", "every sample is itself a held-out datum", _HOLD_OUT)
     elif ratio is not None and ratio < COPIED:
         seen = f"samples are {ratio:.2f} times as far from training data as from held-out data"
     elif gap is not None and gap > OVERFITTED:
@@ -324,6 +331,7 @@ def _memorising(_history: History, samples: dict[str, float]) -> Verdict | None:
 
 
 COPIED, COPIED_SHARE = 0.8, 0.3  # novel samples have 1; and as many as held-out data have
+_HOLD_OUT = "hold out data that are not in the training data and that the model never saw: triptych doctor RUN --data DATA"
 OVERFITTED = 2.0  # standard deviations of the training data's own nats
 
 

@@ -86,6 +86,11 @@ def clip(gradients: Iterable[Tensor], norm: Tensor, largest: float) -> None:
     torch._foreach_mul_(list(gradients), (largest / (norm + 1e-6)).clamp(max=1.0))
 
 
+def holder_of_nan(model: nn.Module) -> str | None:
+    """The name of the first module that holds a weight that is not finite, or None."""
+    return next((name.rpartition(".")[0] for name, p in model.named_parameters() if not p.isfinite().all()), None)
+
+
 def first_broken_module(model: nn.Module, play: object) -> str | None:
     """The name of the module that holds a weight that is not finite, else of the first that puts out what is not, or None.
 
@@ -93,9 +98,8 @@ def first_broken_module(model: nn.Module, play: object) -> str | None:
         play: a callable that runs the model forward on the batch and noise of the bad step, which are pure functions of
             the step and can be had again.
     """
-    for name, parameter in model.named_parameters():
-        if not parameter.isfinite().all():
-            return name.rpartition(".")[0]
+    if holder := holder_of_nan(model):
+        return holder
     broken: list[str] = []
 
     def watch(name: str):

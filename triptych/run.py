@@ -25,14 +25,14 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 
 from triptych import storage
 from triptych.checkpoint import FORMAT, blank_model, described, read_description, read_recipe, write_card
 from triptych.core import GenerativeModel, evaluating
 from triptych.errors import TriptychError
-from triptych.health import Health
+from triptych.health import Health, holder_of_nan
 from triptych.objectives import players
 from triptych.recipes import Recipe, Training, to_json
 
@@ -45,11 +45,14 @@ class Run:
     def __init__(self, folder: Path, recipe: Recipe, model: GenerativeModel, trackers: tuple[str, ...] = ()):
         self.folder, self.recipe = folder, recipe
         _check_trackers(trackers)
+        # a walk through the graph at every step: for those who need it
+        unused = [DistributedDataParallelKwargs(find_unused_parameters=True)] if model.grows else []
         self.accelerator = Accelerator(
             cpu=processes().device.type == "cpu",
             mixed_precision="no",  # networks enter autocast themselves; log-determinants and sums stay in float32
             log_with=list(trackers) or None,
             project_dir=folder if trackers else None,
+            kwargs_handlers=unused,
         )
         _check_processes(self.accelerator)
         self.model = model.to(self.accelerator.device)
@@ -156,17 +159,31 @@ class Run:
             "step": step,
             **{k: v if math.isfinite(v) else None for k, v in numbers.items()},
         }
-        line["bad_steps"] = bad
+        line |= {"bad_steps": bad, "rollbacks": self.rollbacks}
         if self.is_main:
             with storage.explained("metrics.jsonl"), (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
         self.accelerator.log({k: v for k, v in line.items() if v is not None}, step=step)
         return line
 
-    def sound(self) -> bool:
-        """Whether weights are finite and no running average is NaN: what is not is never saved over the last good state."""
-        weights = all(bool(p.isfinite().all()) for p in [*self._averaged, *self.model.parameters()])
-        return weights and not any(bool(b.isnan().any()) for b in self._running[1])
+    def flaw(self) -> str | None:
+        """Why the state must not be saved over the last good one, in a line that names the layer, or None.
+
+        Weights may be finite and still make nothing of a z: those of a flow without a way back (a singular layer).
+        """
+        for whose, player in self.players.items():
+            if holder := holder_of_nan(player):
+                return f"layer {holder}{f' of the {whose}' if len(self.players) > 1 else ''} holds NaN or infinity"
+        if any(bool(b.isnan().any()) for b in self._running[1]):
+            return "a running average of the data is NaN"
+        self._follow()
+        try:
+            for model in (self.model, self.averaged):
+                with evaluating(model):
+                    model.sample(1, generator=torch.Generator().manual_seed(0))
+        except TriptychError as error:
+            return str(error)
+        return None if all(bool(p.isfinite().all()) for p in self._averaged) else "the averaged weights are not finite"
 
     def save(self) -> None:
         """A checkpoint at the current step; the previous one stays until this one is whole."""

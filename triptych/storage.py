@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
@@ -96,11 +96,11 @@ def read_json(path: Path) -> Any:
         raise TriptychError(f"{path} cannot be read as JSON ({error}): the run is damaged or foreign") from error
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Safetensors; every tensor is made contiguous and its own."""
+def write_tensors(path: Path, tensors: dict[str, Tensor], stamp: str | None = None) -> None:
+    """Safetensors; every tensor is made contiguous and its own. A `stamp` says what they belong to: see `read_stamp`."""
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     # through Python's own writing: safetensors' makes files that nobody else may read, whatever the umask
-    write_file(path, lambda p: p.write_bytes(save(plain)))
+    write_file(path, lambda p: p.write_bytes(save(plain, None if stamp is None else {_STAMP: stamp})))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -110,6 +110,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise TriptychError(f"{path} is missing: {path.parent} is not a triptych run, or is damaged") from error
     except (SafetensorError, OSError) as error:
         raise TriptychError(f"{path} is damaged or no safetensors file ({error}): restore it from a copy") from error
+
+
+def read_stamp(path: Path) -> str | None:
+    """What `write_tensors` stamped a file with."""
+    try:
+        with safe_open(path, "pt") as file:
+            return (file.metadata() or {}).get(_STAMP)
+    except (SafetensorError, OSError) as error:
+        raise TriptychError(f"{path} is damaged or no safetensors file ({error}): restore it from a copy") from error
+
+
+_STAMP = "weights"
 
 
 def digest(path: Path) -> str:

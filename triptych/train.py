@@ -203,7 +203,7 @@ def fit(
             while run.step < run.recipe.steps:
                 _fit_until_bad(run, data, notice, watch, asked)
     except KeyboardInterrupt:
-        if not run.mid_round and run.sound():  # in the middle of a round weights and step do not belong together
+        if not run.mid_round and not run.flaw():  # in the middle of a round weights and step do not belong together
             run.save()
         raise
     run.finish()
@@ -260,8 +260,8 @@ def _fit_until_bad(run: Run, data: Split, notice, watch, asked: list[int]) -> No
                     return
                 _say_once(run, remarks, notice)
             if last or step.step % training.save_every == 0:
-                if not run.sound():
-                    _roll_back(run, _why_unsound(run, data), notice)
+                if flaw := run.flaw():
+                    _roll_back(run, flaw, notice)
                     return
                 run.save()
             if step.step % (training.sample_every or training.save_every) == 0 or last:
@@ -326,11 +326,6 @@ def _roll_back(run: Run, where: str, notice: Callable[[str], None]) -> None:
     run.rate_scale, run.rollbacks, run.saved_step = scale, tried, None
     run.save()  # what was tried is part of the state
     notice(f"rolled back to step {run.step}; the learning rate is now {scale:g} of the recipe's")
-
-
-def _why_unsound(run: Run, data: Split) -> str:
-    bad = [name for name, watch in run.health.items() if int(watch.bad)]
-    return _name_bad(run, data, bad[0]) if bad else "weights that are NaN or infinite"
 
 
 def _name_bad(run: Run, data: Split, name: str) -> str:

@@ -120,13 +120,19 @@ def doctor(words: Sequence[str]) -> None:
     if options.samples < 0:
         raise TriptychError(f"--samples should be at least 0, got {options.samples}")
     from triptych import storage
+    from triptych.cli.training import notice
     from triptych.doctor import History, diagnose, examine
 
-    history, found = History.of(options.run), {}
+    history, found, looked_at = History.of(options.run), {}, True
     if options.samples:
         model = load_model(str(options.run))
-        found = examine(model, load_splits(str(options.run), model, options.data), options.samples)
-    verdicts = diagnose(history, found)
+        splits = load_splits(str(options.run), model, options.data)
+        try:
+            found = examine(model, splits, options.samples)
+        except TriptychError as error:  # of a model that is ill itself: the records still say why
+            looked_at = False
+            notice(f"its samples could not be looked at: {error}")
+    verdicts = [verdict for verdict in diagnose(history, found) if looked_at or verdict.name != "healthy"]
     for verdict in verdicts:
         print(verdict)
     if options.json:
@@ -137,7 +143,9 @@ def _print_quality(quality: Quality, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("measure", "value", "± stderr", "real data's own", title=title)
+    held_out = math.isfinite(quality.measures["nearest_ratio"].value)
+    caption = None if held_out else "nearest_ratio: every sample is itself a held-out datum, so that it says nothing"
+    table = Table("measure", "value", "± stderr", "real data's own", title=title, caption=caption)
     for name, estimate in quality.measures.items():
         floor = quality.floor.get(name)
         table.add_row(name, f"{estimate.value:.4g}", f"{estimate.stderr:.2g}", "" if floor is None else f"{floor.value:.4g}")

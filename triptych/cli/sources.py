@@ -24,26 +24,36 @@ def load_model(source: str) -> GenerativeModel:
 
 def load_editable(source: str) -> GenerativeModel:
     """The model, together with a way to invert it where it has no encoder of its own: the run's learned one, if any."""
-    from triptych.core import Encodes
-    from triptych.edit.inversion import Inverting, load_encoder
-
-    model = load_model(source)
-    return model if isinstance(model, Encodes) else Inverting(model, load_encoder(model, folder_of(source)))
-
-
-def encoding(model: GenerativeModel, folder: Path, stored: Tensor) -> GenerativeModel:
-    """The same for many data: an encoder alone, learned now from samples and `stored` where the run has none yet."""
     from triptych.cli.training import notice
     from triptych.core import Encodes
-    from triptych.edit.inversion import Inverting, learn_encoder, load_encoder, save_encoder
+    from triptych.edit.inversion import Inverting, is_outdated, load_encoder
+
+    model, folder = load_model(source), folder_of(source)
+    if isinstance(model, Encodes):
+        return model
+    if is_outdated(folder):
+        notice(f"{folder}'s encoder is of other weights, it is left aside: triptych directions {folder} learns it again")
+    return Inverting(model, load_encoder(model, folder))
+
+
+def encoding(model: GenerativeModel, folder: Path, stored: Tensor, weights: str) -> GenerativeModel:
+    """The same for many data: an encoder alone, learned now from samples and `stored` where the run has none yet.
+
+    Args:
+        weights: `checkpoint.stamp` of the model's.
+    """
+    from triptych.cli.training import notice
+    from triptych.core import Encodes
+    from triptych.edit.inversion import Inverting, is_outdated, learn_encoder, load_encoder, save_encoder
 
     if isinstance(model, Encodes):
         return model
     encoder = load_encoder(model, folder)
     if encoder is None:
-        notice(f"a {type(model).__name__} has no encoder: learning one, which is kept in the run")
+        why = "the run's encoder is of other weights" if is_outdated(folder) else f"a {type(model).__name__} has no encoder"
+        notice(f"{why}: learning one, which is kept in the run")
         encoder = learn_encoder(model, data=stored, progress=lambda step, loss: notice(f"encoder {step}: {loss:.3f}"))
-        save_encoder(encoder, folder)
+        save_encoder(encoder, folder, weights)
     return Inverting(model, encoder, steps=0)
 
 

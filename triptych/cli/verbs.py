@@ -129,15 +129,18 @@ def _draw(model: GenerativeModel, n: int, temperature: float, seed: int, observe
 def directions(words: Sequence[str]) -> None:
     options = parse(LearnDirections, words, "triptych directions")
     from triptych import storage
+    from triptych.checkpoint import stamp
     from triptych.edit import judge, learn_directions, unsupervised_directions
     from triptych.evaluate.measure import some
 
-    model, folder = load_model(options.run), folder_of(options.run)
+    folder = folder_of(options.run)
+    weights = stamp(folder)  # before they are read: should a training replace them meanwhile, what is learned is outdated
+    model = load_model(options.run)
     train = load_split(options.run, model, options.data, "train")
     test = load_split(options.run, model, options.data, "test")
     train, test = (split.take(some(len(split), _MOST_CODES)) for split in (train, test))
     stored, held_out = train[:], test[:]
-    model = encoding(model, folder, stored)
+    model = encoding(model, folder, stored, weights)
     if options.unsupervised is not None:
         found = unsupervised_directions(model, stored, options.unsupervised)
     else:
@@ -145,7 +148,7 @@ def directions(words: Sequence[str]) -> None:
         names = None if options.attributes is None else [a.strip() for a in options.attributes.split(",") if a.strip()]
         found = learn_directions(model, stored, attributes, method=options.method, names=names)
     found = judge(model, found, held_out, _attributes(test, "", needed=False))
-    found.save(folder)
+    found.save(folder, weights)
     _print_directions(found)
     if options.json:
         storage.write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from triptych import storage
+from triptych.checkpoint import stamp
 from triptych.errors import TriptychError
 
 Kind = Literal["binary", "continuous", "unsupervised"]
@@ -83,8 +84,13 @@ class Directions(Mapping[str, Direction]):
         """Every direction's c(z), each (B,)."""
         return {name: direction.coordinate(z) for name, direction in self.items()}
 
-    def save(self, folder: Path) -> None:
-        """Writes directions.safetensors and directions.json into a run."""
+    def save(self, folder: Path, weights: str | None = None) -> None:
+        """Writes directions.safetensors and directions.json into a run.
+
+        Args:
+            weights: `checkpoint.stamp` of the weights whose z they move, taken before they were learned, for a training may
+                go on meanwhile; by default of those that the run holds now.
+        """
         tensors: dict[str, Tensor] = {}
         described: dict[str, Any] = {}
         for name, d in self.items():
@@ -94,7 +100,8 @@ class Directions(Mapping[str, Direction]):
                 "judged": d.judged,
             }  # fmt: skip
         storage.write_tensors(folder / f"{FILE}.safetensors", tensors)
-        storage.write_json(folder / f"{FILE}.json", {**_digests(folder), "directions": described})
+        belongs = {"weights": stamp(folder) if weights is None else weights, "vectors": _vectors(folder)}
+        storage.write_json(folder / f"{FILE}.json", {**belongs, "directions": described})
 
     @classmethod
     def load(cls, folder: Path) -> Directions:
@@ -104,7 +111,9 @@ class Directions(Mapping[str, Direction]):
         stored = storage.read_json(folder / f"{FILE}.json")
         tensors = storage.read_tensors(folder / f"{FILE}.safetensors")
         try:
-            if any(stored[name] != digest for name, digest in _digests(folder).items()):
+            if stored["vectors"] != _vectors(folder):
+                raise ValueError("of other vectors")
+            if stored.get("weights", "") != stamp(folder):
                 raise TriptychError(
                     f"the directions in {folder} are of other weights than model.safetensors holds now: "
                     f"triptych directions {folder} learns them again"
@@ -123,10 +132,8 @@ class Directions(Mapping[str, Direction]):
         return self
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    """What directions belong to: the weights whose z they move, and their own vectors."""
-    names = {"weights": "model.safetensors", "vectors": f"{FILE}.safetensors"}
-    return {key: storage.digest(folder / file) for key, file in names.items() if (folder / file).exists()}
+def _vectors(folder: Path) -> str:
+    return storage.digest(folder / f"{FILE}.safetensors")
 
 
 def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> Direction:

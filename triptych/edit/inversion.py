@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych import storage
+from triptych.checkpoint import stamp
 from triptych.core import Encodes, GenerativeModel, evaluating, frozen, standard_normal
 from triptych.errors import TriptychError
 from triptych.nets import MLP, ConvEncoder
@@ -202,14 +203,24 @@ def blank_encoder(event_shape: tuple[int, ...], latent_dim: int, width: int) -> 
     return MLP(event_shape, (32 * width, 16 * width), latent_dim, "silu")
 
 
-def save_encoder(encoder: nn.Module, folder: Path) -> None:
-    """Writes encoder.safetensors into a run."""
-    storage.write_tensors(folder / FILE, encoder.state_dict())
+def save_encoder(encoder: nn.Module, folder: Path, weights: str | None = None) -> None:
+    """Writes encoder.safetensors into a run.
+
+    Args:
+        weights: `checkpoint.stamp` of the weights that it inverts, taken before it was learned, for a training may go on
+            meanwhile; by default of those that the run holds now.
+    """
+    storage.write_tensors(folder / FILE, encoder.state_dict(), stamp(folder) if weights is None else weights)
+
+
+def is_outdated(folder: Path) -> bool:
+    """Whether the run has an encoder of other weights than it holds now: it was trained further since."""
+    return (folder / FILE).is_file() and storage.read_stamp(folder / FILE) != stamp(folder)
 
 
 def load_encoder(model: GenerativeModel, folder: Path, width: int = 32) -> nn.Module | None:
-    """The run's learned encoder, or None where it has none."""
-    if not (folder / FILE).is_file():
+    """The run's learned encoder, or None where it has none of the weights that it holds now."""
+    if not (folder / FILE).is_file() or is_outdated(folder):
         return None
     encoder = blank_encoder(model.event_shape, model.latent_dim, width)
     storage.load_weights(encoder, storage.read_tensors(folder / FILE), folder / FILE)

@@ -166,17 +166,24 @@ class _Lesson(nn.Module, ABC):
 
 
 class _Classes(_Lesson):
-    """Which class; labels are numbered in their order."""
+    """Which class; labels are numbered in their order, unknown ones count nothing."""
 
     name = "classes"
 
     def __init__(self, labels: np.ndarray, size: int):
         super().__init__()
-        known, numbers = np.unique(labels, return_inverse=True)
-        self.head, self.labels = nn.Linear(size, len(known)), torch.as_tensor(numbers)
+        known = ~np.isnan(labels)
+        classes, numbers = np.unique(labels[known], return_inverse=True)
+        self.head, self.labels = nn.Linear(size, len(classes)), torch.full((len(labels),), _UNKNOWN)
+        self.labels[torch.as_tensor(known)] = torch.as_tensor(numbers)
 
     def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
-        return F.cross_entropy(self.head(F.silu(net(x))), self.labels[rows])
+        logits = self.head(F.silu(net(x)))
+        # a mean over all: cross_entropy's own is 0 / 0 where a batch knows none
+        return F.cross_entropy(logits, self.labels[rows], ignore_index=_UNKNOWN, reduction="none").mean()
+
+
+_UNKNOWN = -1
 
 
 class _Attributes(_Lesson):
@@ -216,7 +223,8 @@ class _Denoising(_Lesson):
 
 
 def _lesson(train: Split, size: int, width: int) -> _Lesson:
-    names = {kind: [n for n, k in train.kinds.items() if k == kind] for kind in ("class", "binary", "continuous")}
+    known = [name for name, values in train.attributes.items() if not np.isnan(values).all()]
+    names = {kind: [n for n in known if train.kinds[n] == kind] for kind in ("class", "binary", "continuous")}
     if names["class"]:
         return _Classes(train.attributes[names["class"][0]], size)
     if others := names["binary"] + names["continuous"]:

@@ -96,10 +96,11 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
 
     1 for novel samples, below 1 for a model that remembers, 0 for copies. It is the ratio of the two means: the mean of
     ratios is above 1 for novel samples too (π/2 in the plane), and infinite after one held-out copy. Both sets are cut to
-    one size, with `generator`, since a larger set is nearer. The standard error is over fakes.
+    one size, with `generator`, since a larger set is nearer. The standard error is over fakes. Where every fake is itself a
+    held-out datum it is infinite, and NaN where each is a training datum as well: nothing was held out.
 
     Raises:
-        TriptychError: for fewer than 2 fakes, other than finite floats, two widths, fakes that all are held-out data.
+        TriptychError: for fewer than 2 fakes, other than finite floats, two widths.
 
     >>> train, held_out = torch.randn(100, 5), torch.randn(100, 5)
     >>> nearest_ratio(train[:10], train, held_out).value
@@ -110,8 +111,6 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
         raise TriptychError(f"nearest_ratio wants at least 2 samples, got {len(fake)}: draw more")
     size = min(len(train), len(held_out))
     near, far = (nearest_training(fake, subsample(x, size, generator))[0][:, 0] for x in (train, held_out))
-    if not far.any():
-        raise TriptychError("every sample is itself a held-out datum: hold out data that no sample was copied from")
     ratio = near.mean() / far.mean()
     spread = (near - ratio * far).std() / far.mean()  # the delta method's
     return Estimate(ratio.item(), spread.item() / math.sqrt(len(fake)), len(fake))

@@ -85,7 +85,8 @@ def sample_quality(
     c2st_…        accuracy of telling them apart: ½ is the best
     swd, swd_…    sliced Wasserstein distance × 10³ of 500 of the pictures (of features, where data are none)
     ms_ssim       of pairs of samples: beside the floor's, above it means less variety
-    nearest_ratio of distances by features to training and to held-out data: 1 for novel samples, less for copies
+    nearest_ratio of distances by features to training and to held-out data: 1 for novel samples, less for copies; not
+                  finite where every sample is itself a held-out datum
 
     Raises:
         TriptychError: for fewer than 50 samples, and where a split has fewer than n data: the message says how many.

@@ -14,6 +14,19 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from triptych.errors import TriptychError
+
+
+class NoWayBack(TriptychError):
+    """A layer cannot be inverted: `what` is wrong with it. It is called by its class, unless somebody knows its `name`."""
+
+    def __init__(self, layer: nn.Module, what: str, name: str = ""):
+        super().__init__(
+            f"{name or type(layer).__name__}: {what}, so that there is no way back from z: restore an earlier checkpoint, "
+            "or train with a lower rate"
+        )
+        self.layer, self.what = layer, what
+
 
 class Bijection(nn.Module, ABC):
     """z = f(x) with f⁻¹ and log |det ∂f/∂x|, so that log p(x) = log p(f(x)) + ladj (change of variables)."""
@@ -65,6 +78,11 @@ class Chain(Bijection):
         for part in self.parts:
             x = part.initialize(x)
         return x
+
+
+def all_finite(layer: nn.Module) -> bool:
+    """Whether every parameter of the layer is a number."""
+    return all(bool(p.isfinite().all()) for p in layer.parameters())
 
 
 def no_change(x: Tensor) -> Tensor:

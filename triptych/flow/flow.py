@@ -16,7 +16,7 @@ from torch import Tensor
 from triptych.codec import Codec
 from triptych.core import Encodes, GenerativeModel, HasDensity
 from triptych.errors import TriptychError
-from triptych.flow.bijection import Bijection, sum_event
+from triptych.flow.bijection import Bijection, NoWayBack, sum_event
 from triptych.flow.conditioners import Conditioner
 from triptych.flow.layers.actnorm import Initialised
 
@@ -54,11 +54,17 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         with torch.autocast(x.device.type, enabled=False):  # the networks enter their own
             z, ladj = self.bijection(x)
         if self._careful() and not (sum_event(z.square()) + ladj).isfinite().all():  # z² may pass float32 where z does not
-            raise TriptychError(
-                "log p of these data is not finite: they are far outside of what the model is for (pixels belong into "
-                "[0, 1]: model.codec.encode), or a layer has become singular: triptych.flow.watch.flow_health names it"
-            )
+            raise TriptychError(f"log p of these data is not finite: {self._why_not_finite()}")
         return z, ladj
+
+    def _why_not_finite(self) -> str:
+        for name, parameter in self.named_parameters():
+            if not parameter.isfinite().all():
+                return f"layer {name.rpartition('.')[0]} holds NaN or infinity, restore an earlier checkpoint"
+        return (
+            "they are far outside of what the model is for (pixels belong into [0, 1]: model.codec.encode), or a layer has "
+            "become singular: triptych.flow.watch.flow_health names it"
+        )
 
     def _careful(self) -> bool:
         """Whether to look at values, which costs a synchronisation: the training loop looks for itself."""
@@ -84,7 +90,11 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         """x = f⁻¹(z), (B, *E)."""
         self._check_values(self.check_latent(z), "the codes", "z")
         with torch.autocast(z.device.type, enabled=False):
-            return self.bijection.inverse(z)
+            try:
+                return self.bijection.inverse(z)
+            except NoWayBack as error:
+                name = next(name for name, module in self.named_modules() if module is error.layer)
+                raise NoWayBack(error.layer, error.what, f"layer {name}") from error
 
     def log_prob(self, x: Tensor, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
         """log p(x), (B,) nats of density in model coordinates; exact, whatever k."""

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from triptych.errors import TriptychError
-from triptych.flow.bijection import Bijection, positions
+from triptych.flow.bijection import Bijection, NoWayBack, all_finite, positions
 from triptych.flow.conditioners import ConvNet
 from triptych.flow.flow import check_choice, check_size
 from triptych.flow.gradients import Memory, couple, evaluate, invert
 from triptych.flow.layers.actnorm import ActNorm, stacked
 from triptych.flow.layers.coupling import Additive, Affine, Coupling, StepTransform
-from triptych.flow.layers.mixing import Invertible1x1, InvertibleLU, Mixing, Permutation, inverse_of, mix
+from triptych.flow.layers.mixing import NOT_FINITE, Invertible1x1, InvertibleLU, Mixing, Permutation, inverses, mix
 
 PERMUTATIONS: dict[str, Any] = {
     "invertible": InvertibleLU,
@@ -43,9 +43,12 @@ class Folded(NamedTuple):
     bias: Tensor  # (K, C)
     log_det: Tensor  # (K,), at one position
 
-    def inverted(self) -> Folded:
-        """x = W⁻¹ y − W⁻¹ b."""
-        weight = inverse_of(self.weight, "a 1×1 convolution")
+    def inverted(self, steps: Sequence[FlowStep]) -> Folded:
+        """x = W⁻¹ y − W⁻¹ b of those steps; the layer at fault is named where there is none."""
+        weight, lost = inverses(self.weight)
+        lost |= ~self.bias.isfinite().all(1)
+        if lost.any():
+            raise _culprit(steps[int(lost.int().argmax())])
         return Folded(weight, -(weight @ self.bias[..., None])[..., 0], -self.log_det)
 
 
@@ -91,7 +94,7 @@ class FlowStep(Bijection):
         return self.coupling(mix(x, weight, bias))
 
     def inverse(self, z: Tensor) -> Tensor:
-        weight, bias, _ = fold([self]).inverted()
+        weight, bias, _ = fold([self]).inverted([self])
         return mix(self.coupling.inverse(z), weight[0], bias[0])
 
     @torch.no_grad()
@@ -105,6 +108,18 @@ def fold(steps: Sequence[FlowStep]) -> Folded:
     mixing, log_det = type(steps[0].mixing).matrices([step.mixing for step in steps])
     weight = mixing.to(shift.dtype) * log_scale.exp()[:, None, :]
     return Folded(weight, (weight @ shift[..., None])[..., 0], log_det.to(shift.dtype) + log_scale.sum(1))
+
+
+def _culprit(step: FlowStep) -> NoWayBack:
+    """Which of the two layers that were folded leaves no way back: the first that holds NaN, or a mixing that by itself has
+    none, else the actnorm's scales."""
+    if not all_finite(step.actnorm):
+        return NoWayBack(step.actnorm, NOT_FINITE)
+    if what := step.mixing.flaw():
+        return NoWayBack(step.mixing, what)
+    log_scale = stacked([step.actnorm])[0].flatten()
+    extreme = log_scale[log_scale.abs().argmax()].exp().item()
+    return NoWayBack(step.actnorm, f"it multiplies a channel by {extreme:.3g}")
 
 
 class FlowSteps(Bijection):
@@ -164,7 +179,7 @@ class FlowSteps(Bijection):
         if not torch.is_grad_enabled():
             weight, bias, _ = self._folded(inverted=True)
             return invert([step.coupling for step in self.steps], weight, bias, z)
-        folded = fold(self.steps).inverted()
+        folded = fold(self.steps).inverted(self.steps)
         for k in range(len(self.steps) - 1, -1, -1):
             y = self.steps[k].coupling.inverse(z)
             z = mix(y, folded.weight[k], folded.bias[k])
@@ -215,4 +230,4 @@ class FlowSteps(Bijection):
 
 def _either(steps: Sequence[FlowStep], inverted: bool) -> Folded:
     folded = fold(steps)
-    return folded.inverted() if inverted else folded
+    return folded.inverted(steps) if inverted else folded

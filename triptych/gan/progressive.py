@@ -135,6 +135,7 @@ class ProgressiveGAN(Adversarial):
     (Stage(level=4, alpha=0.5), torch.Size([2, 3, 16, 16]), torch.Size([2, 3, 16, 16]))
     """
 
+    grows = True
     shown: Tensor
 
     def __init__(

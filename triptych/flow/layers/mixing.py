@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.errors import TriptychError
-from triptych.flow.bijection import Bijection, per_datum, positions
+from triptych.flow.bijection import Bijection, NoWayBack, all_finite, per_datum, positions
 
 
 def mix(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -22,15 +22,11 @@ def mix(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x.movedim(1, -1), weight, bias).movedim(-1, 1)
 
 
-def inverse_of(weight: Tensor, who: str) -> Tensor:
-    """W⁻¹ (…, C, C), computed in float64; a singular W is named."""
+def inverses(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """W⁻¹ (K, C, C), computed in float64, and which of them (K,) are of no use: those of singular W, and of no numbers."""
     inverse, info = torch.linalg.inv_ex(weight.double())
-    if bool(info.any()) or not inverse.isfinite().all() or inverse.abs().max() > _SINGULAR:
-        raise TriptychError(
-            f"{who}: its matrix is singular, so that there is no way back from z: restore an earlier checkpoint, or train "
-            "with a lower rate"
-        )
-    return inverse.to(weight.dtype)
+    usable = (info == 0) & (inverse.abs().amax((-2, -1)) <= _SINGULAR)  # NaN is not
+    return inverse.to(weight.dtype), ~usable
 
 
 _SINGULAR = 1e12  # an entry of W⁻¹ beyond this leaves nothing of float32
@@ -54,7 +50,19 @@ class Mixing(Bijection):
         return mix(x, weight), per_datum(log_det, x, positions(x))
 
     def inverse(self, z: Tensor) -> Tensor:
-        return mix(z, inverse_of(self.matrix()[0], type(self).__name__))
+        weight, lost = inverses(self.matrix()[0][None])
+        if lost.any():
+            raise NoWayBack(self, self.flaw() or SINGULAR)
+        return mix(z, weight[0])
+
+    def flaw(self) -> str | None:
+        """What leaves no way back through this layer, or None."""
+        if not all_finite(self):
+            return NOT_FINITE
+        return SINGULAR if inverses(self.matrix()[0][None])[1].any() else None
+
+
+NOT_FINITE, SINGULAR = "it holds NaN or infinity", "its matrix is singular"
 
 
 class Permutation(Mixing):
