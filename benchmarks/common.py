@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,22 @@ def write(folder: Path, name: str, results: dict[str, Any]) -> None:
     """results and the machine as JSON, and on the screen."""
     (folder / f"{name}.json").write_text(json.dumps({**results, "machine": machine()}, indent=2) + "\n")
     print(json.dumps(results, indent=2))
+
+
+def altered(recipe: recipes.Recipe, changes: Sequence[str]) -> recipes.Recipe:
+    """The recipe with changes such as `steps=100` and `objective.gamma=0.1`; values are read as JSON, else as words."""
+    stored = recipes.to_json(recipe)
+    for change in changes:
+        name, _, word = change.partition("=")
+        *parts, field = name.split(".")
+        place = stored
+        for part in parts:
+            place = place[part]
+        try:
+            place[field] = json.loads(word)
+        except json.JSONDecodeError:
+            place[field] = word
+    return recipes.from_json(stored)
 
 
 def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, float]:

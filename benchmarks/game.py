@@ -61,7 +61,7 @@ def mixture(n: int, seed: int) -> np.ndarray:
     return (MEANS.numpy()[which] + STDS.numpy()[which] * random.standard_normal(n)).astype(np.float32)[:, None]
 
 
-def recipe(options: argparse.Namespace, latent: int, hidden: tuple[int, ...]) -> recipes.Recipe:
+def recipe(options: argparse.Namespace) -> recipes.Recipe:
     training = recipes.Training(
         batch=options.batch, rate=options.rate, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.01, ema=options.ema,
         save_every=10**9, log_every=200, sample_every=10**9,
@@ -69,7 +69,7 @@ def recipe(options: argparse.Namespace, latent: int, hidden: tuple[int, ...]) ->
     game = recipes.GANObjective(
         game=options.game, plays=options.plays, penalty=options.penalty, gamma=options.gamma, share=False
     )
-    model = recipes.GANModel(latent_dim=latent, net="mlp", hidden=hidden, prior="gaussian")
+    model = recipes.GANModel(latent_dim=options.latent, net="mlp", hidden=(options.width,) * options.depth, prior="gaussian")
     return recipes.Recipe(data="drawn", steps=options.steps, model=model, objective=game, training=training)
 
 
@@ -95,7 +95,7 @@ def look(run: Run, log_real: Tensor) -> dict[str, Any]:
 
 def one_dimension(options: argparse.Namespace, out: Path) -> None:
     data, log_real = Split(mixture(100_000, 0)), log_p()
-    asked = recipe(options, 4, (64, 64))
+    asked = recipe(options)
     frames: list[Image.Image] = []
     looks = []
     with tempfile.TemporaryDirectory() as folder:
@@ -143,23 +143,22 @@ def modes(options: argparse.Namespace, out: Path) -> None:
     where = centres(options.modes)
     random = np.random.default_rng(0)
     x = where[random.integers(len(where), size=100_000)] + STD * random.standard_normal((100_000, 2))
-    scale = np.abs(where).max()  # networks see data of about unit size
-    data = Split((x / scale).astype(np.float32))
-    asked = recipe(options, 8, (128, 128, 128))
+    data = Split(x.astype(np.float32))
+    asked = recipe(options)
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", asked, recipes.build(asked, data[:256]))
         history = []
         for stage in train(run, data):
             if stage.step % options.every == 0 or stage.step == asked.steps:
-                history.append({"step": stage.step} | counted(run, where, scale))
+                history.append({"step": stage.step} | counted(run, where))
                 print(history[-1], flush=True)
-        samples = run.averaged.sample(2000, generator=torch.Generator().manual_seed(2)) * scale
+        samples = run.averaged.sample(2000, generator=torch.Generator().manual_seed(2))
     draw(samples, where, out / f"{options.modes}.png")
     write(out, options.modes, {"recipe": recipes.to_json(asked), **history[-1], "of": len(where), "history": history})
 
 
-def counted(run: Run, where: np.ndarray, scale: float, n: int = 10_000) -> dict[str, float]:
-    samples = run.averaged.eval().sample(n, generator=torch.Generator().manual_seed(1)) * scale
+def counted(run: Run, where: np.ndarray, n: int = 10_000) -> dict[str, float]:
+    samples = run.averaged.eval().sample(n, generator=torch.Generator().manual_seed(1))
     distance, mode = torch.cdist(samples, torch.as_tensor(where, dtype=torch.float32)).min(1)
     good = distance < 3 * STD
     hits = torch.bincount(mode[good], minlength=len(where))
@@ -182,18 +181,17 @@ def draw(samples: Tensor, where: np.ndarray, path: Path) -> None:
 def main() -> None:
     parser = arguments(__doc__, "game")
     parser.add_argument("--modes", choices=("ring", "grid"))
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--plays", type=int)
-    parser.add_argument("--every", type=int)
-    parser.add_argument("--ema", type=float, default=0.99)
-    parser.add_argument("--game")
-    parser.add_argument("--penalty")
-    parser.add_argument("--gamma", type=float)
+    line = {
+        "steps": 1500, "plays": 10, "every": 50, "rate": 1e-3, "latent": 4, "width": 64, "depth": 2, "game": "nonsaturating",
+        "penalty": "none", "gamma": 0.0, "batch": 256, "ema": 0.99,
+    }  # fmt: skip
+    plane = line | {
+        "steps": 12_000, "plays": 1, "every": 1000, "rate": 5e-4, "latent": 2, "width": 256, "depth": 5,
+        "game": "relativistic", "penalty": "r1r2", "gamma": 0.1,
+    }  # fmt: skip
+    for name, value in line.items():
+        parser.add_argument(f"--{name}", type=type(value))
     options = parser.parse_args()
-    plane = {"steps": 10_000, "plays": 1, "every": 1000, "game": "relativistic", "penalty": "r1r2", "gamma": 0.1}
-    line = {"steps": 1500, "plays": 10, "every": 50, "game": "nonsaturating", "penalty": "none", "gamma": 0.0}
     for name, value in (plane if options.modes else line).items():
         if getattr(options, name) is None:
             setattr(options, name, value)

@@ -1,0 +1,97 @@
+"""A person's own 300 photos: a GAN from them alone, and fine-tuned from one of other faces, with and without augmentation.
+
+    TRIPTYCH_DATA=… python benchmarks/photos_gan.py --threads 1 --base RUN      RUN: a dcgan on celeba10k at 32×32
+
+270 photos are learned from. Fréchet distance is to 1,000 faces of celeba10k's training split, photos of the same kind, by
+features learned from their attributes; how much is remembered is the distance of samples to the photos over that to as many
+of those faces. The pictures are of real people: what this writes stays under benchmarks/out, which is never committed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import altered, arguments, begin, trained, write
+
+import triptych
+from triptych import doctor, evaluate, recipes, report
+from triptych.checkpoint import initial_model
+from triptych.core import GenerativeModel
+from triptych.data import Split, Splits, load
+from triptych.evaluate.measure import some
+from triptych.run import Run
+
+SIDES = {
+    "init, ada": (True, "flip,ada"),
+    "init, diffaug": (True, "flip,diffaug"),
+    "init": (True, "flip"),
+    "scratch, ada": (False, "flip,ada"),
+    "scratch, diffaug": (False, "flip,diffaug"),
+    "scratch": (False, "flip"),
+}
+
+
+class Judge:
+    """What samples are to the photos, and to other faces."""
+
+    def __init__(self, photos: Split, others: Split, seen: evaluate.Features):
+        self.photos, self.seen = photos, seen
+        self.own, self.other = seen(photos[:]), seen(others[some(len(others), 1000)])
+
+    def __call__(self, model: GenerativeModel, path: Path) -> dict[str, Any]:
+        """Of 1,000 samples; 64 of them drawn, and 12 over the nearest photo of each."""
+        samples = model.codec.decode(model.sample(1000, generator=torch.Generator().manual_seed(0)))
+        fake = self.seen(samples)
+        report.save(samples[:64], path)
+        _, nearest = evaluate.nearest_training(fake[:12], self.own)
+        beside = torch.cat([samples[:12], self.photos[nearest[:, 0]]])
+        report.save(beside, path.with_stem(f"{path.stem}_nearest"), columns=12)
+        measures = {"fid": evaluate.frechet_distance(self.other, fake), "kid": evaluate.kernel_distance(self.other, fake)}
+        measures |= evaluate.precision_recall(self.other, fake)
+        noise = torch.Generator().manual_seed(0)
+        measures["nearest_ratio"] = evaluate.nearest_ratio(fake, self.own, self.other, generator=noise)
+        return {name: estimate._asdict() for name, estimate in measures.items()}
+
+
+def side(name: str, options: argparse.Namespace, photos: Splits, judge: Judge, folder: Path) -> dict[str, Any]:
+    """One way to learn the photos, trained (resumable) and judged."""
+    fine_tuned, augment = SIDES[name]
+    width = triptych.load(options.base).arguments["width"]
+    changes = [f"steps={options.steps}", "training.log_every=20", f"training.save_every={options.steps}"]
+    recipe = recipes.preset("dcgan", "celeba10k")
+    recipe = altered(recipe, ["data=photos", f"augment={augment}", f"model.width={width}", *changes])
+    if fine_tuned and not folder.exists():
+        Run.create(folder, recipe, initial_model(options.base, photos.train.event_shape)).save()
+    run, seconds = trained(folder, recipe, photos.train)
+    looked = doctor.examine(run.averaged.eval(), photos)
+    verdicts = [verdict.name for verdict in doctor.diagnose(doctor.History.of(folder), looked)]
+    return judge(run.averaged, folder.with_suffix(".png")) | {"seconds": seconds, "verdicts": verdicts}
+
+
+def main() -> None:
+    parser = arguments(__doc__, "photos_gan")
+    parser.add_argument("--base", required=True, help="a run")
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    options = parser.parse_args()
+    out = begin(options)
+    photos, others = load("photos", size=32), load("celeba10k", size=32).train
+    judge = Judge(photos.train, others, evaluate.features("learned", others, steps=1500))
+    results: dict[str, Any] = {"features": judge.seen.name, "photos": len(photos.train)}
+    results["before"] = judge(triptych.load(options.base), out / "before.png")
+    for name in options.sides:
+        folder = out / name.replace(", ", "_")
+        kept = folder.with_suffix(".json")
+        if not kept.exists():
+            kept.write_text(json.dumps(side(name, options, photos, judge, folder)))
+        results[name] = json.loads(kept.read_text())
+        print(name, results[name], flush=True)
+    write(out, "photos_gan", results)
+
+
+if __name__ == "__main__":
+    main()
