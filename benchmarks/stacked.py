@@ -1,6 +1,6 @@
 """Stacked MNIST, 1,000 modes: three digits in three colours. How many of the 1,000 numbers does a GAN draw, and how evenly?
 
-    TRIPTYCH_DATA=… python benchmarks/stacked.py                      the dcgan preset, some 50 minutes (resumable)
+    TRIPTYCH_DATA=… python benchmarks/stacked.py                the dcgan preset, some 20 minutes of one core (resumable)
     TRIPTYCH_DATA=… python benchmarks/stacked.py --set objective.gamma=1
 
 A network that learned MNIST's digits reads each colour of 26,000 samples; a mode is found when one sample is read as it,
@@ -27,7 +27,7 @@ from triptych.nets import ConvEncoder
 
 SAMPLES = 26_000  # as the papers count
 TRIPLES = 100_000
-STEPS = 10_000
+STEPS = 6000
 
 
 def stack(digits: Split, n: int, seed: int = 0) -> Split:
