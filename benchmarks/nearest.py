@@ -30,7 +30,7 @@ PRESETS = {
     "gan": ("dcgan", ["model.width=16"]),
     "glow": ("glow", []),
 }
-STEPS = {"vae": 3000, "gan": 3000, "glow": 1500}
+STEPS = {"vae": 2000, "gan": 2000, "glow": 1000}
 
 
 def one(family: str, count: int, steps: int, seen: list[evaluate.Features], splits: Splits, out: Path) -> dict[str, Any]:

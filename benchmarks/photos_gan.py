@@ -27,10 +27,8 @@ from triptych.run import Run
 
 SIDES = {
     "init, ada": (True, "flip,ada"),
-    "init, diffaug": (True, "flip,diffaug"),
     "init": (True, "flip"),
     "scratch, ada": (False, "flip,ada"),
-    "scratch, diffaug": (False, "flip,diffaug"),
     "scratch": (False, "flip"),
 }
 

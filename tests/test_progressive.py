@@ -9,12 +9,14 @@ from resuming import interrupted_and_resumed
 from test_gan_training import pixels, start, tiny
 
 import triptych
-from triptych import train
+from triptych import recipes, train
+from triptych.checkpoint import initial_model
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.gan.layers import EqualConv2d, EqualLinear
 from triptych.gan.progressive import GrowingDiscriminator, GrowingGenerator, Stage, stage_at
 from triptych.recipes import ProgressiveModel
+from triptych.run import Run
 
 GROWING = ProgressiveModel(latent_dim=3, width=4, images=16)
 
@@ -125,3 +127,47 @@ def test_the_smallest_size_and_whole_networks_work(generator):
         x = model.sample(2, generator=generator)
         assert x.shape == (2, *model.event_shape) and x.min() >= 0 and x.max() <= 1
         assert model.stage_now == Stage(model.last, 1.0)
+
+
+def test_the_channels_are_the_papers():
+    """Karras et al. 2018, table 2: 512 up to 32 × 32, then half as many at each level."""
+    with torch.device("meta"):
+        generator = triptych.ProgressiveGAN((3, 1024, 1024), width=512).generator
+    assert [colours.weight.shape[1] for colours in generator.to_colours] == [512, 512, 512, 512, 256, 128, 64, 32, 16]
+
+
+def test_a_training_from_a_grown_run_goes_on_at_its_size(tmp_path):
+    recipe, data = growing(6), pixels(20, 3, 16, 16)
+    run = start(tmp_path / "first", recipe, data)
+    train.fit(run, data)
+    reached = triptych.load(tmp_path / "first").stage_now
+    assert reached.level > 2
+    again = Run.create(tmp_path / "second", recipe, initial_model(tmp_path / "first", (3, 16, 16)))
+    rounds = train.train(again, data)
+    next(rounds)
+    assert again.model.stage_now == reached  # the first round shows what comes next
+    next(rounds)
+    assert again.model.stage_now > reached
+    again.save()
+    resumed = Run.resume(tmp_path / "second", steps=8)
+    next(train.train(resumed, data))
+    assert resumed.model.stage_now > again.model.stage_now
+
+
+def test_growth_counts_what_the_discriminator_was_shown(tmp_path):
+    recipe, data = growing(3, plays=2), pixels(20, 3, 16, 16)
+    run = start(tmp_path / "run", recipe, data)
+    train.fit(run, data)
+    assert int(run.model.shown) == 2 * 2 * recipe.training.batch  # at the beginning of the third round
+
+
+@pytest.mark.parametrize("side", [4, 8, 32])
+def test_without_a_number_of_pictures_every_size_is_trained(side):
+    recipe = dataclasses.replace(growing(700), model=ProgressiveModel(latent_dim=3, width=4), size=side)
+    model = recipes.build(recipe, torch.zeros(2, 3, side, side, dtype=torch.uint8))
+    images = recipe.training.batch
+    assert model.stage(0) == 2
+    model.grow(690 * images)
+    assert model.stage_now == Stage(model.last, 1.0)
+    model.grow(400 * images)
+    assert side == 4 or model.stage_now != Stage(model.last, 1.0)

@@ -80,6 +80,7 @@ def initial_model(source: str | Path, event_shape: tuple[int, ...]) -> Generativ
             f"{source} was trained on {model.event_shape}, the data are {event_shape}: "
             "add --size, or start from a run on such data"
         )
+    model.begin()
     return model.train()
 
 

@@ -106,6 +106,9 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     def decode(self, z: Tensor) -> Tensor:
         """z (B, L) -> x (B, *E)."""
 
+    def begin(self) -> None:
+        """A new training starts from these weights: for models that depend on how long they were trained."""
+
     def mapping(self) -> nn.Module:
         """What makes data of z, whose weights training averages: all of it, but for a GAN, which has an opponent too."""
         return self

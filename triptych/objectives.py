@@ -254,7 +254,8 @@ def players(recipe: Recipe, model: GenerativeModel, processes: int = 1) -> dict[
         return {"flow": FlowPlayer(model, recipe.objective)}
     if isinstance(model, Adversarial):
         model.augmentation.become(recipe.differentiable)
-        discriminator = DiscriminatorPlayer(model, recipe.objective, recipe.training.batch * processes)
+        shown = recipe.training.batch * recipe.objective.plays * processes
+        discriminator = DiscriminatorPlayer(model, recipe.objective, shown)
         return {"discriminator": discriminator, "generator": GeneratorPlayer(model, recipe.objective, discriminator)}
     assert isinstance(model, VAE)
     return {"vae": VAEPlayer(model, recipe.objective)}

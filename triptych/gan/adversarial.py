@@ -42,7 +42,7 @@ class Adversarial(GenerativeModel):
         return x
 
     def grow(self, shown: int) -> None:
-        """Becomes what it should be after so many real pictures: nothing changes, unless a subclass grows."""
+        """Becomes what it should be after so many real pictures of this training: for subclasses that grow."""
 
     def stage(self, shown: int) -> int:
         """A number that changes when other weights are trained than before: optimisers then begin anew."""

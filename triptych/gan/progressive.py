@@ -116,12 +116,14 @@ class ProgressiveGAN(Adversarial):
     """A GAN that grows while it trains (Karras et al. 2018), for square pictures with sides of a power of two from 4.
 
     How far it has grown follows from how many real pictures its discriminator was shown, a buffer that is saved with the
-    weights. `decode` puts out the full size always: what is not grown yet, by repeating pixels.
+    weights; a training that starts from trained weights (`begin`) goes on at the size they have reached. `decode` puts out
+    the full size always: what is not grown yet, by repeating pixels.
 
     Args:
         event_shape: (C, S, S), S = 2^n ≥ 4.
         latent_dim: L.
-        width: most channels; level l has nf(l) = min(16 · width / 2^l, width), with 512 the paper's.
+        width: most channels; level l has nf(l) = min(32 · width / 2^l, width): up to 32 × 32 all of them, then half as many
+            at each level. The paper's is 512.
         images: real pictures shown in each phase, fading in or whole; 600,000 in the paper. 0: whole from the beginning.
         stddev_group: data that share a minibatch deviation.
         bits: depth at which pixels are read.
@@ -137,6 +139,7 @@ class ProgressiveGAN(Adversarial):
 
     grows = True
     shown: Tensor
+    begun: Tensor
 
     def __init__(
         self,
@@ -151,30 +154,40 @@ class ProgressiveGAN(Adversarial):
         super().__init__(event_shape, latent_dim, Codec("centre", bits), arguments)
         _check(self.event_shape, width=width, images=images, stddev_group=stddev_group)
         self.images, self.last = images, int(math.log2(self.event_shape[1]))
-        widths = [max(1, min(16 * width >> level, width)) for level in range(FIRST, self.last + 1)]
+        widths = [max(1, min(32 * width >> level, width)) for level in range(FIRST, self.last + 1)]
         self.generator = GrowingGenerator(self.latent_dim, self.event_shape[0], widths)
         self.discriminator = GrowingDiscriminator(self.event_shape[0], widths, stddev_group)
         self.augmentation = Augmentation(self.event_shape)
         self.register_buffer("shown", torch.zeros((), dtype=torch.long))
-        self._read = -1, 0  # the buffer's version, and its value then
+        self.register_buffer("begun", torch.zeros((), dtype=torch.long))  # what was shown in trainings before this one
+        self._known: dict[str, tuple[int, int]] = {}
+
+    def _value(self, name: str) -> int:
+        """A buffer's number, read from the device when it has changed."""
+        buffer = self.get_buffer(name)
+        if name not in self._known or self._known[name][0] != buffer._version:
+            self._known[name] = buffer._version, int(buffer)
+        return self._known[name][1]
 
     @property
     def stage_now(self) -> Stage:
-        """The stage that the weights were trained for; the buffer is read from the device when it has changed."""
-        if self._read[0] != self.shown._version:
-            self._read = self.shown._version, int(self.shown)
-        return self._stage_after(self._read[1])
+        """The stage that the weights were trained for."""
+        return self._stage_after(self._value("shown"))
 
     def _stage_after(self, shown: int) -> Stage:
         return stage_at(shown, self.last, self.images) if self.images else Stage(self.last, 1.0)
 
+    def begin(self) -> None:
+        self.begun.copy_(self.shown)
+
     def grow(self, shown: int) -> None:
-        if self._read != (self.shown._version, shown):
-            self.shown.fill_(shown)
-            self._read = self.shown._version, shown
+        total = self._value("begun") + shown
+        if self._value("shown") != total:
+            self.shown.fill_(total)
+            self._known["shown"] = self.shown._version, total
 
     def stage(self, shown: int) -> int:
-        return self._stage_after(shown).level
+        return self._stage_after(self._value("begun") + shown).level
 
     def draw(self, z: Tensor) -> Tensor:
         """G(z) at the size that has been reached, (B, C, s, s); pictures about [0, 1]: the colours are linear."""

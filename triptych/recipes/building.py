@@ -85,7 +85,12 @@ def _progressive(recipe: Recipe, batch: Tensor) -> GenerativeModel:
 
     if batch.is_floating_point():
         raise TriptychError("a progressive GAN is for 8-bit pictures, the data are floats: train a gan instead")
-    return ProgressiveGAN(tuple(batch.shape[1:]), **dataclasses.asdict(recipe.model))
+    shape, settings = tuple(batch.shape[1:]), dataclasses.asdict(recipe.model)
+    if settings["images"] is None:
+        # one phase at 4 × 4, then two at each level
+        phases = 2 * max(0, math.frexp(shape[-1])[1] - 3) + 1
+        settings["images"] = max(1, recipe.steps * recipe.training.batch * recipe.objective.plays // phases)
+    return ProgressiveGAN(shape, **settings)
 
 
 def _nice(recipe: Recipe, batch: Tensor) -> GenerativeModel:

@@ -152,10 +152,11 @@ class ProgressiveModel:
 
     latent_dim: int = 64
     """Length of z (the paper: 512)."""
-    width: int = 64
-    """Most channels (the paper: 512); from 32 × 32 on they halve at each level."""
-    images: int = 20_000
-    """Real pictures of each phase, in which a level fades in or is trained whole (the paper: 600,000); 0 never grows."""
+    width: int = 32
+    """Most channels (the paper: 512); above 32 × 32 they halve at each level."""
+    images: int | None = None
+    """Real pictures of each phase, in which a level fades in or is trained whole (the paper: 600,000); 0 never grows.
+    Without a number the steps are shared equally, and the last phase trains the full size."""
     stddev_group: int = 4
     """Data that share a minibatch standard deviation; 0 leaves it out."""
     bits: int = 8
