@@ -67,7 +67,7 @@ def recipe(options: argparse.Namespace) -> recipes.Recipe:
         save_every=10**9, log_every=200, sample_every=10**9,
     )  # fmt: skip
     game = recipes.GANObjective(
-        game=options.game, plays=options.plays, penalty=options.penalty, gamma=options.gamma, share=False
+        game=options.game, plays=options.plays, penalty=options.penalty, gamma=options.gamma, every=1
     )
     model = recipes.GANModel(latent_dim=options.latent, net="mlp", hidden=(options.width,) * options.depth, prior="gaussian")
     return recipes.Recipe(data="drawn", steps=options.steps, model=model, objective=game, training=training)

@@ -30,14 +30,14 @@ from triptych.train import fit, train
 _ONCE = "objective.penalty=none"
 GAMES = {
     "nonsaturating": ["objective.game=nonsaturating", _ONCE],
-    "nonsaturating, r1": ["objective.game=nonsaturating", "objective.penalty=r1"],
-    "nonsaturating, r1r2": ["objective.game=nonsaturating"],
+    "nonsaturating, r1": ["objective.game=nonsaturating", "objective.penalty=r1", "objective.every=1"],
+    "nonsaturating, r1r2": ["objective.game=nonsaturating", "objective.every=1"],
     "wgan-gp": ["objective.game=wgan", "objective.penalty=gp", "objective.gamma=10", "objective.drift=0.001"],
     "wgan-gp, 5 plays": [
         "objective.game=wgan", "objective.penalty=gp", "objective.gamma=10", "objective.drift=0.001", "objective.plays=5",
     ],
     "relativistic": [_ONCE],
-    "relativistic, r1r2": [],
+    "relativistic, r1r2": ["objective.every=1"],
     "relativistic, r1r2 every 4": ["objective.every=4"],
     "relativistic, r1r2 every 4, γ × 10": ["objective.every=4", "objective.gamma=1"],
     "relativistic, r1r2 every 4, γ / 10": ["objective.every=4", "objective.gamma=0.01"],
@@ -51,7 +51,7 @@ def steps_within(seconds: float, recipe: recipes.Recipe, data: Split, folder: Pa
     rounds = train(run, data)
     for _ in range(4):
         next(rounds)
-    start, count = time.process_time(), 4 * recipe.objective.every
+    start, count = time.process_time(), 4 * recipe.objective.penalising.every
     for _ in range(count):
         next(rounds)
     each = (time.process_time() - start) / count

@@ -30,7 +30,7 @@ PRESETS = {
     "gan": ("dcgan", ["model.width=16"]),
     "glow": ("glow", []),
 }
-STEPS = {"vae": 2000, "gan": 2000, "glow": 1000}
+STEPS = {"vae": 1500, "gan": 1500, "glow": 750}
 
 
 def one(family: str, count: int, steps: int, seen: list[evaluate.Features], splits: Splits, out: Path) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def one(family: str, count: int, steps: int, seen: list[evaluate.Features], spli
     few = splits.train.take(np.arange(count))
     batch = min(count, 64)
     asked = ["data=fashion-mnist", "augment=", f"steps={steps}", f"training.batch={batch}", f"training.save_every={steps}"]
-    recipe = altered(recipes.preset(preset, "fashion-mnist"), [*asked, *changes])
+    recipe = altered(recipes.preset(preset, data="fashion-mnist"), [*asked, *changes])
     run, seconds = trained(out / f"{family}_{count}", recipe, few)
     model, noise = run.averaged.eval(), torch.Generator().manual_seed(0)
     samples = model.codec.decode(model.sample(1000, generator=noise))

@@ -60,7 +60,7 @@ def side(name: str, options: argparse.Namespace, photos: Splits, judge: Judge, f
     fine_tuned, augment = SIDES[name]
     width = triptych.load(options.base).arguments["width"]
     changes = [f"steps={options.steps}", "training.log_every=20", f"training.save_every={options.steps}"]
-    recipe = recipes.preset("dcgan", "celeba10k")
+    recipe = recipes.preset("dcgan", "celeba")
     recipe = altered(recipe, ["data=photos", f"augment={augment}", f"model.width={width}", *changes])
     if fine_tuned and not folder.exists():
         Run.create(folder, recipe, initial_model(options.base, photos.train.event_shape)).save()

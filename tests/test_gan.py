@@ -16,6 +16,7 @@ from triptych.errors import TriptychError
 from triptych.gan import GAN, games, networks, penalties
 from triptych.gan.augment import Augmentation, _cutout, _quarter_turns, _resampled, _translation
 from triptych.gan.games import GAMES
+from triptych.gan.layers import group_size
 from triptych.gan.model import uniform_prior
 
 # --- the pair -----------------------------------------------------------------------------------------------------------
@@ -178,6 +179,7 @@ def test_minibatch_stddev_against_numpy(generator):
 def test_minibatch_stddev_takes_the_largest_divisor(batch, group, size, generator):
     h = torch.randn(batch, 2, 3, 3, generator=generator)
     groups = h.view(size, batch // size, -1)
+    assert group_size(batch, group) == size
     expected = (groups.var(0, correction=0) + 1e-8).sqrt().mean(1).repeat(size)
     torch.testing.assert_close(networks.MinibatchStddev(group)(h)[:, 2, 0, 0], expected)
 
@@ -251,6 +253,34 @@ def test_the_generator_is_drawn_where_the_discriminator_says_real(name):
     assert down < 0
     by_real, by_fake = torch.autograd.grad(GAMES[name].discriminator(r, f).sum(), (r, f))
     assert by_real < 0 < by_fake
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_a_game_is_shift_free_where_a_constant_changes_no_gradient(name, generator):
+    game, logits = GAMES[name], torch.randn(2, 16, generator=generator, dtype=torch.float64)
+
+    def slopes(shift):
+        r, f = (logits + shift).clone().requires_grad_().unbind()
+        r.retain_grad(), f.retain_grad()
+        sides = game.discriminator(r, f).sum(), game.generator(r, f).sum()
+        return torch.stack([torch.stack(torch.autograd.grad(side, (r, f), materialize_grads=True)) for side in sides])
+
+    same = torch.allclose(slopes(0.0), slopes(5.0)) and torch.allclose(slopes(0.0), slopes(-5.0))
+    assert same == game.shift_free
+    confidence = {game.confidence(*(logits + shift)).item() for shift in (-5.0, 0.0, 5.0)}
+    assert len(confidence) == (1 if game.shift_free else 3)
+
+
+@pytest.mark.parametrize("r", [-0.5, 0.0, 0.3, 0.6, 0.9])
+@pytest.mark.parametrize(("spread", "shift"), [(1.0, 0.0), (4.0, 50.0)])
+def test_what_ada_aims_at_is_worth_the_same_in_every_game(r, spread, shift):
+    """Logits with the share (1 + r) / 2 of data, and of samples, on their side of the middle: all games agree on D."""
+    random = np.random.default_rng(0)
+    mean = stats.norm.ppf((1 + r) / 2) * spread
+    real, fake = (torch.from_numpy(m + spread * random.standard_normal(400_000)) for m in (mean, -mean))
+    for game in GAMES.values():
+        seen = (shift if game.shift_free else 0.0) + torch.stack([real, fake])
+        assert game.confidence(*seen).item() == pytest.approx(game.confident_as(r), abs=0.01)
 
 
 def _grid(points=20_001):
@@ -446,18 +476,21 @@ def test_resampling_is_bilinear_as_torchs():
 
 def test_adas_p_follows_the_discriminators_confidence():
     augmentation = Augmentation((3, 8, 8), "ada")
-    confident, unsure = torch.full((100,), 3.0), torch.linspace(-1, 1, 100)
-    augmentation.adapt(confident, images=1000)
+    confident, unsure, broken = torch.tensor(0.61), torch.tensor(0.59), torch.tensor(math.nan)
+    augmentation.adapt(confident, 0.1)
+    augmentation.adapt(broken, 0.1)
     assert augmentation.p.item() == pytest.approx(0.1)
-    augmentation.adapt(unsure, images=1000)
+    augmentation.adapt(unsure, 0.1)
     assert augmentation.p.item() == pytest.approx(0.0)
-    augmentation.adapt(unsure, images=1000)
+    augmentation.adapt(unsure, 0.1)
     assert augmentation.p.item() == 0.0
+    augmentation.adapt(unsure, 0.1, target=0.5)
+    assert augmentation.p.item() == pytest.approx(0.1)
     for _ in range(20):
-        augmentation.adapt(confident, images=1000)
+        augmentation.adapt(confident, 0.1)
     assert augmentation.p.item() == pytest.approx(0.8)
     diffaug = Augmentation((3, 8, 8), "diffaug")
-    diffaug.adapt(unsure)
+    diffaug.adapt(unsure, 0.1)
     assert diffaug.p.item() == 1.0
 
 

@@ -17,7 +17,8 @@ from triptych.data import Split
 from triptych.data.batches import parse_augment
 from triptych.errors import TriptychError
 from triptych.gan.games import GAMES
-from triptych.recipes import DCGANModel, GANModel, GANObjective, GlowModel, Recipe, Training, VAEModel
+from triptych.objectives import players
+from triptych.recipes import DCGANModel, GANModel, GANObjective, GlowModel, ProgressiveModel, Recipe, Training, VAEModel
 from triptych.recipes.models import FlowObjective
 from triptych.run import Run
 
@@ -63,7 +64,9 @@ def same(before, module):
     return all(torch.equal(before[name], value) for name, value in module.state_dict().items())
 
 
-# Every pair of values of two columns occurs in some line: game, penalty, every, share, augment, optimiser, family.
+# Every pair of values of two columns occurs in some line: game, penalty, every, share, augment, optimiser, family; but for
+# Wasserstein's game without a penalty, which is refused.
+_REFUSED = {"wgan", "none"}
 _COLUMNS = (
     tuple(GAMES),
     ("none", "r1", "r1r2", "gp"),
@@ -77,16 +80,17 @@ _COLUMNS = (
 
 def _pairwise(columns):
     """Lines, greedily: each takes in as many pairs that no line has as it can."""
-    missing = {
-        (i, a, j, b) for (i, p), (j, q) in itertools.combinations(enumerate(columns), 2) for a, b in itertools.product(p, q)
-    }
+    possible = [line for line in itertools.product(*columns) if not set(line) >= _REFUSED]
+
+    def pairs(line):
+        return {(i, a, j, b) for (i, a), (j, b) in itertools.combinations(enumerate(line), 2)}
 
     def new(line):
-        return missing & {(i, a, j, b) for (i, a), (j, b) in itertools.combinations(enumerate(line), 2)}
+        return missing & pairs(line)
 
-    lines = []
+    missing, lines = set().union(*map(pairs, possible)), []
     while missing:
-        lines.append(max(itertools.product(*columns), key=lambda line: len(new(line))))
+        lines.append(max(possible, key=lambda line: len(new(line))))
         missing -= new(lines[-1])
     return lines
 
@@ -190,9 +194,29 @@ def test_lazy_penalties_come_at_their_steps_at_their_weight(tmp_path):
     for step in range(4):
         with train.seeded(0, run.device):
             loss = player(x.clone(), step)
-        assert ("penalty" in loss.terms) == (step % 3 == 0)
+        assert ("penalty" in loss.terms) == (step == 2)
         penalty = loss.terms.get("penalty", torch.zeros(()))
         assert loss.total.item() == pytest.approx((-loss.terms["value"] + 6.0 * penalty).item(), rel=1e-5)
+
+
+def test_the_logs_round_steps_show_a_lazy_penalty(tmp_path):
+    data, recipe = pixels(), tiny(penalty="r1r2", steps=9, training={"log_every": 4})
+    train.fit(start(tmp_path / "run", recipe, data), data)
+    assert recipe.objective.penalising.every == 4
+    assert [(line["step"], "penalty" in line) for line in metrics(tmp_path / "run")] == [(4, True), (8, True), (9, False)]
+
+
+def test_what_a_penalty_weighs_follows_the_penalty_unless_it_is_said():
+    """Also where a preset's penalty is changed, as by --objective.penalty."""
+    dcgan, progressive = (recipes.preset(family).objective for family in ("dcgan", "progressive"))
+    assert dcgan.penalising == (0.1, 4) and progressive.penalising == (10.0, 1)
+    changed = dataclasses.replace(dcgan, game="wgan", penalty="gp")
+    assert changed.penalising == (10.0, 1)
+    assert dataclasses.replace(progressive, penalty="r1").penalising == (0.1, 4)
+    assert dataclasses.replace(changed, gamma=0.1, every=4).penalising == (0.1, 4)
+    assert dataclasses.replace(changed, gamma=1.0).penalising == (1.0, 1)
+    again = recipes.from_json(recipes.to_json(dataclasses.replace(recipes.preset("dcgan"), objective=changed)))
+    assert again.objective.penalising == (10.0, 1)
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -246,20 +270,57 @@ def test_without_an_end_momentum_stays():
     assert rates == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625])
 
 
-def test_adas_p_is_kept_over_a_resume(tmp_path, monkeypatch):
-    data, recipe = pixels(), tiny(augment="ada", steps=8)
-    monkeypatch.setattr("triptych.gan.augment.TARGET", -2.0)
-    original = triptych.gan.augment.Augmentation.adapt
-    monkeypatch.setattr(
-        triptych.gan.augment.Augmentation, "adapt", lambda self, logits: original(self, logits, target=-2.0, images=160)
-    )
+def test_adas_p_is_kept_over_a_resume(tmp_path):
+    data, recipe = pixels(), tiny(augment="ada", steps=8, game="relativistic", ada_target=-1.0, ada_images=160)
     whole = start(tmp_path / "whole", recipe, data)
     train.fit(whole, data)
-    assert whole.model.augmentation.p.item() == pytest.approx(8 * 8 / 160)  # r is always above −2
+    assert whole.model.augmentation.p.item() == pytest.approx(8 * 8 / 160)  # some pair is always in order
+    line = metrics(tmp_path / "whole")[-1]
+    assert line["ada_p"] == pytest.approx(0.4) and -1 < line["ada_confidence"] <= 1
     interrupted_and_resumed(start(tmp_path / "broken", recipe, data), data, 5)
     states = [storage.read_tensors(tmp_path / run / "state/000000008/state.safetensors") for run in ("whole", "broken")]
     assert states[0]["weights.augmentation.p"].item() == pytest.approx(0.4)
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("game", ["wgan", "relativistic"])
+def test_adas_p_does_not_hang_on_a_constant_that_the_game_ignores(tmp_path, game):
+    """±5 on every logit leaves such a game's losses as they are: p and what is logged go the same way."""
+    data, seen = pixels(), []
+    recipe = tiny(augment="ada", steps=12, game=game, penalty="gp", ada_target=0.0, ada_images=160)
+    for shift in (-5.0, 0.0, 5.0):
+        run = start(tmp_path / f"{shift}", recipe, data)
+        with torch.no_grad():
+            list(run.model.discriminator.parameters())[-1].add_(shift)
+        rounds = list(train.train(run, data))
+        seen.append([[r.terms[k].item() for k in ("ada_p", "ada_confidence", "d_margin")] for r in rounds])
+        assert not {"d_real", "d_fake"} & set(rounds[-1].terms)
+    assert len({p for p, *_ in seen[0]}) > 2
+    for other in seen[1:]:
+        np.testing.assert_allclose(other, seen[0], atol=1e-3)
+
+
+def test_adas_p_takes_a_tenth_of_the_run_but_no_more_than_the_papers_pictures(tmp_path):
+    def moved(processes=1, **settings):
+        recipe = tiny(augment="ada", **{"steps": 100, **settings})
+        model = recipes.build(recipe, pixels()[:4])
+        return players(recipe, model, processes)["discriminator"].ada_step
+
+    assert moved() == moved(processes=2) == pytest.approx(1 / 10)
+    assert moved(plays=5) == pytest.approx(1 / 50)
+    assert moved(steps=10**6) == pytest.approx(8 / 500_000) and moved(2, steps=10**6) == pytest.approx(16 / 500_000)
+    assert moved(ada_images=1600) == pytest.approx(8 / 1600) and moved(4, ada_images=1600) == pytest.approx(32 / 1600)
+
+
+def test_looking_again_at_a_step_leaves_adas_p_as_it_is(tmp_path):
+    data = pixels()
+    run = start(tmp_path / "run", tiny(augment="ada", ada_target=-1.0, game="relativistic"), data)
+    x = run.model.codec.encode(data[:8])
+    with torch.no_grad():
+        run.players["discriminator"](x, 0)
+    assert run.model.augmentation.p.item() == 0
+    run.players["discriminator"](x, 0)
+    assert run.model.augmentation.p.item() > 0
 
 
 # --- what goes wrong
@@ -373,16 +434,18 @@ def test_training_goes_on_from_a_gan_run(tmp_path):
 
 
 @pytest.mark.parametrize("family", MODELS)
-def test_fewer_data_than_a_batch_are_enough(tmp_path, family):
-    data, recipe = pixels(3), tiny(family, game="relativistic", penalty="r1r2")
-    train.fit(start(tmp_path / "run", recipe, data), data)
+def test_fewer_data_than_a_batch_are_enough_and_it_is_said(tmp_path, family):
+    data, recipe, said = pixels(3), tiny(family, game="relativistic", penalty="r1r2"), []
+    train.fit(start(tmp_path / "run", recipe, data), data, notice=said.append)
+    assert said == ["3 data are fewer than the 8 of a minibatch: they are repeated to fill it"]
     assert metrics(tmp_path / "run")[-1]["bad_steps"] == 0
 
 
 @pytest.mark.parametrize("share", [False, True])
 @pytest.mark.parametrize("augment", ["", "diffaug", "ada"])
 def test_a_batch_of_one_works_and_says_nothing_of_spread(tmp_path, share, augment):
-    data, recipe = pixels(5), tiny(penalty="r1r2", share=share, augment=augment, training={"batch": 1})
+    model = dataclasses.replace(MODELS["dcgan"], stddev_group=0)
+    data, recipe = pixels(5), tiny(model, penalty="r1r2", share=share, augment=augment, training={"batch": 1})
     train.fit(start(tmp_path / "run", recipe, data), data)
     line = metrics(tmp_path / "run")[-1]
     assert line["bad_steps"] == 0 and line["spread_ratio"] is None and line["loss_generator"] is not None
@@ -403,6 +466,36 @@ BAD = {
     "a rate of 0 at once": (lambda: tiny(training={"decay": "exponential", "rate_end": 0.0}), "rate-end above 0"),
     "conv of vectors": (lambda: recipes.build(tiny("dcgan"), normal(4)[:]), "net=mlp"),
 }  # fmt: skip
+
+
+GROUPS = {
+    "5": (5, 4, "--training.batch 8, or --model.stddev-group 0"),
+    "1": (1, 4, "--training.batch 4"),
+    "61": (61, 4, "--training.batch 64"),
+    "7 in threes": (7, 3, "--training.batch 9"),
+    "groups of one": (8, 1, "--model.stddev-group 4"),
+}
+
+
+@pytest.mark.parametrize("family", ["dcgan", "progressive"])
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_batch_without_groups_for_the_deviation_is_refused(tmp_path, name, family):
+    batch, group, expected = GROUPS[name]
+    model = MODELS["dcgan"] if family == "dcgan" else ProgressiveModel(latent_dim=3, width=4)
+    recipe = tiny(dataclasses.replace(model, stddev_group=group), training={"batch": batch})
+    data = pixels()
+    with pytest.raises(TriptychError, match=expected) as error:
+        start(tmp_path / "run", recipe, data)
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
+    without = dataclasses.replace(recipe, model=dataclasses.replace(model, stddev_group=0))
+    assert start(tmp_path / "run", without, data).model.logits(torch.rand(batch, 1, 8, 8)).isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [{"penalty": "none"}, {"penalty": "gp", "gamma": 0.0}])
+def test_wassersteins_game_without_a_penalty_is_refused(tmp_path, settings):
+    with pytest.raises(TriptychError, match=r"choose --objective\.penalty gp") as error:
+        start(tmp_path / "run", tiny(game="wgan", drift=1e-3, **settings), pixels())
+    assert "\n" not in str(error.value) and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -22,6 +22,11 @@ with open(f"{sys.argv[1]}/rank{state.process_index}.json", "w") as file:
 
 FAMILIES = {
     "vae": ["--data", "digits"],
+    # some pair of 32 is always ranked rightly, which is all that is asked: p rises by 32 / 3200 at each of 20 steps
+    "dcgan": [
+        *("--data", "digits", "--model.width", "4", "--augment", "ada"),
+        *("--objective.ada-target=-1", "--objective.ada-images", "3200"),
+    ],
     # 4×4 whole for two steps, then each level fades in for two and is whole for two: no step trains all layers
     "progressive": ["--data", "faces", "--size", "16", "--model.width", "4", "--model.images", "64"],
 }
@@ -44,6 +49,8 @@ def test_two_processes_make_one_run(tmp_path, family):
     assert [json.loads((tmp_path / f"rank{r}.json").read_text()) for r in (0, 1)] == [[2, 0], [2, 1]]
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [5, 10, 15, 20]
+    if family == "dcgan":
+        assert [line["ada_p"] for line in lines] == pytest.approx([0.05, 0.1, 0.15, 0.2])
     model, state = triptych.load(tmp_path / "run"), json.loads((tmp_path / "run/state/000000020/state.json").read_text())
     assert model.event_shape == ((3, 16, 16) if model.grows else (1, 8, 8)) and state["step"] == 20
     assert model.sample(2).isfinite().all() and not any(line["bad_steps"] for line in lines)

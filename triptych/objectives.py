@@ -12,13 +12,16 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from triptych.core import GenerativeModel, frozen
+from triptych.errors import TriptychError
 from triptych.flow import Flow, FlowSteps
 from triptych.flow.watch import flow_health, most_extreme
 from triptych.gan.adversarial import Adversarial
-from triptych.gan.games import GAMES
+from triptych.gan.augment import IMAGES, TARGET
+from triptych.gan.games import GAMES, Game
+from triptych.gan.layers import MinibatchStddev, group_size
 from triptych.gan.penalties import drift, gradient_penalty, zero_centred
 from triptych.recipes import FlowObjective, GANObjective, Recipe, VAEObjective
 from triptych.vae import VAE
@@ -168,8 +171,9 @@ class Adversary(Player):
 class DiscriminatorPlayer(Adversary):
     """Tells data from samples; k minibatches a round (Goodfellow et al. 2014, algorithm 1)."""
 
-    def __init__(self, model: Adversarial, objective: GANObjective, images: int):
+    def __init__(self, model: Adversarial, objective: GANObjective, images: int, ada_step: float):
         super().__init__(model, objective, model.discriminator, images)
+        self.ada_step = ada_step  # by which ada's p moves after a minibatch
         self.plays = objective.plays
         self.fake: Tensor | None = None  # of the last play, with its graph, for a generator that shares it
 
@@ -179,19 +183,29 @@ class DiscriminatorPlayer(Adversary):
         with torch.set_grad_enabled(self.objective.share and torch.is_grad_enabled()):
             self.fake = self.samples(len(x))
         shown, shown_fake = self.augmentation(x), self.augmentation(self.fake.detach())
-        # without gradients, as when a bad step is looked at again, there is nothing to penalise
-        penalised = self.objective.penalty != "none" and step % self.objective.every == 0 and torch.is_grad_enabled()
+        gamma, every = self.objective.penalising
+        # the last of so many steps, so that the log's lines, at round numbers, show it. Without gradients, as when a bad
+        # step is looked at again, there is nothing to penalise
+        penalised = self.objective.penalty != "none" and (step + 1) % every == 0 and torch.is_grad_enabled()
         real, fake, penalty = self._judged(shown, shown_fake, penalised)
         game = self.game.discriminator(real, fake).mean()
         loss = self.objective.discriminator_weight * game
-        self.augmentation.adapt(real)
-        terms = {"value": -game.detach()} | _seen(x, self.fake, real, fake)
+        terms = {"value": -game.detach()} | _seen(self.game, x, self.fake, real, fake) | self._adapted(real, fake)
         if penalised:
             terms["penalty"] = penalty.detach()
-            loss = loss + self.objective.gamma * self.objective.every * penalty
+            loss = loss + gamma * every * penalty
         if self.objective.drift:
             loss = loss + self.objective.drift * drift(real).mean()
         return Loss(loss, terms)
+
+    def _adapted(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Moves ada's p by how sure D is, on all processes alike; a step that is only looked at again moves nothing."""
+        if self.augmentation.kind != "ada" or not torch.is_grad_enabled():
+            return {}
+        target = self.objective.ada_target
+        confidence = _of_all_processes(self.game.confidence(real, fake))
+        self.augmentation.adapt(confidence, self.ada_step, self.game.confident_as(TARGET) if target is None else target)
+        return {"ada_confidence": confidence, "ada_p": self.augmentation.p.clone()}
 
     def _judged(self, x: Tensor, samples: Tensor, penalised: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Logits of data and samples, and the penalty's mean."""
@@ -235,17 +249,53 @@ class GeneratorPlayer(Adversary):
 
 
 @torch.no_grad()
-def _seen(x: Tensor, samples: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    """How the game stands: D's mean verdicts, the share of pairs that it ranks rightly (½ at the end), and how much samples
-    differ from one another, in units of how much data do (a collapse brings it to 0; one alone says nothing)."""
+def _seen(game: Game, x: Tensor, samples: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """How the game stands: D's mean verdicts, or its logits' mean difference where nothing else counts; the share of pairs
+    that it ranks rightly (½ at the end); and how much samples differ from one another, in units of how much data do (a
+    collapse brings it to 0; one alone says nothing)."""
     spread, data_spread = samples.std(0, correction=0).mean(), x.std(0, correction=0).mean()
     right = (real > fake).float() + 0.5 * (real == fake).float()
+    verdicts = {"d_real": real.sigmoid().mean(), "d_fake": fake.sigmoid().mean()}
     return {
-        "d_real": real.sigmoid().mean(),
-        "d_fake": fake.sigmoid().mean(),
+        **({"d_margin": (real - fake).mean()} if game.shift_free else verdicts),
         "d_accuracy": right.mean(),
         "spread_ratio": spread / data_spread.clamp(min=1e-12) if len(x) > 1 else spread * math.nan,
     }
+
+
+def _of_all_processes(mean: Tensor) -> Tensor:
+    """The mean over all processes, whose minibatches are of one size."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(mean)
+        mean = mean / distributed.get_world_size()
+    return mean
+
+
+def _ada_step(recipe: Recipe, processes: int) -> float:
+    """By how much ada's p moves after a minibatch: its real pictures, of those seen while p goes from 0 to 1.
+
+    A run of few pictures would end before the paper's 500,000 of its 25 million: unless it says so, p takes a tenth of it.
+    """
+    objective, shown = recipe.objective, recipe.training.batch * processes
+    return shown / (objective.ada_images or min(IMAGES, shown * objective.plays * recipe.steps / 10))
+
+
+def _check_game(recipe: Recipe, model: Adversarial) -> None:
+    """Refuses what would train without a word, and come to nothing."""
+    objective, batch = recipe.objective, recipe.training.batch
+    if objective.game == "wgan" and (objective.penalty == "none" or not objective.penalising.gamma):
+        raise TriptychError(
+            "Wasserstein's game needs a discriminator kept smooth, or its loss has no bound: choose --objective.penalty gp "
+            "with its weight, 10"
+        )
+    for module in model.discriminator.modules():
+        if isinstance(module, MinibatchStddev) and group_size(batch, module.group) == 1:
+            most = module.group
+            other = f"--training.batch {-(-batch // most) * most}" if most > 1 else "--model.stddev-group 4"
+            raise TriptychError(
+                f"a batch of {batch} on each process has no groups of 2 to {most} whose spread the discriminator could see: "
+                f"choose {other}, or --model.stddev-group 0 to leave it out"
+            )
 
 
 def players(recipe: Recipe, model: GenerativeModel, processes: int = 1) -> dict[str, Player]:
@@ -253,9 +303,10 @@ def players(recipe: Recipe, model: GenerativeModel, processes: int = 1) -> dict[
     if isinstance(model, Flow):
         return {"flow": FlowPlayer(model, recipe.objective)}
     if isinstance(model, Adversarial):
+        _check_game(recipe, model)
         model.augmentation.become(recipe.differentiable)
         shown = recipe.training.batch * recipe.objective.plays * processes
-        discriminator = DiscriminatorPlayer(model, recipe.objective, shown)
+        discriminator = DiscriminatorPlayer(model, recipe.objective, shown, _ada_step(recipe, processes))
         return {"discriminator": discriminator, "generator": GeneratorPlayer(model, recipe.objective, discriminator)}
     assert isinstance(model, VAE)
     return {"vae": VAEPlayer(model, recipe.objective)}

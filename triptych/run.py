@@ -28,13 +28,13 @@ from accelerate import Accelerator, PartialState
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
 from torch import Tensor
 
-from triptych import storage
+from triptych import optimizers, storage
 from triptych.checkpoint import FORMAT, blank_model, described, read_description, read_recipe, write_card
 from triptych.core import GenerativeModel, evaluating
 from triptych.errors import TriptychError
 from triptych.health import Health, holder_of_nan
 from triptych.objectives import players
-from triptych.recipes import Recipe, Training, to_json
+from triptych.recipes import Recipe, to_json
 
 KEPT = 2
 
@@ -66,7 +66,7 @@ class Run:
         self._rest = _rest(self.averaged), _rest(self.model)
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
-            optimizer = _optimizer(recipe.training, player, self.device)
+            optimizer = optimizers.make(recipe.training, player, self.device)
             self.wrapped[name], prepared = self.accelerator.prepare(player, optimizer)
             self.optimizers[name] = prepared.optimizer  # accelerate's shell looks for packages on the disk at every step
             self.health[name] = Health(len(optimizer.param_groups[0]["params"])).to(self.device)
@@ -242,9 +242,9 @@ class Run:
         for name, optimizer in self.optimizers.items():
             self.health[name].load_state_dict(_prefixed(tensors, f"health.{name}."))
             self.reported_bad[name] = int(self.health[name].bad)
-            state = _optimizer_state(_prefixed(tensors, f"optimizer.{name}."))
+            state = optimizers.stored_state(_prefixed(tensors, f"optimizer.{name}."))
             optimizer.load_state_dict({"state": state, "param_groups": numbers["param_groups"][name]})
-            _lay_out(optimizer)
+            optimizers.lay_out(optimizer)
             self.players[name].settle()
         self.step = self.saved_step = numbers["step"]
         self.rate_scale, self.rollbacks = numbers["rate_scale"], numbers["rollbacks"]
@@ -379,22 +379,6 @@ def _prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _optimizer_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in tensors.items():
-        index, slot = key.split(".", 1)
-        state.setdefault(int(index), {})[slot] = value
-    return state
-
-
-def _lay_out(optimizer: torch.optim.Optimizer) -> None:
-    """Gives every moment its parameter's strides, which files do not keep: fused optimisers pair them by place in memory."""
-    for parameter, slots in optimizer.state.items():
-        for name, value in slots.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                slots[name] = torch.empty_like(parameter, requires_grad=False, dtype=value.dtype).copy_(value)
-
-
 def _cut_metrics(path: Path, step: int) -> None:
     """Drops the lines after `step`, and a last line that a kill cut short."""
     if not path.exists():
@@ -408,25 +392,6 @@ def _cut_metrics(path: Path, step: int) -> None:
             break
     text = "".join(line + "\n" for line in kept)
     storage.write_file(path, lambda p: p.write_text(text, encoding="utf-8"))
-
-
-def _optimizer(training: Training, player: torch.nn.Module, device: torch.device) -> torch.optim.Optimizer:
-    parameters = [p for p in player.parameters() if p.requires_grad]
-    common: dict[str, Any] = {"lr": training.rate, "weight_decay": training.weight_decay}
-    adam = {**common, "betas": (training.momentum, training.beta2), "fused": device.type in ("cpu", "cuda")}
-    if training.optimizer == "adam":
-        return torch.optim.Adam(parameters, **adam)
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **adam)
-    if training.optimizer == "adamax":
-        return torch.optim.Adamax(parameters, **common, betas=(training.momentum, training.beta2))
-    if training.optimizer == "adagrad":
-        return torch.optim.Adagrad(parameters, **common, fused=device.type == "cpu")
-    optimizer = torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))
-    if training.momentum or training.momentum_end:
-        for parameter in parameters:  # the fused one starts from memory as it finds it, where its first step is a bad one
-            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
 
 
 def _check_trackers(trackers: tuple[str, ...]) -> None:

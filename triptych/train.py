@@ -198,6 +198,7 @@ def fit(
     """
     notice = notice if run.is_main else _silent
     _check_same_data(run, data)
+    _say_few_data(run, data, notice)
     try:
         with _asked_to_stop() as asked:
             while run.step < run.recipe.steps:
@@ -238,6 +239,13 @@ def _check_same_data(run: Run, data: Split) -> None:
             "or start a new run with --init"
         )
     run.data_size = len(data)
+
+
+def _say_few_data(run: Run, data: Split, notice: Callable[[str], None]) -> None:
+    """Copies in a minibatch are no new data: what is measured across it (batch norm, spreads) is of fewer."""
+    needed = run.recipe.training.batch * run.world
+    if len(data) < needed:
+        notice(f"{len(data)} data are fewer than the {needed} of a minibatch: they are repeated to fill it")
 
 
 def _silent(_line: str) -> None:

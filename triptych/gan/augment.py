@@ -20,7 +20,8 @@ from triptych.errors import TriptychError
 
 Kind = Literal["none", "diffaug", "ada"]
 
-TARGET = 0.6  # of the overfitting heuristic r_t (Karras et al. 2020, section 3)
+TARGET = 0.6  # of the overfitting heuristic r_t = E sign D(x) (Karras et al. 2020, section 3)
+IMAGES = 500_000  # real pictures seen while p goes from 0 to 1 (the same)
 MOST = 0.8  # beyond this probability changes start to leak into the samples (the same, section 2.2)
 _GREY = 0.5  # what is uncovered: 0 of the papers' [−1, 1]
 _SHIFT = 1 / 8  # of a side, at most
@@ -32,7 +33,10 @@ class Augmentation(nn.Module):
         none      x itself
         diffaug   always: brightness, saturation (of three channels), contrast · translation · cutout (Zhao et al. 2020)
         ada       each with probability p: flip, quarter turns (of squares), translation, scale, rotation · brightness,
-                  contrast, saturation (Karras et al. 2020, appendix B, without its anisotropic scale, hue and filters)
+                  contrast, saturation (Karras et al. 2020, appendix B)
+
+    Its ada differs from the paper's: no anisotropic scale, hue or filters; what a move uncovers is grey, not the picture's
+    reflection; resampling is bilinear; p moves after every minibatch, not every fourth.
 
     Affine in x and twice differentiable, so that penalties may be taken through it; at p = 0 the identity to the bit.
 
@@ -90,18 +94,19 @@ class Augmentation(nn.Module):
         return x
 
     @torch.no_grad()
-    def adapt(self, real_logits: Tensor, target: float = TARGET, images: int = 500_000) -> None:
-        """Moves ada's p by B / images: up where r_t = E sign D(real) is above the target, else down, within [0, 0.8].
+    def adapt(self, confidence: Tensor, by: float, target: float = TARGET) -> None:
+        """Moves ada's p by `by`: up where D's confidence is above the target, else down, within [0, 0.8].
 
-        Nothing is synchronised. Of several processes each must be given the logits of all, or their p will differ.
+        Nothing is synchronised. Of several processes each must be given the confidence of all, or their p will differ.
 
         Args:
-            real_logits: (B,), of augmented real pictures.
-            images: real pictures seen while p goes from 0 to 1.
+            confidence: a scalar, r of augmented real pictures: `Game.confidence`.
+            by: B / images, of B real pictures in the minibatch on all processes, and those seen while p goes from 0 to 1.
+            target: what r should be, by the game's own measure: `Game.confident_as(TARGET)`.
         """
         if self.kind == "ada":
-            r = real_logits.float().sign().mean().nan_to_num(target)  # of a bad step nothing is learned
-            self.p.add_((r - target).sign() * (len(real_logits) / images)).clamp_(0, MOST)
+            r = confidence.nan_to_num(target)  # of a bad step nothing is learned
+            self.p.add_((r - target).sign() * by).clamp_(0, MOST)
 
     def _chosen(self, x: Tensor) -> Tensor:
         """(B, 1, 1, 1): true with probability p."""

@@ -18,7 +18,8 @@ class MinibatchStddev(nn.Module):
     """h (B, C, H, W) -> (B, C + 1, H, W): appends how much a group's data differ (Karras et al. 2018, section 3).
 
     The standard deviation over the group at each place, averaged over places: a generator whose samples are all alike is
-    found out. Groups are of the largest size ≤ `group` that divides B; datum b is in group b mod (B / size).
+    found out. Groups are of `group_size(B, group)` data; datum b is in group b mod (B / size). A group of one says nothing:
+    such batches can be judged, but not learned from.
     """
 
     def __init__(self, group: int = 4):
@@ -27,12 +28,21 @@ class MinibatchStddev(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         batch, _, height, width = h.shape
-        size = max(n for n in range(1, min(self.group, batch) + 1) if batch % n == 0) if batch else 1
+        size = group_size(batch, self.group)
         grouped = exact(h).reshape(size, -1, *h.shape[1:])  # (size, B / size, C, H, W)
         variance = (grouped - grouped.mean(0)).square().mean(0)
         spread = (variance + 1e-8).sqrt().mean((1, 2, 3))  # (B / size,); the square root's slope stays finite
         plane = spread.repeat(size).to(h.dtype).view(-1, 1, 1, 1).expand(batch, 1, height, width)
         return torch.cat([h, plane], 1)
+
+
+def group_size(batch: int, group: int) -> int:
+    """The largest size ≤ `group` that divides a batch: 1 where none does.
+
+    >>> [group_size(batch, 4) for batch in (64, 6, 2, 5)]
+    [4, 3, 2, 1]
+    """
+    return max((n for n in range(1, min(group, batch) + 1) if batch % n == 0), default=1)
 
 
 class PixelNorm(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -173,13 +173,49 @@ class GANObjective:
     """Minibatches of the discriminator to one of the generator (the paper's k)."""
     penalty: Literal["none", "r1", "r1r2", "gp"] = "none"
     """On the discriminator's gradient: at data (r1), at samples too (r1r2), or towards 1 between the two (gp)."""
-    gamma: float = 1.0
-    """Weight of the penalty (gp: the paper's λ, 10)."""
-    every: int = 1
-    """Steps between penalties, whose weight grows as much (lazy regularisation); they cost as much as the rest."""
+    gamma: float | None = None
+    """Weight of the penalty; without a number what suits it: r1 and r1r2 0.1, gp the paper's λ, 10."""
+    every: int | None = None
+    """Steps between penalties, whose weight grows as much (lazy regularisation); they cost as much as the rest. Without a
+    number 4 for r1 and r1r2, 1 for gp."""
     discriminator_weight: float = 1.0
     """Factor on the discriminator's loss (the 2014 paper's code: ½)."""
     drift: float = 0.0
     """Weight of D(x)², which keeps Wasserstein's game from drifting (Karras et al. 2018: 0.001)."""
     share: bool = False
     """One pass of the generator serves both players: faster, but they no longer draw their own z."""
+    ada_target: float | None = None
+    """Of --augment ada: how sure of its data D should be, from -1 to 1; without a number E sign D(x) = 0.6 as in the paper,
+    or where only differences count (wgan, relativistic) as much in E sign(D(x) - D(G(z))), 0.77."""
+    ada_images: int | None = None
+    """Of --augment ada: real pictures seen while its probability goes from 0 to 1; without a number a tenth of the run's, at
+    most the paper's 500,000."""
+
+    @property
+    def penalising(self) -> Penalising:
+        """The penalty's weight and the steps between two, with what suits the penalty where a recipe says nothing.
+
+        >>> GANObjective(penalty="gp").penalising, GANObjective(penalty="r1", gamma=1.0).penalising
+        (Penalising(gamma=10.0, every=1), Penalising(gamma=1.0, every=4))
+        """
+        usual = _PENALISING[self.penalty]
+        return Penalising(
+            usual.gamma if self.gamma is None else self.gamma, usual.every if self.every is None else self.every
+        )
+
+
+class Penalising(NamedTuple):
+    """How much the discriminator's penalty weighs, and every how many steps it is taken."""
+
+    gamma: float
+    every: int
+
+
+# r1 and r1r2 as measured by benchmarks/games.py: at every fourth step a third more steps fit into the same time. gp as
+# Gulrajani et al. 2017
+_PENALISING = {
+    "none": Penalising(0.0, 1),
+    "r1": Penalising(0.1, 4),
+    "r1r2": Penalising(0.1, 4),
+    "gp": Penalising(10.0, 1),
+}

@@ -43,13 +43,12 @@ _GAN_2014 = Training(
 )
 _HALF = GANObjective(discriminator_weight=0.5)
 _DCGAN = Training(batch=64, rate=5e-4, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.998)
-# what was best with the same time, on faces and in modes found: benchmarks/games.py. The penalty at every fourth step
-# leaves a third more steps in the same time
-_GAME = GANObjective(game="relativistic", penalty="r1r2", gamma=0.1, every=4)
+# what was best with the same time, on faces and in modes found: benchmarks/games.py
+_GAME = GANObjective(game="relativistic", penalty="r1r2")
 
 # Karras et al. 2018, appendix A.1; the gradient's target of 1 is for [−1, 1], as their λ
 _PROGRESSIVE = Training(batch=16, rate=1e-3, momentum=0.0, beta2=0.99, decay="constant", ema=0.999)
-_WGAN_GP = GANObjective(game="wgan", penalty="gp", gamma=10.0, drift=1e-3)
+_WGAN_GP = GANObjective(game="wgan", penalty="gp", drift=1e-3)
 
 PRESETS: dict[str, dict[str, Recipe]] = {
     "vae": {
@@ -86,7 +85,8 @@ PRESETS: dict[str, dict[str, Recipe]] = {
     "gan": {
         "default": Recipe(model=GANModel(), objective=_HALF, training=_GAN_2014),
         "mnist": Recipe(data="mnist", steps=30_000, model=GANModel(), objective=_HALF, training=_GAN_2014),
-        # section 5 and the released code, which plays the non-saturating game at half the discriminator's loss
+        # section 5 and the released code, which plays the non-saturating game at half the discriminator's loss. Left out:
+        # there the generator's last bias begins at the logits of the data's means, here at 0
         "paper-mnist": Recipe(
             data="mnist",
             steps=125_000,

@@ -56,6 +56,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "stddev_group": (0, 65_536),
     "images": (0, 1e9),
     "every": (1, 1e6),
+    "ada_target": (-1, 1),
+    "ada_images": (1, _HUGE),
     "clip": (0, _HUGE),
     "ema": (0, 1 - 1e-9),
     "log_every": (1, _HUGE),
