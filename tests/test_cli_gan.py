@@ -134,6 +134,9 @@ def test_edits_by_a_learned_encoder_that_the_run_keeps(run, tmp_path, capsys, qu
     (run / inversion.FILE).write_bytes(b"damaged")
     said_in_one_line(capsys, ["mix", str(run), *files[:2], "--out", out], "encoder.safetensors")
     (run / inversion.FILE).unlink()
+    capsys.readouterr()
+    assert main(["edit", str(run), files[0], "--set", "pc1=1", "--out", out]) == 0
+    assert "no encoder to read coordinates by" in capsys.readouterr().err
     assert main(["mix", str(run), *files[:2], "--steps", "3", "--out", out]) == 0  # inversion starts from draws
     said_in_one_line(capsys, ["edit", str(run), files[0], "--inpaint", "top", "--out", out], "")
 
@@ -157,17 +160,31 @@ def test_what_was_learned_of_earlier_weights_is_not_used_after_more_training(tmp
     assert said.count("the run's encoder is of other weights: learning one") == 1 and "left aside" not in said
 
 
-def test_attributes_become_directions(tmp_path, quick):
-    run, told, photos = tmp_path / "run", tmp_path / "told.json", tmp_path / "photos"
-    photos.mkdir()
+def bright_or_dark(folder):
+    """Pictures with one attribute."""
+    folder.mkdir()
     for i in range(40):
-        Image.fromarray(np.full((16, 16, 3), 3 * i + 100 * (i % 2), np.uint8)).save(photos / f"{i:02}.png")
+        Image.fromarray(np.full((16, 16, 3), 3 * i + 100 * (i % 2), np.uint8)).save(folder / f"{i:02}.png")
     rows = [f"{i:02}.png,{i % 2}" for i in range(40)]
-    (photos / "metadata.csv").write_text("\n".join(["file_name,bright", *rows]))
+    (folder / "metadata.csv").write_text("\n".join(["file_name,bright", *rows]))
+    return folder
+
+
+def test_attributes_become_directions(tmp_path, quick):
+    run, told, photos = tmp_path / "run", tmp_path / "told.json", bright_or_dark(tmp_path / "photos")
     words = ["train", "dcgan", "--data", str(photos), *TINY["dcgan"][2:], *FEW, "--augment", "diffaug"]
     assert main([*words, "--out", str(run)]) == 0
     assert main(["directions", str(run), "--attributes", "bright", "--json", str(told)]) == 0
     assert set(json.loads(told.read_text())) == {"bright"} and len(quick) == 1
+
+
+def test_what_cannot_become_directions_is_said_before_an_encoder_is_learned(tmp_path, capsys, quick):
+    run, photos = tmp_path / "run", bright_or_dark(tmp_path / "photos")
+    assert main(["train", "gan", "--data", str(photos), *TINY["gan"][2:], *FEW, "--out", str(run)]) == 0
+    said_in_one_line(capsys, ["directions", str(run), "--attributes", "brigth"], "did you mean bright")
+    said_in_one_line(capsys, ["directions", str(run), "--attributes", ","], "no attribute is named")
+    said_in_one_line(capsys, ["directions", str(run), "--unsupervised", "999"], "expected 1 to 4, got 999")
+    assert not quick and not (run / inversion.FILE).exists()
 
 
 def test_fine_tuning_and_resuming(run, tmp_path, capsys):

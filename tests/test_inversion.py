@@ -1,6 +1,8 @@
 """z by optimisation: what it finds, what it leaves alone, and the models that are edited through it."""
 
+import copy
 import functools
+import math
 
 import numpy as np
 import pytest
@@ -10,7 +12,8 @@ from cases import MODELS, perturbed
 import triptych
 from triptych import edit, storage
 from triptych.checkpoint import save_model, stamp
-from triptych.core import Encodes
+from triptych.codec import Codec
+from triptych.core import Encodes, GenerativeModel
 from triptych.edit import inversion
 from triptych.edit.inversion import Inverting, invert, is_outdated, learn_encoder, load_encoder, psnr, save_encoder
 from triptych.errors import TriptychError
@@ -74,6 +77,46 @@ def test_more_restarts_find_better_ones():
     assert (eight <= one + 1e-4).float().mean() > 0.8
 
 
+@pytest.mark.parametrize("prior", [0.0, 1e-4, 0.1, 10.0])
+@pytest.mark.parametrize("encoded", [False, True])
+def test_what_is_found_has_the_lowest_objective(prior, encoded):
+    """Lower than the starts', and than at z₀, from which a strong prior lets nothing go."""
+    model, encoder, _ = taught()
+    _, x = drawn(model, 6)
+    with torch.no_grad():
+        centre = encoder(x) if encoded else torch.zeros(6, 6)
+    z = invert(model, x, steps=200, restarts=4, prior=prior, encoder=encoder if encoded else None, generator=seeded())
+    objective = lambda z: errors(model, z, x) + prior * (z - centre).square().mean(1)  # noqa: E731
+    for other in (centre, z + 0.1, 0.9 * z + 0.1 * centre, *torch.randn(4, 6, 6, generator=seeded())):
+        assert (objective(z) <= objective(other) + 1e-4).all()
+    distance = (z - centre).square().mean(1)
+    assert prior < 10 or distance.max() < 0.01
+
+
+def test_a_strong_prior_is_part_of_what_is_best():
+    """The lowest error lies far from 0, where this objective is high."""
+    torch.manual_seed(0)
+    model = triptych.GAN((4,), 6, hidden=(16,)).eval()
+    with torch.no_grad():
+        x = model.decode(3 * torch.randn(6, 6, generator=seeded(1)))
+    z = invert(model, x, steps=200, restarts=4, prior=10.0, generator=seeded())
+    assert (errors(model, z, x) + 10 * z.square().mean(1) <= errors(model, torch.zeros(6, 6), x)).all()
+
+
+@pytest.mark.parametrize("rate", [1e-3, 0.1])
+def test_one_step_is_a_step(rate):
+    """Adam's first step is rate · sign(gradient): the state after the last step is tried too."""
+    model = conv_gan()
+    _, x = drawn(model, 5)
+    start = torch.randn(1, 5, 6, generator=seeded())[0].requires_grad_()
+    (slope,) = torch.autograd.grad((model.decode(start) - x).square().flatten(1).mean(1).sum(), start)
+    found = invert(model, x, steps=1, restarts=1, prior=0.0, rate=rate, generator=seeded())
+    stepped, before = (start - rate * slope.sign()).detach(), errors(model, start.detach(), x)
+    better = errors(model, stepped, x) < before
+    torch.testing.assert_close(found[better], stepped[better], atol=1e-4, rtol=1e-3)  # eps
+    assert better.any() and (errors(model, found, x)[better] < before[better]).all()
+
+
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_few_steps_still_try_every_start(steps):
     """The answer is never worse than the best of the starts: none is dropped before it was tried."""
@@ -87,7 +130,7 @@ def test_few_steps_still_try_every_start(steps):
 
 @pytest.mark.parametrize("restarts", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("steps", [1, 7, 40])
-def test_watch_sees_every_step_and_errors_that_never_rise(restarts, steps):
+def test_watch_sees_every_step_and_the_error_of_the_best(restarts, steps):
     model = triptych.GAN((4,), 2, hidden=(8,))
     _, x = drawn(model, 3)
     seen = []
@@ -96,6 +139,7 @@ def test_watch_sees_every_step_and_errors_that_never_rise(restarts, steps):
         x,
         steps=steps,
         restarts=restarts,
+        prior=0.0,
         generator=seeded(),
         watch=lambda step, error: seen.append((step, error.clone())),
     )
@@ -114,7 +158,7 @@ def test_the_encoders_answer_is_a_start():
             return z
 
     found = invert(model, x, steps=1, restarts=4, encoder=Knows(), generator=seeded())
-    torch.testing.assert_close(found, z)
+    torch.testing.assert_close(found, z)  # nothing is better
     model, encoder, _ = taught()
     _, x = drawn(model, 8)
     without, with_ = (
@@ -167,12 +211,27 @@ def test_a_datum_does_not_depend_on_its_neighbours():
         torch.testing.assert_close(alone[0], together[i], atol=1e-3, rtol=1e-2)
 
 
-def test_the_prior_holds_z_where_the_model_was_trained():
+def test_the_more_prior_the_nearer_to_the_encoders_answer():
+    model, encoder, _ = taught()
     torch.manual_seed(0)
-    model = triptych.GAN((4,), 8, hidden=(16,))
-    x = 50 * torch.ones(2, 4)
-    free, held = (invert(model, x, steps=100, prior=p, generator=seeded()).norm(dim=1).mean() for p in (0.0, 1e6))
-    assert held < free
+    x = torch.rand(8, 1, 16, 16)  # out of the generator's reach: there is something to weigh
+    with torch.no_grad():
+        answer = encoder(x)
+    found = [invert(model, x, steps=150, restarts=1, encoder=encoder, prior=p) for p in (0.0, 1e-3, 1e-2, 0.1, 10.0)]
+    distances = torch.stack([(z - answer).square().mean() for z in found])
+    misses = torch.stack([errors(model, z, x).mean() for z in found])
+    assert (distances.diff() < 0).all() and distances[-1] < 1e-3 < distances[0], distances
+    assert (misses.diff() > -1e-3).all() and misses[-1] > misses[0], misses
+    default = (invert(model, x, steps=150, restarts=1, encoder=encoder) - answer).square().mean()
+    assert distances[2] < default < distances[1]
+
+
+def broken(module):
+    module = copy.deepcopy(module)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.fill_(float("nan"))
+    return module
 
 
 BAD = {
@@ -180,11 +239,38 @@ BAD = {
     "not finite": (lambda m, x: invert(m, x * float("nan")), "NaN or infinity"),
     "no steps": (lambda m, x: invert(m, x, steps=0), "at least 1 step"),
     "no restarts": (lambda m, x: invert(m, x, restarts=0), "1 restart"),
+    "no rate": (lambda m, x: invert(m, x, rate=-1), "finite rate above 0"),
+    "a rate of nothing": (lambda m, x: invert(m, x, rate=0), "finite rate above 0"),
+    "a rate that is no number": (lambda m, x: invert(m, x, rate=float("nan")), "finite rate"),
+    "a prior that is no number": (lambda m, x: invert(m, x, prior=float("nan")), "prior of 0 or more"),
+    "an endless prior": (lambda m, x: invert(m, x, prior=float("inf")), "prior of 0 or more"),
+    "a prior below 0": (lambda m, x: invert(m, x, prior=-1e-4), "prior of 0 or more"),
+    "a broken model": (lambda m, x: invert(broken(m), x, steps=3), "2 of 2 data have no z"),
+    "a broken model, by an encoder": (lambda m, x: Inverting(broken(m), taught()[1]).encode(x), "checkpoint"),
+    "a broken encoder": (lambda m, x: invert(m, x, steps=3, encoder=broken(taught()[1])), "the encoder's answer"),
+    "a broken encoder alone": (lambda m, x: Inverting(m, broken(taught()[1]), steps=0).encode(x), "learn it again"),
     "no steps to learn": (lambda m, x: learn_encoder(m, steps=0), "at least 1 step"),
     "no data to learn": (lambda m, x: learn_encoder(m, batch=0), "in a batch"),
     "neither": (lambda m, x: Inverting(m, steps=0), "wants an encoder"),
     "float data for pixels": (lambda m, x: learn_encoder(m, data=x, steps=1, batch=2, width=4), "uint8"),
 }
+
+
+def test_one_datum_without_z_is_counted_and_one_start_without_is_passed_over():
+    class Half(triptych.GAN):
+        """Nothing finite comes of a z whose first value is above 0."""
+
+        def decode(self, z):
+            return super().decode(z) + torch.where(z[:, :1] > 0, math.nan, 0.0)
+
+    torch.manual_seed(0)
+    model = Half((4,), 2, hidden=(8,))
+    x = torch.rand(6, 4)
+    first = torch.randn(1, 6, 2, generator=seeded())[0, :, 0]
+    with pytest.raises(TriptychError, match=rf"{int((first > 0).sum())} of 6 data have no z"):
+        invert(model, x, steps=5, restarts=1, generator=seeded())
+    z = invert(model, x, steps=5, restarts=12, generator=seeded())
+    assert z.isfinite().all() and (z[:, 0] <= 0).all()
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -283,6 +369,85 @@ def test_an_inverting_model_is_a_model_with_an_encoder(inverting):
     assert errors(inverting, found.detach(), x).mean() < errors(inverting, z.roll(1, 0), x).mean()
     with pytest.raises(TriptychError, match="takes"):
         inverting.encode(x[:, :, 1:])
+
+
+class Tilted(GenerativeModel):
+    """x = R z, without an encoder."""
+
+    def __init__(self, dim=6):
+        super().__init__((dim,), dim, Codec("none"), {})
+        self.rotation = torch.nn.Parameter(torch.linalg.qr(torch.randn(dim, dim, generator=seeded(3)))[0])
+
+    def decode(self, z):
+        return z @ self.rotation.T
+
+
+class Askew(torch.nn.Module):
+    """An encoder that is wrong by the same vector everywhere: what is learned of its answers allows for that."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return x @ self.model.rotation + 3
+
+
+def test_coordinates_are_read_as_they_were_calibrated():
+    """By the encoder, also where z is optimised: an absolute value is reached from the true start."""
+    model = Tilted()
+    z = torch.randn(2000, 6, generator=seeded())
+    stored, known = model.decode(z).detach(), {"a": 5 + 2 * z[:, 0], "b": z[:, 1]}
+    inverted = Inverting(model, Askew(model), steps=300)
+    found = edit.learn_directions(inverted, stored, known)
+    assert torch.equal(found["a"].normal, edit.learn_directions(inversion.reader(inverted), stored, known)["a"].normal)
+    x, a = stored[:8], lambda x: 5 + 2 * (x @ model.rotation)[..., 0].detach()
+    assert (found["a"].coordinate(inverted.encode(x)) - a(x)).abs().min() > 1  # the optimised z would mislead
+    for edited in (
+        edit.apply(inverted, x, {"a": 7.0, "b": "+1"}, found),
+        edit.sweep(inverted, x, "a", [7.0, 7.0], found)[:, 1],
+    ):
+        torch.testing.assert_close(a(edited), torch.full((8,), 7.0), atol=0.1, rtol=0)
+    torch.testing.assert_close(a(edit.apply(inverted, x, {"a": "+1"}, found)), a(x) + 1, atol=0.1, rtol=0)
+    judged = edit.judge(inverted, found, stored[1000:], {n: v[1000:] for n, v in known.items()})
+    assert judged["a"].judged["r2"] > 0.98 and abs(judged["a"].judged["leakage"]["b"]) < 0.1
+
+
+def test_a_model_reads_by_its_encoder_alone_where_it_has_one():
+    model, encoder, _ = taught()
+    _, x = drawn(model, 3)
+    both, search, alone = Inverting(model, encoder), Inverting(model), Inverting(model, encoder, steps=0)
+    with torch.no_grad():
+        torch.testing.assert_close(inversion.reader(both).encode(x), encoder(x))
+    assert inversion.reader(search) is search and inversion.reader(alone) is alone and inversion.reader(model) is model
+
+
+def test_many_data_are_inverted_a_part_at_a_time(monkeypatch):
+    model, encoder, _ = taught()
+    _, x = drawn(model, 5)
+    whole = Inverting(model, encoder, steps=5).encode(x)
+    monkeypatch.setattr(inversion, "_AT_ONCE", 2)
+    torch.testing.assert_close(Inverting(model, encoder, steps=5).encode(x), whole, atol=1e-4, rtol=1e-3)
+
+
+def test_unknown_names_are_said_before_the_search(monkeypatch):
+    model, encoder, _ = taught()
+    _, x = drawn(model, 40)
+    inverted, stored = Inverting(model, encoder, steps=3), model.codec.decode(x)
+    known = edit.unsupervised_directions(inverted, stored, 2)
+    monkeypatch.setattr(inversion, "invert", None)
+    monkeypatch.setattr(inversion, "_answer", None)
+    for work in (
+        lambda: edit.apply(inverted, x, {"pc9": 1.0}, known),
+        lambda: edit.apply(inverted, x, {"pc1": 1.0}, known, hold=["pc9"]),
+        lambda: edit.sweep(inverted, x, "pc9", [0.0, 1.0], known),
+        lambda: edit.unsupervised_directions(inverted, stored, 7),
+        lambda: edit.learn_directions(inverted, stored, {"bright": np.arange(40)}, names=["brigth"]),
+        lambda: edit.learn_directions(inverted, stored, {"bright": np.ones(40)}),
+        lambda: edit.learn_directions(inverted, stored, {"bright": np.arange(40)}, names=[]),
+    ):
+        with pytest.raises(TriptychError):
+            work()
 
 
 def test_edits_work_through_inversion(inverting):

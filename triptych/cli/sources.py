@@ -37,7 +37,7 @@ def load_editable(source: str) -> GenerativeModel:
 
 
 def encoding(model: GenerativeModel, folder: Path, stored: Tensor, weights: str) -> GenerativeModel:
-    """The same for many data: an encoder alone, learned now from samples and `stored` where the run has none yet.
+    """The same with an encoder in any case, learned now from samples and `stored` where the run has none yet.
 
     Args:
         weights: `checkpoint.stamp` of the model's.
@@ -54,7 +54,7 @@ def encoding(model: GenerativeModel, folder: Path, stored: Tensor, weights: str)
         notice(f"{why}: learning one, which is kept in the run")
         encoder = learn_encoder(model, data=stored, progress=lambda step, loss: notice(f"encoder {step}: {loss:.3f}"))
         save_encoder(encoder, folder, weights)
-    return Inverting(model, encoder, steps=0)
+    return Inverting(model, encoder)
 
 
 def folder_of(source: str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -131,6 +131,7 @@ def directions(words: Sequence[str]) -> None:
     from triptych import storage
     from triptych.checkpoint import stamp
     from triptych.edit import judge, learn_directions, unsupervised_directions
+    from triptych.edit.learning import check_attributes, check_components
     from triptych.evaluate.measure import some
 
     folder = folder_of(options.run)
@@ -139,13 +140,17 @@ def directions(words: Sequence[str]) -> None:
     train = load_split(options.run, model, options.data, "train")
     test = load_split(options.run, model, options.data, "test")
     train, test = (split.take(some(len(split), _MOST_CODES)) for split in (train, test))
+    attributes = _attributes(train, options.data or options.run, needed=options.unsupervised is None)
+    names = _names(options.attributes, attributes)
+    if options.unsupervised is not None:  # what cannot work is said before an encoder is learned
+        check_components(options.unsupervised, len(train), model.latent_dim)
+    else:
+        check_attributes(attributes, names, len(train))
     stored, held_out = train[:], test[:]
     model = encoding(model, folder, stored, weights)
     if options.unsupervised is not None:
         found = unsupervised_directions(model, stored, options.unsupervised)
     else:
-        attributes = _attributes(train, options.data or options.run)
-        names = None if options.attributes is None else [a.strip() for a in options.attributes.split(",") if a.strip()]
         found = learn_directions(model, stored, attributes, method=options.method, names=names)
     found = judge(model, found, held_out, _attributes(test, "", needed=False))
     found.save(folder, weights)
@@ -166,10 +171,14 @@ def edit(words: Sequence[str]) -> None:
     import torch
 
     from triptych import edit as verbs
+    from triptych.cli.training import notice
     from triptych.report import read_picture, save
 
+    folder = folder_of(options.run)
+    known = verbs.Directions.load(folder)
     model = load_editable(options.run)
-    known = verbs.Directions.load(folder_of(options.run)).check(model.latent_dim)
+    if isinstance(model, verbs.Inverting) and model.encoder is None:
+        notice(f"{folder} has no encoder to read coordinates by, they are rough: triptych directions {folder} learns one")
     stored = torch.cat([read_picture(path, model) for path in options.images])
     x, hold = model.codec.centre(stored), [h for h in (options.hold or "").split(",") if h]
     if options.set:
@@ -260,6 +269,11 @@ def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
             raise TriptychError(f"--set {name.strip()} is given twice: give it once")
         settings[name.strip()] = value
     return settings
+
+
+def _names(text: str | None, attributes: Mapping[str, object]) -> list[str]:
+    """smile,age -> ["smile", "age"]; all attributes where none is named."""
+    return list(attributes) if text is None else [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _attributes(split: Split, data: str, needed: bool = True) -> dict[str, Any]:

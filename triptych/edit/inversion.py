@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -20,6 +21,9 @@ from triptych.errors import TriptychError
 from triptych.nets import MLP, ConvEncoder
 
 FILE = "encoder.safetensors"
+PULL = 0.005  # of z towards the encoder's answer: most of the PSNR, and attributes nearly as clear (benchmarks/inversion.py)
+_PRIOR = 1e-4
+_AT_ONCE = 64  # data that `Inverting` optimises together: memory stays bounded
 
 
 def invert(
@@ -30,15 +34,19 @@ def invert(
     restarts: int = 4,
     encoder: nn.Module | None = None,
     rate: float = 0.1,
-    prior: float = 1e-4,
+    prior: float | None = None,
     generator: torch.Generator | None = None,
     watch: Callable[[int, Tensor], object] | None = None,
 ) -> Tensor:
-    """z (B, L) whose decode(z) is nearest to x: argmin |x − decode(z)|² / D + prior · |z|² / L, by Adam from several starts.
+    """z (B, L) that gives x back: argmin |x − decode(z)|² / D + prior · |z − z₀|² / L, by Adam from several starts.
 
-    Starts are draws from the prior, and where there is an encoder its answer. All are optimised together for a while, then
+    Without an encoder z₀ = 0: z is the most probable one if x = decode(z) + N(0, prior · D / L). With an encoder z₀ is its
+    answer, so that z stays where what was learned from such answers holds (in-domain inversion, Zhu et al. 2020, arXiv
+    2004.00049, whose pull is towards encoder(decode(z)): this one needs no gradient through the encoder).
+
+    Starts are draws from N(0, I), and where there is an encoder its answer. All are optimised together for a while, then
     the better half of each datum's is kept, and so on until one is left (successive halving), which has half of the steps
-    to itself. The prior's term keeps z where the model was trained (|z|² ≈ L).
+    to itself. Of all z on the way the one with the lowest objective is returned.
 
     Args:
         model: in any mode; it is evaluated in eval mode, and keeps its own gradients.
@@ -46,94 +54,115 @@ def invert(
         restarts: R, starts for each datum; memory grows with B · R.
         encoder: x -> z, of `learn_encoder`.
         rate: of Adam, falling by a cosine.
-        watch: called with each step (from 1) and the best mean square error so far of each datum, (B,).
+        prior: 0 or more; by default 1e-4, and 0.005 with an encoder.
+        watch: called after each step (from 1) with the mean square error of the best z so far of each datum, (B,).
 
     Raises:
-        TriptychError: for data of another shape or not finite, and for numbers below 1.
+        TriptychError: for data of another shape or not finite, for numbers that cannot be, and where what the model or the
+            encoder gives is not finite.
 
     >>> z = invert(model, model.codec.centre(stored), encoder=encoder)  # doctest: +SKIP
     """
-    if min(steps, restarts) < 1:
-        raise TriptychError(f"invert wants at least 1 step and 1 restart, got {steps} and {restarts}")
+    prior = (_PRIOR if encoder is None else PULL) if prior is None else prior
+    _check_numbers(steps, restarts, rate, prior)
     model.check_event(x)
     if not x.isfinite().all():
         raise TriptychError("the data to invert hold NaN or infinity: remove such data first")
-    with evaluating(model), torch.enable_grad():
-        starts = _starts(model, x, restarts, encoder, generator)
-        best = _Best(x, starts)
-        for step, z, optimizer in _halving(starts, steps, rate, best):
-            error = _errors(model, z, x)  # (R', B)
-            loss = (error + prior * z.square().mean(-1)).sum()
-            (z.grad,) = torch.autograd.grad(loss, z)
-            best.heed(z, error)
-            optimizer.step()
-            if watch:
-                watch(step, best.lowest)
-    return best.z
-
-
-def _starts(
-    model: GenerativeModel, x: Tensor, restarts: int, encoder: nn.Module | None, generator: torch.Generator | None
-) -> Tensor:
-    """(R, B, L): the encoder's answer first, then draws from the prior."""
-    z = standard_normal(restarts, len(x), model.latent_dim, generator=generator, device=x.device)
+    starts = standard_normal(restarts, len(x), model.latent_dim, generator=generator, device=x.device)
+    centre = torch.zeros_like(starts[0])
     if encoder is not None:
-        with torch.no_grad(), evaluating(encoder):
-            z[0] = encoder(x)
+        starts[0] = centre = _answer(encoder, x)
+    with evaluating(model), torch.enable_grad():
+        return _search(_Best(model, x, starts, centre, prior), steps, rate, watch)
+
+
+def _check_numbers(steps: int, restarts: int, rate: float, prior: float) -> None:
+    if min(steps, restarts) < 1:
+        raise TriptychError(f"invert wants at least 1 step and 1 restart, got {steps} and {restarts}")
+    if not (0 < rate < math.inf and 0 <= prior < math.inf):
+        raise TriptychError(f"invert wants a finite rate above 0 and a finite prior of 0 or more, got {rate} and {prior}")
+
+
+def _answer(encoder: nn.Module, x: Tensor) -> Tensor:
+    with torch.no_grad(), evaluating(encoder):
+        z = encoder(x)
+    if not z.isfinite().all():
+        raise TriptychError("the encoder's answer holds NaN or infinity: learn it again")
     return z
 
 
+def _search(best: _Best, steps: int, rate: float, watch: Callable[[int, Tensor], object] | None) -> Tensor:
+    step = 0
+    for count, more in _rounds(len(best.z), steps):
+        z = best.keep(count).requires_grad_()
+        optimizer = torch.optim.Adam([z])
+        objective = best.heed(z)
+        best.check()
+        for _ in range(more):
+            (z.grad,) = torch.autograd.grad(objective.sum(), z)
+            optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+            optimizer.step()
+            step += 1
+            objective = best.heed(z)
+            if watch:
+                watch(step, best.error)
+    return best.keep(1)[0]
+
+
+def _rounds(starts: int, steps: int) -> list[tuple[int, int]]:
+    """(starts, steps) of each round: in the first half of all steps starts are halved, one has the rest to itself."""
+    halvings = math.ceil(math.log2(starts))
+    each = steps // 2 // max(1, halvings)
+    if not each:
+        return [(starts, 0), (1, steps)]  # none is dropped before it was tried
+    counts = [math.ceil(starts / 2**i) for i in range(halvings)]
+    return [*((count, each) for count in counts), (1, steps - each * halvings)]
+
+
 class _Best:
-    """The lowest error of each start and datum up to now, and where it was."""
+    """The lowest objective of each start and datum up to now, the error there, and where it was.
 
-    def __init__(self, x: Tensor, z: Tensor):
-        self.all_z = z.clone()  # (R, B, L)
-        self.errors = torch.full(z.shape[:2], math.inf, device=x.device)
+    Attributes:
+        z, objectives, errors: (R, B, L), (R, B) and (R, B), of the starts that are left.
+    """
 
-    @torch.no_grad()
-    def heed(self, z: Tensor, error: Tensor) -> None:
-        better = error < self.errors
-        self.errors = torch.where(better, error.detach(), self.errors)
-        self.all_z = torch.where(better[..., None], z.detach(), self.all_z)
+    def __init__(self, model: GenerativeModel, x: Tensor, starts: Tensor, centre: Tensor, prior: float):
+        self.model, self.x, self.centre, self.prior = model, x, centre, prior
+        self.z = starts.clone()
+        self.objectives = torch.full(starts.shape[:2], math.inf, device=x.device)
+        self.errors = self.objectives.clone()
+
+    def heed(self, z: Tensor) -> Tensor:
+        """The objective at z, (R, B), with its graph; what is better than before is kept."""
+        decoded = self.model.decode(z.flatten(0, 1)).view(*z.shape[:2], *self.x.shape[1:])
+        error = (decoded - self.x).square().flatten(2).mean(-1)
+        objective = error + self.prior * (z - self.centre).square().mean(-1)
+        with torch.no_grad():
+            better = objective < self.objectives
+            self.objectives = torch.where(better, objective, self.objectives)
+            self.errors = torch.where(better, error, self.errors)
+            self.z = torch.where(better[..., None], z, self.z)
+        return objective
+
+    def check(self) -> None:
+        """Raises where no start of a datum has an objective: nothing leads on from there."""
+        lost = int((~self.objectives.amin(0).isfinite()).sum())
+        if lost:
+            raise TriptychError(
+                f"{lost} of {len(self.x)} data have no z: what this {type(self.model).__name__} decodes is not finite: "
+                "go back to an earlier checkpoint"
+            )
 
     def keep(self, count: int) -> Tensor:
         """Forgets all but the best `count` starts of each datum, and returns where those were: (count, B, L)."""
-        self.errors, rows = self.errors.topk(count, dim=0, largest=False)
-        self.all_z = self.all_z.gather(0, rows[..., None].expand(-1, -1, self.all_z.shape[-1]))
-        return self.all_z.clone()
+        self.objectives, rows = self.objectives.topk(count, dim=0, largest=False)
+        self.errors = self.errors.gather(0, rows)
+        self.z = self.z.gather(0, rows[..., None].expand(-1, -1, self.z.shape[-1]))
+        return self.z.clone()
 
     @property
-    def lowest(self) -> Tensor:
-        return self.errors.amin(0)
-
-    @property
-    def z(self) -> Tensor:
-        return self.keep(1)[0]
-
-
-def _halving(z: Tensor, steps: int, rate: float, best: _Best):
-    """Yields (step, z, optimiser): R starts share the first half of the steps in rounds of halving, one has the rest."""
-    rounds = math.ceil(math.log2(len(z)))
-    each = steps // 2 // max(1, rounds)
-    halve_at = {each * (i + 1) for i in range(rounds)} if each else {1}  # none is dropped before it was tried
-    z, optimizer = _fresh(z, rate)
-    for step in range(steps):
-        if step in halve_at and len(z) > 1:
-            last = step == max(halve_at)
-            z, optimizer = _fresh(best.keep(1 if last else math.ceil(len(z) / 2)), rate)
-        optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-        yield step + 1, z, optimizer
-
-
-def _fresh(z: Tensor, rate: float) -> tuple[Tensor, torch.optim.Optimizer]:
-    z = z.detach().requires_grad_()
-    return z, torch.optim.Adam([z], lr=rate)
-
-
-def _errors(model: GenerativeModel, z: Tensor, x: Tensor) -> Tensor:
-    """Mean square error over values, (R, B)."""
-    decoded = model.decode(z.flatten(0, 1)).view(*z.shape[:2], *x.shape[1:])
-    return (decoded - x).square().flatten(2).mean(-1)
+    def error(self) -> Tensor:
+        return self.errors.gather(0, self.objectives.argmin(0, keepdim=True))[0]
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -230,20 +259,25 @@ def load_encoder(model: GenerativeModel, folder: Path, width: int = 32) -> nn.Mo
 class Inverting(GenerativeModel, Encodes):
     """A model without encoder together with how it is inverted, so that every edit works: `encode` is `invert`.
 
+    Coordinates are learned, judged and read by the encoder where there is one (`reader`); what moves is the z of `invert`,
+    which gives the datum back better.
+
     Args:
         model: what decodes.
         encoder: of `learn_encoder`; without one, inversion starts from draws.
-        steps, restarts: of `invert`; 0 steps trust the encoder alone.
+        steps, restarts: of `invert`; 0 steps trust the encoder alone. By default one start with an encoder, 4 without.
 
     >>> edited = edit.apply(Inverting(model, encoder), x, {"smile": 1.5}, directions)  # doctest: +SKIP
     """
 
-    def __init__(self, model: GenerativeModel, encoder: nn.Module | None = None, *, steps: int = 200, restarts: int = 4):
+    def __init__(
+        self, model: GenerativeModel, encoder: nn.Module | None = None, *, steps: int = 200, restarts: int | None = None
+    ):
         super().__init__(model.event_shape, model.latent_dim, model.codec, model.arguments)
         if steps < 1 and encoder is None:
             raise TriptychError("inversion without steps wants an encoder: give one, or steps")
-        self.model, self.encoder = model, encoder
-        self.steps, self.restarts = steps, restarts
+        self.model, self.encoder, self.steps = model, encoder, steps
+        self.restarts = restarts if restarts is not None else 4 if encoder is None else 1
 
     def decode(self, z: Tensor) -> Tensor:
         return self.model.decode(z)
@@ -252,6 +286,17 @@ class Inverting(GenerativeModel, Encodes):
         """z by `invert`, always from the same draws."""
         if self.steps < 1:
             assert self.encoder is not None
-            return self.encoder(self.check_event(x))
+            return _answer(self.encoder, self.check_event(x))
+        found = partial(invert, self.model, steps=self.steps, restarts=self.restarts, encoder=self.encoder)
         noise = torch.Generator().manual_seed(0)
-        return invert(self.model, x, steps=self.steps, restarts=self.restarts, encoder=self.encoder, generator=noise)
+        return torch.cat([found(part, generator=noise) for part in x.split(_AT_ONCE)])
+
+
+def reader(model: GenerativeModel) -> GenerativeModel:
+    """What coordinates are read by: the model itself, or the encoder alone of an `Inverting` one that has it.
+
+    The attributes of a datum are clearer in the encoder's answer than in z that were optimised to give its values back.
+    """
+    if isinstance(model, Inverting) and model.encoder is not None and model.steps > 0:
+        return Inverting(model.model, model.encoder, steps=0)
+    return model

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from triptych.core import GenerativeModel
 from triptych.edit.directions import Direction, Directions, Kind, calibrated
+from triptych.edit.inversion import reader
 from triptych.errors import TriptychError
 from triptych.evaluate.latent import codes
 
@@ -47,12 +48,9 @@ def learn_directions(
         TriptychError: for an unknown name (with the nearest ones), a constant attribute, or too few examples.
     """
     chosen = list(names) if names is not None else list(attributes)
-    for name in chosen:
-        _check_name(name, attributes)
-    z = codes(model, stored)
-    values = {name: torch.as_tensor(np.asarray(a), dtype=torch.float32) for name, a in attributes.items()}
-    for name in chosen:
-        _check_values(name, values[name], len(z))
+    check_attributes(attributes, chosen, len(stored))
+    values = {name: _values(a) for name, a in attributes.items()}
+    z = codes(reader(model), stored)
     steps = _joint_steps(z, values) if method == "joint" else {}
     normals = _normals(z, values, chosen, method)
     return Directions({name: _learn(name, z, values[name], normals[name], steps.get(name)) for name in chosen})
@@ -62,9 +60,8 @@ def unsupervised_directions(model: GenerativeModel, stored: Tensor, count: int) 
     """The `count` principal components of the codes of `stored`: pc1 …, c in standard deviations (GANSpace's idea)."""
     from sklearn.decomposition import PCA
 
-    z = codes(model, stored)
-    if not 1 <= count <= min(z.shape):
-        raise TriptychError(f"unsupervised directions: expected 1 to {min(z.shape)}, got {count}")
+    check_components(count, len(stored), model.latent_dim)
+    z = codes(reader(model), stored)
     pca = PCA(count, random_state=0).fit(z.numpy())
     found = {}
     for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
@@ -161,6 +158,25 @@ def _joint_steps(z: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Tenso
     gram = columns.T @ columns + 1e-3 * len(z) * torch.eye(columns.shape[1], dtype=torch.float64)
     rows = torch.linalg.solve(gram, columns.T @ (z - z.mean(0)).double())
     return dict(zip(attributes, rows.float(), strict=True))
+
+
+def check_components(count: int, n: int, latent_dim: int) -> None:
+    """Raises unless `count` principal components can be had of n codes: 1 ≤ count ≤ min(n, L)."""
+    if not 1 <= count <= min(n, latent_dim):
+        raise TriptychError(f"unsupervised directions: expected 1 to {min(n, latent_dim)}, got {count}")
+
+
+def check_attributes(attributes: Mapping[str, Tensor | np.ndarray], names: Sequence[str], n: int) -> None:
+    """Raises what `learn_directions` would say of these names and their values (n,), without any work."""
+    if not names:
+        raise TriptychError(f"no attribute is named to learn a direction of: known: {', '.join(attributes) or 'none'}")
+    for name in names:
+        _check_name(name, attributes)
+        _check_values(name, _values(attributes[name]), n)
+
+
+def _values(a: Tensor | np.ndarray) -> Tensor:
+    return torch.as_tensor(np.asarray(a), dtype=torch.float32)
 
 
 def _check_name(name: str, attributes: Mapping[str, object]) -> None:

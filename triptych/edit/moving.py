@@ -13,6 +13,7 @@ from torch import Tensor
 
 from triptych.core import Encodes, GenerativeModel, require
 from triptych.edit.directions import Directions
+from triptych.edit.inversion import reader
 from triptych.errors import TriptychError
 
 
@@ -23,6 +24,7 @@ def move(
     *,
     add: Mapping[str, float | Tensor] | None = None,
     hold: Sequence[str] = (),
+    read: Tensor | None = None,
 ) -> Tensor:
     """z' = z + Σ_j δ_j v_j, with δ such that every named coordinate takes its value.
 
@@ -32,8 +34,9 @@ def move(
         values: c' by name, numbers or (B,).
         add: what to add to c instead.
         hold: names whose coordinate shall not change.
+        read: codes (B, L) of the same data from which c is read, by default z: those that the directions were calibrated on.
     """
-    add = add or {}
+    add, read = add or {}, z if read is None else read
     names = list(dict.fromkeys([*values, *add, *hold]))
     if not names:
         return z
@@ -47,7 +50,7 @@ def move(
     for name, direction in zip(names, chosen, strict=True):
         change = add.get(name, 0.0)
         if name in values:
-            change = torch.as_tensor(values[name], dtype=z.dtype, device=z.device) - direction.coordinate(z)
+            change = torch.as_tensor(values[name], dtype=z.dtype, device=z.device) - direction.coordinate(read)
         wanted.append(torch.as_tensor(change, dtype=z.dtype, device=z.device).expand(len(z)))
     delta = torch.linalg.lstsq(normals @ steps.T, torch.stack(wanted)).solution  # (k, B)
     return z + delta.T @ steps
@@ -76,8 +79,8 @@ def apply(
     >>> edited = apply(model, x, {"smile": 1.5, "age": "+1"}, directions)  # doctest: +SKIP
     """
     setting, adding = split_values(values)
-    z = require(model, Encodes).encode(model.check_event(x))
-    return model.decode(move(z, setting, directions.check(model.latent_dim), add=adding, hold=hold))
+    z, read = _codes(model, x, directions, [*values, *hold])
+    return model.decode(move(z, setting, directions, add=adding, hold=hold, read=read))
 
 
 @torch.no_grad()
@@ -91,10 +94,21 @@ def sweep(
     hold: Sequence[str] = (),
 ) -> Tensor:
     """x with one coordinate set to each value in turn: (B, len(values), *E)."""
-    z = require(model, Encodes).encode(model.check_event(x))
-    directions.check(model.latent_dim)
-    moved = [model.decode(move(z, {name: float(v)}, directions, hold=hold)) for v in values]
+    z, read = _codes(model, x, directions, [name, *hold])
+    moved = [model.decode(move(z, {name: float(v)}, directions, hold=hold, read=read)) for v in values]
     return torch.stack(moved, dim=1)
+
+
+def _codes(model: GenerativeModel, x: Tensor, directions: Directions, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """z to move, and the codes to read coordinates from, which differ where z is found by optimisation.
+
+    The names are looked up before that work, not after it.
+    """
+    directions.check(model.latent_dim)
+    for name in names:
+        directions[name]
+    z, by = require(model, Encodes).encode(model.check_event(x)), reader(model)
+    return z, z if by is model else require(by, Encodes).encode(x)
 
 
 @torch.no_grad()
