@@ -26,7 +26,7 @@ from triptych.data import Splits, load
 from triptych.evaluate.measure import some
 
 PRESETS = {
-    "vae": ("vae", ["model.latent_dim=32"]),
+    "vae": ("vae", ["model.likelihood=logistic"]),
     "gan": ("dcgan", ["model.width=16"]),
     "glow": ("glow", []),
 }

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import torch
 from test_gan_training import pixels, start, tiny
 
 import triptych
-from triptych import doctor, objectives, recipes, storage, train
+from triptych import objectives, recipes, storage, train
 from triptych.cli import main
 from triptych.codec import Codec
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
-from triptych.doctor import NAMES, History, diagnose, examine
+from triptych.doctor import ENOUGH, NAMES, History, diagnose, examine
+from triptych.doctor.remedies import remedy
+from triptych.doctor.rules import _RULES
 from triptych.errors import TriptychError
 from triptych.recipes import (
     DCGANModel,
@@ -191,6 +194,19 @@ def test_a_model_that_draws_nothing_is_judged_by_its_records(tmp_path, capsys):
     assert "could not be looked at: layer bijection.scales.0.parts.1.steps.0.actnorm" in said.err
 
 
+def test_the_command_names_no_remedy_that_the_run_has(tmp_path, capsys):
+    recipe = gan(12, objective=GANObjective(game="relativistic", penalty="r1r2"))
+    trained(tmp_path / "run", recipe, blobs(100))
+    with (tmp_path / "run" / "metrics.jsonl").open("w") as records:
+        records.writelines(json.dumps({"step": 10 * i, "spread_ratio": 0.01}) + "\n" for i in range(1, 20))
+    assert main(["doctor", str(tmp_path / "run"), "--samples", "0"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("mode collapse") and "--objective.gamma" in said
+    assert "relativistic" not in said and "stddev-group" not in said
+    assert main(["doctor", str(tmp_path / "run"), "--samples", "1"]) == 2
+    assert "0, or 2 or more" in capsys.readouterr().err
+
+
 def test_an_exploding_scale(tmp_path):
     def blow_up(run):
         with torch.no_grad():
@@ -266,6 +282,82 @@ def test_an_oscillation_without_a_penalty(tmp_path):
     assert names(history(120, value=values[0.5], d_accuracy=0.5)) == ["healthy"]
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.005])
+@pytest.mark.parametrize("count", [2, 3, 5, 10])
+def test_a_model_of_few_outputs_is_a_mode_collapse(count, noise):
+    """Though these differ from one another as much as data do."""
+    data = splits(600, 80)
+    some = np.random.default_rng(3).permutation(80)[:count]
+    found = examine(Replay(data["test"][some], noise), data, 200)
+    assert count == 2 or found["spread_ratio"] > 0.5
+    assert 0.7 * count < found["distinct_outputs"] < 1.2 * count
+    (verdict,) = [v for v in diagnose(history(loss=1.0), found) if v.name == "mode collapse"]
+    assert "samples" in verdict.evidence and verdict.remedy
+
+
+def test_smooth_samples_on_a_surface_are_no_mode_collapse():
+    """A VAE's means may lie far nearer to one another than data, whose noise they lack."""
+
+    class Surface(GenerativeModel):
+        def __init__(self):
+            super().__init__((1, 8, 8), 2, Codec("none"), {})
+            self.weight, self.axes = torch.nn.Parameter(torch.zeros(1)), torch.randn(2, 64)
+
+        def decode(self, z):
+            return (z @ self.axes).view(-1, 1, 8, 8)
+
+    model, random = Surface(), np.random.default_rng(0)
+    z = torch.as_tensor(random.normal(size=(400, 2)), dtype=torch.float32)
+    noisy = (model.decode(z).numpy() + 2 * random.normal(size=(400, 1, 8, 8))).astype(np.float32)
+    found = examine(model, Splits(train=Split(noisy[:300]), test=Split(noisy[300:])), 200)
+    assert found["distinct_outputs"] > 50 and "mode collapse" not in names(history(loss=1.0), found)
+
+
+@pytest.mark.parametrize("how", ["loss and gradient", "gradient", "not finite"])
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_a_game_that_diverges(player, how):
+    growth = np.exp(np.linspace(0, 12, 40))
+    sides = {f"{kind}_{name}": 1.0 for kind in ("loss", "grad_norm") for name in ("discriminator", "generator")}
+    worse = {f"loss_{player}": -growth, f"grad_norm_{player}": growth}
+    if how == "gradient":
+        del worse[f"loss_{player}"]
+    if how == "not finite":
+        worse = {f"loss_{player}": [*[1.0] * 36, *[None] * 4]}
+    (verdict,) = diagnose(history(**sides | worse, value=-1.0, d_accuracy=0.6))
+    assert verdict.name == "learning rate too high" and player in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    "loss, norm",
+    [
+        (np.linspace(0.02, 0.5, 40), np.linspace(0.2, 4, 40)),  # a discriminator that was sure of itself at first
+        (np.linspace(-0.1, 50, 40), np.full(40, 3.0)),  # Wasserstein's has no zero
+        (2 + np.sin(np.arange(40)), 5 + np.sin(np.arange(40))),
+    ],
+)
+def test_a_game_that_moves_does_not_diverge(loss, norm):
+    assert names(history(loss_discriminator=loss, grad_norm_discriminator=norm)) == ["healthy"]
+
+
+def test_a_game_without_a_number_is_no_victory():
+    """Comparisons with NaN are all false, so that D seems to rank no pair rightly."""
+    lost = {"loss_discriminator": None, "loss_generator": None, "value": None, "d_accuracy": 0.0}
+    assert names(history(12, **lost)) == ["learning rate too high"]
+
+
+def test_networks_that_have_not_grown_stopped_too_early(tmp_path):
+    recipe = recipes.preset("progressive")
+    model = triptych.ProgressiveGAN((1, 8, 8), latent_dim=4, width=4, images=100)
+    for shown, grown in ((50, "4 × 4 of 8 × 8"), (150, "counts 50%"), (250, None)):
+        model.grow(shown)
+        found = examine(model, splits(), 40)
+        assert found["full_side"] == 8
+        early = [v for v in diagnose(history(loss_generator=1.0), found, recipe) if v.name == "stopped too early"]
+        assert [grown in v.evidence and "--resume" in v.remedy and "--model.images" in v.remedy for v in early] == [
+            True for _ in range(grown is not None)
+        ]
+
+
 # --- healthy runs
 
 
@@ -304,7 +396,7 @@ def test_every_name_has_a_rule_and_every_rule_a_name():
         "memorising": (history(loss=1.0), {"nearest_ratio": 0.1}),
         "stopped too early": (history(loss=[-i for i in range(40)]), {}),
     }
-    assert tuple(ill) == NAMES and len(NAMES) == len(doctor._RULES)
+    assert tuple(ill) == NAMES and len(NAMES) == len(_RULES)
     for name, (records, samples) in ill.items():
         assert names(records, samples) == [name]
         (verdict,) = diagnose(records, samples)
@@ -365,11 +457,64 @@ def test_a_noisy_oscillation_is_found(periods):
     assert found >= 48
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 3, doctor.ENOUGH - 1])
+@pytest.mark.parametrize("n", [1, 2, 3, ENOUGH - 1])
 def test_few_records_are_called_few(n):
     records = history(n, loss=list(range(n, 0, -1)), value=-1.0, d_accuracy=0.6, sample_range=1.0, kl=2.0, elbo=-1.0)
     (verdict,) = diagnose(records)
     assert verdict.name == "healthy" and "few" in verdict.remedy
+
+
+def test_verdicts_of_few_records_say_so():
+    for n, each in ((3, 10), (12, 1)):  # few lines, or few steps
+        records = History([{"step": each * (i + 1), "d_accuracy": 0.2, "value": -2.0} for i in range(n)])
+        (verdict,) = diagnose(records)
+        assert verdict.name == "generator winning" and f"few ({n}, up to step {each * n})" in verdict.remedy
+    assert "few" not in str(diagnose(history(d_accuracy=0.2, value=-2.0))[0])
+
+
+def test_no_records_are_not_healthy():
+    assert names(History([])) == ["no records"]
+    assert names(History([]), {"nearest_ratio": 0.1}) == ["memorising"]
+
+
+# --- remedies
+
+
+def test_remedies_are_those_that_the_run_has_not_got():
+    collapsed = {"spread_ratio": 0.1}
+
+    def said(recipe, samples=collapsed, **columns):
+        return diagnose(history(**columns), samples, recipe)[0].remedy
+
+    assert "relativistic" in said(None) and "stddev-group" in said(None)
+    assert "stddev-group" not in said(recipes.preset("gan")) and "relativistic" in said(recipes.preset("gan"))
+    default = said(recipes.preset("dcgan"))
+    assert "relativistic" not in default and "stddev-group" not in default and "--objective.gamma" in default
+    without = gan(model=DCGANModel(stddev_group=0), objective=GANObjective(game="minimax", penalty="none"))
+    assert "stddev-group" in said(without) and "gamma" not in said(without)
+    copies = {"nearest_ratio": 0.1}
+    assert "ada" in said(recipes.preset("dcgan"), copies) and "flip,shift" not in said(recipes.preset("dcgan"), copies)
+    assert "ada" not in said(recipes.preset("vae"), copies) and "flip,shift" in said(recipes.preset("vae"), copies)
+    clipped = vae(clip=1.0)
+    assert "--training.clip" not in said(clipped, {}, bad_steps=50) and "--training.rate" in said(clipped, {}, bad_steps=50)
+
+
+def test_every_flag_of_a_remedy_is_one(tmp_path):
+    """For each family: what is named exists."""
+    ill = [
+        (history(bad_steps=9, kl=0.01, sample_range=1e5), {"spread_ratio": 0.1, "nearest_ratio": 0.1}),
+        (history(d_accuracy=1.0, value=-0.001), {}),
+        (history(d_accuracy=0.2, value=-2.0), {}),
+        (history(60, value=[math.sin(i) for i in range(60)]), {}),
+    ]
+    for family in recipes.FAMILIES:
+        recipe = recipes.preset(family)
+        for records, samples in ill:
+            for verdict in diagnose(records, samples, recipe):
+                assert verdict.remedy
+                for part, field in re.findall(r"--(model|objective|training)\.([a-z0-9-]+)", verdict.remedy):
+                    assert hasattr(getattr(recipe, part), field.replace("-", "_")), (family, verdict.remedy)
+    assert remedy(["set --training.clip"], vae(clip=1.0)) == "train it anew with another --seed"
 
 
 # --- records
@@ -384,6 +529,15 @@ def test_records_that_a_kill_cut_short_are_read_as_far_as_they_go(tmp_path):
         assert len(diagnose(History.of(tmp_path))) == 1
 
 
+def test_a_damaged_line_costs_itself_alone(tmp_path):
+    lines = [json.dumps({"step": 10 * i, "loss": 1.0, "kl": 0.001}) for i in range(1, 20)]
+    lines[7], lines[9] = lines[7][:11], "3"
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    (verdict,) = diagnose(History.of(tmp_path))
+    assert len(History.of(tmp_path).lines) == 17
+    assert verdict.name == "posterior collapse" and "2 damaged lines of metrics.jsonl skipped" in verdict.evidence
+
+
 def test_a_folder_without_records_is_one_line(tmp_path):
     with pytest.raises(TriptychError, match=r"no metrics\.jsonl.*give") as error:
         History.of(tmp_path)
@@ -396,14 +550,16 @@ def test_a_folder_without_records_is_one_line(tmp_path):
 def test_what_is_examined_depends_on_the_family():
     data = splits()
     vae_ = recipes.build(vae(), data["train"][:16])
-    assert set(examine(vae_, data, 40)) == {"spread_ratio", "nearest_ratio", "copied", "active_units", "nll_gap"}
-    assert set(examine(recipes.build(glow(), data["train"][:16]), data, 40)) == {
-        "spread_ratio", "nearest_ratio", "copied", "nll_gap",
-    }  # fmt: skip
+    of_all = {"spread_ratio", "distinct_outputs", "nearest_ratio", "copied"}
+    assert set(examine(vae_, data, 40)) == of_all | {"active_units", "nll_gap"}
+    assert set(examine(recipes.build(glow(), data["train"][:16]), data, 40)) == of_all | {"nll_gap"}
     model = recipes.build(gan(), data["train"][:16])
     before = {k: v.clone() for k, v in model.state_dict().items()}, torch.get_rng_state(), model.training
-    assert set(examine(model, data, 40)) == {"spread_ratio", "nearest_ratio", "copied"}
+    assert set(examine(model, data, 40)) == of_all
     assert examine(model, data, 40) == examine(model, data, 40)
+    assert set(examine(model, data, 9)) == {"copied"}  # of so few the spread is chance
+    with pytest.raises(TriptychError, match="give 2 or more, got 1"):
+        examine(model, data, 1)
     assert all(torch.equal(v, before[0][k]) for k, v in model.state_dict().items())
     assert torch.equal(torch.get_rng_state(), before[1]) and model.training is before[2]
 
@@ -435,5 +591,6 @@ def test_novel_vectors_are_not_memorised(width):
 
 def test_a_batch_of_one_is_no_collapse(tmp_path):
     data = pixels(12)
-    train.fit(start(tmp_path / "run", tiny(training={"batch": 1}), data), data)
+    recipe = tiny(DCGANModel(latent_dim=3, width=4, stddev_group=0), training={"batch": 1})
+    train.fit(start(tmp_path / "run", recipe, data), data)
     assert "mode collapse" not in names(History.of(tmp_path / "run"))

@@ -2,19 +2,23 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+import triptych
 from triptych import evaluate, storage
+from triptych.checkpoint import save_model
+from triptych.cli import main
 from triptych.codec import Codec
 from triptych.core import GenerativeModel
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.evaluate import Pixels, features, sample_quality
 from triptych.evaluate.features import INCEPTION, Inception, Learned, _lesson, learn_features
-from triptych.evaluate.quality import FEWEST, Quality
+from triptych.evaluate.quality import FEWEST, MOST, Quality
 
 
 def seeded(seed=0):
@@ -230,7 +234,7 @@ def test_copies_are_seen_by_their_nearest_neighbours(measured):
 
 def test_the_floor_is_what_data_score(measured):
     for quality in measured.values():
-        assert set(quality.measures) - set(quality.floor) == {"nearest_ratio"}
+        assert set(quality.measures) - set(quality.floor) == {"nearest_ratio", "copied"}
         assert quality.floor == measured["novel"].floor
         floor = quality.floor
         assert abs(floor["kid"].value) < 4 * floor["kid"].stderr + 1e-3 and floor["c2st_1nn"].value == pytest.approx(
@@ -273,8 +277,11 @@ def test_measuring_repeats_and_leaves_the_model_alone(sets):
 def test_only_what_is_alike_is_compared(measured):
     novel = measured["novel"]
     for other, what in (
-        (Quality("learned-classes-00000000", novel.n, novel.measures, novel.floor), "features"),
-        (Quality(novel.features, novel.n - 1, novel.measures, novel.floor), "n 200 and 199"),
+        (replace(novel, features="learned-classes-00000000"), "features"),
+        (replace(novel, n=199), "n 200 and 199"),
+        (replace(novel, held_out=100), "held-out data 200 and 100"),
+        (replace(novel, reference="00000000"), "reference data"),
+        (replace(novel, temperature=0.7), "temperature 1.0 and 0.7"),
     ):
         with pytest.raises(TriptychError, match=f"not comparable: {what}") as error:
             novel.compare(other, "fid")
@@ -288,12 +295,92 @@ def test_too_few_are_refused(sets):
     train, test, novel = sets
     for n, data, expected in (
         (FEWEST - 1, test, "at least 50 samples, got 49"),
-        (301, test, "there are 300: ask for 300"),
-        (100, test.take(range(60)), "there are 60: ask for 60"),
+        (MOST + 1, test, "at most 50000 samples, got 50001: ask for 50000"),
+        (100, test.take(range(30)), "30 held-out data, 50 are needed: .*--data DATA"),
     ):
         with pytest.raises(TriptychError, match=expected) as error:
             sample_quality(Gives(novel), data, train, Pixels(), n=n)
         assert "\n" not in str(error.value)
+
+
+def test_fewer_held_out_data_than_samples_are_all_compared_with(sets, measured):
+    train, test, novel = sets
+    quality = sample_quality(Gives(novel), test.take(range(60)), train, Pixels(), n=200)
+    assert (quality.n, quality.held_out) == (200, 60) and quality.measures["precision"].n == 200
+    assert quality.measures["recall"].n == 60 and quality.measures["fid"].n == 60
+    assert quality.reference != measured["novel"].reference != ""
+    assert {(v["samples"], v["held_out"]) for v in quality.as_json().values()} == {(200, 60)}
+    with pytest.raises(TriptychError, match="held-out data 60 and 200"):
+        quality.compare(measured["novel"], "fid")
+
+
+def test_the_reference_is_the_data_compared_with(sets, measured):
+    train, _, novel = sets
+    assert len({quality.reference for quality in measured.values()}) == 1
+    other = sample_quality(Gives(novel), split(300, seed=5), train, Pixels(), n=200)
+    with pytest.raises(TriptychError, match="not comparable: reference data"):
+        other.compare(measured["novel"], "fid")
+
+
+@pytest.mark.parametrize("count", [3, 200, 5000])
+def test_copies_are_seen_among_any_number_of_data(count):
+    """Where nearest_ratio, which takes as many as are held out, hardly does."""
+    train, test = (Split(shapes(n, side=8, seed=seed)[0]) for n, seed in ((count, 0), (60, 1)))
+    copies, novel = (
+        sample_quality(Gives(x), test, train, Pixels(), n=60) for x in (train[:], Split(shapes(300, side=8, seed=2)[0])[:])
+    )
+    assert copies.measures["copied"].value > 0.6 and abs(novel.measures["copied"].value) < 0.3
+    if count == 5000:
+        assert copies.measures["nearest_ratio"].value > 0.9
+
+
+def test_the_floor_is_of_data_that_the_features_were_not_fitted_to():
+    """A network that learned its data by heart finds them unlike fresh ones; data it never saw stand for real ones."""
+    random = np.random.default_rng(0)
+
+    def labelled(n):  # nothing but heart tells the labels
+        return Split(random.integers(0, 256, (n, 1, 8, 8), dtype=np.uint8), {"x": random.integers(0, 5, n)}, {"x": "class"})
+
+    train, test, novel = labelled(400), labelled(150), labelled(300)
+    seen = features("learned", train, steps=400, keep=150)
+    rows = seen.unseen(train)
+    assert len(rows) == 150 and len(set(rows)) == 150 and rows.max() < 400
+    assert np.array_equal(seen.unseen(test), np.arange(150))  # of others it saw none
+    quality = sample_quality(Gives(novel[:]), test, train, seen, n=150)
+    taught = np.setdiff1d(np.arange(400), rows)[:150]
+    spoiled, fresh = (
+        evaluate.precision_recall(seen(test[:]), seen(x))["density"].value for x in (train[taught], novel[:150])
+    )
+    assert spoiled < 0.75 and quality.floor["density"].value > 0.85
+    assert quality.floor["density"].value == pytest.approx(fresh, abs=0.2)
+
+
+@pytest.mark.parametrize("n, keep, expected", [(400, 100, 100), (400, 1000, 200), (60, 1000, 30), (1, 10, 0), (40, 0, 0)])
+def test_never_more_than_half_of_the_data_are_kept_out(n, keep, expected):
+    data = split(n)
+    seen, again = (learn_features(data, steps=1, width=4, keep=keep) for _ in range(2))
+    assert len(seen.kept.rows) == expected and np.array_equal(seen.kept.rows, again.kept.rows)
+    assert len(seen.unseen(data)) == (expected or n) and len(Pixels().unseen(data)) == n
+
+
+def test_few_training_data_have_no_floor(capsys):
+    from triptych.cli.measuring import _print_quality
+
+    train, test = split(80), split(60, seed=1)
+    quality = sample_quality(Gives(split(60, seed=2)[:]), test, train, learn_features(train, steps=1, width=4), n=60)
+    assert quality.floor == {} and "floor" not in quality.as_json()["fid"]
+    _print_quality(quality, "samples")
+    assert "too few training data for real data's own" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_table_and_the_file_say_the_scales_of_ms_ssim(measured, capsys):
+    from triptych.cli.measuring import _print_quality
+
+    _print_quality(measured["novel"], "samples")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "ms_ssim: 1 scale of 5, a window of 11" in said and "│ n" in said
+    stored = measured["novel"].as_json()["ms_ssim"]
+    assert (stored["scales"], stored["window"], stored["n"]) == (1, 11, 100)
 
 
 @pytest.mark.parametrize("known", [60, 61])
@@ -326,13 +413,48 @@ def test_samples_that_are_not_finite_are_named():
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "held_out, words, expected",
+    [
+        (60, ["--samples", "10"], "at least 50 samples, got 10"),
+        (60, ["--samples", "-5"], "at least 50 samples, got -5"),
+        (30, [], "30 held-out data, 50 are needed"),
+    ],
+)
+def test_counts_are_refused_before_anything_is_learned(tmp_path, monkeypatch, capsys, held_out, words, expected):
+    folder = tmp_path / "run"
+    save_model(triptych.GAN((1, 12, 12), latent_dim=2, hidden=(4,), maxout=(4,)), folder)
+    np.save(tmp_path / "set.npy", shapes(10 * held_out)[0])
+
+    def refuse(*_, **__):
+        raise AssertionError("features are learned")
+
+    monkeypatch.setattr("triptych.evaluate.features", refuse)
+    assert main(["evaluate", str(folder), "--data", str(tmp_path / "set.npy"), *words]) == 2
+    said = capsys.readouterr().err
+    assert expected in said and said.count("\n") == 1
+
+
+def test_the_command_says_both_counts(tmp_path, capsys):
+    folder, told = tmp_path / "run", tmp_path / "told.json"
+    save_model(triptych.GAN((1, 12, 12), latent_dim=2, hidden=(4,), maxout=(4,)), folder)
+    np.save(tmp_path / "set.npy", shapes(600)[0])
+    words = ["--data", str(tmp_path / "set.npy"), "--features", "pixels", "--samples", "90", "--json", str(told)]
+    assert main(["evaluate", str(folder), *words]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "90 samples of" in said and "against 60 held-out data" in said and "go with both counts" in said
+    assert {(v["samples"], v["held_out"]) for v in json.loads(told.read_text()).values()} == {(90, 60)}
+
+
 def test_json_has_a_line_for_each_measure(measured, tmp_path):
     stored = measured["novel"].as_json()
     assert {"fid", "kid", "precision", "recall", "density", "coverage", "c2st_1nn", "c2st_logistic", "swd", "ms_ssim",
             "nearest_ratio"} <= set(stored)  # fmt: skip
     for name, numbers in stored.items():
-        expected = {"value", "stderr", "n", "features"} | ({"floor", "floor_stderr"} if name != "nearest_ratio" else set())
-        assert set(numbers) == expected and numbers["features"] == "pixels"
+        expected = {"value", "stderr", "n", "features", "samples", "held_out", "reference", "temperature"}
+        expected |= set() if name in ("nearest_ratio", "copied") else {"floor", "floor_stderr", "floor_n"}
+        expected |= {"scales", "window"} if name == "ms_ssim" else set()
+        assert set(numbers) == expected and numbers["features"] == "pixels" and numbers["samples"] == 200
     storage.write_json(tmp_path / "quality.json", stored)
     assert json.loads((tmp_path / "quality.json").read_text())["fid"]["value"] == stored["fid"]["value"]
     assert evaluate.Quality is Quality

@@ -19,6 +19,7 @@ from triptych.evaluate.neighbours import (
     two_sample_test,
 )
 from triptych.evaluate.parzen import parzen_log_likelihood
+from triptych.evaluate.repeats import copied, distinct_outputs
 from triptych.evaluate.sliced import level_sides, sliced_wasserstein
 from triptych.evaluate.structure import WEIGHTS, diversity, ms_ssim, scales_of
 
@@ -348,6 +349,28 @@ def test_the_nearest_ratio_where_every_sample_was_held_out():
     assert math.isnan(nearest_ratio(train[:20], train, train).value)  # nothing was held out
 
 
+@pytest.mark.parametrize("d", [5, 50])
+def test_copied_is_the_share_of_copies(d):
+    train, held_out, novel = normal(1000, d), normal(100, d, seed=1), normal(200, d, seed=2)
+    for share in (0, 50, 200):
+        fake = torch.cat([train[:share] + 1e-3 * normal(share, d, seed=3), novel[share:]])
+        found = copied(fake, held_out, train)
+        assert abs(found.value - share / 200) < 4 * found.stderr + 0.02 and found.n == 200
+    with pytest.raises(TriptychError, match="at least 3 training data"):
+        copied(novel, held_out, train[:2])
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 20])
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_distinct_outputs_are_counted(count, noise):
+    real, outputs = normal(300, 20), normal(count, 20, seed=1)
+    fake = outputs[torch.arange(300) % count] + noise * normal(300, 20, seed=2)
+    found = distinct_outputs(fake, real)
+    if count > 1 or not noise:  # of one alone nothing but noise is left to measure by
+        assert found.value == pytest.approx(count, rel=0.1) and found.n == 300
+    assert distinct_outputs(normal(300, 20, seed=3), real).value == 300 * 299 / 2
+
+
 def test_the_two_sample_tests():
     same = two_sample_test(normal(300, 3), normal(200, 3, seed=1), generator=seeded())
     for found in same.values():
@@ -565,8 +588,26 @@ def test_parzen_is_scikit_learns_kernel_density(monkeypatch):
 
 
 def test_parzen_far_from_every_sample_is_finite():
-    estimate, sigma = parzen_log_likelihood(torch.zeros(3, 4), torch.full((2, 4), 50.0), torch.full((2, 4), 50.0))
-    assert sigma == pytest.approx(1) and estimate.value == pytest.approx(-2 * math.log(2 * math.pi) - 5000)
+    far = torch.full((2, 4), 50.0)
+    with pytest.warns(UserWarning, match="at the end of those given"):
+        estimate, sigma = parzen_log_likelihood(torch.zeros(3, 4), far, far, [0.5, 1.0])
+    assert sigma == 1 and estimate.value == pytest.approx(-2 * math.log(2 * math.pi) - 5000)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.3, 50.0, 3000.0])
+def test_the_window_is_not_at_the_end_of_its_grid(scale):
+    """Wherever the data lie: for samples of one point, the best σ is the spread itself."""
+    samples, valid, test = torch.zeros(1, 4), scale * normal(400, 4), scale * normal(400, 4, seed=1)
+    estimate, sigma = parzen_log_likelihood(samples.double(), valid, test)
+    assert sigma == pytest.approx(scale, rel=0.3)
+    expected = torch.distributions.Normal(0.0, scale).log_prob(test).sum(1).mean().item()
+    assert estimate.value == pytest.approx(expected, abs=0.3)
+
+
+def test_validation_data_that_are_samples_have_no_best_window():
+    x = torch.rand(20, 3)
+    with pytest.warns(UserWarning, match="validation data that are samples"):
+        assert parzen_log_likelihood(x, x, x).sigma < 1e-6
 
 
 @pytest.mark.parametrize("sigmas", [[], [0.0], [-1.0, 1.0], [math.nan]])

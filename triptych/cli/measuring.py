@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
     from triptych.core import Estimate, GenerativeModel
-    from triptych.data import Splits
+    from triptych.data import Split, Splits
     from triptych.evaluate.quality import Quality
+    from triptych.recipes import Recipe
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Evaluate:
     hmc: int = 100
     """Data for the paper's HMC estimator (under 5 latent dimensions); 0 leaves it out."""
     samples: int | None = None
-    """Samples whose quality is measured against as many held-out data; by default 1000 of a model without likelihood, else
-    none."""
+    """Samples whose quality is measured against as many held-out data, or all there are; by default 1000 of a model without
+    likelihood, else none."""
     features: Literal["learned", "pixels", "inception"] = "learned"
     """What they are compared by: a small network trained on the data, raw values, or Inception v3."""
     download: bool = False
@@ -63,7 +65,7 @@ class Doctor:
     data: str | None = None
     """What to compare samples with; by default what the run was trained on."""
     samples: int = 200
-    """Samples that are looked at; 0 reads the records alone."""
+    """Samples that are looked at, 2 or more; 0 reads the records alone."""
     json: Path | None = None
     """Also write the verdicts here."""
 
@@ -78,14 +80,16 @@ def evaluate(words: Sequence[str]) -> None:
     model = load_model(options.run)
     splits = load_splits(options.run, model, options.data)
     split = named_split(splits, options.split, options.data or options.run)
+    drawn = _samples(options, model, split)
     numbers = {"k": options.k, "draws": options.draws, "images": options.images, "hmc": options.hmc}
     results = measure(model, split, **numbers, seed=options.seed)
     stored: dict[str, Any] = {name: estimate._asdict() for name, estimate in results.items()}
     if results:
         _print_estimates(results, f"{options.run} on {options.split}")
-    quality = _quality(options, model, splits)
-    if quality is not None:
-        _print_quality(quality, f"{quality.n} samples of {options.run}, by {quality.features}")
+    if drawn:
+        quality = _quality(options, model, splits, drawn)
+        against = f"{quality.n} samples of {options.run} against {quality.held_out} held-out data"
+        _print_quality(quality, f"{against}, by {quality.features}")
         stored |= quality.as_json()
     if not stored:
         raise TriptychError(f"a {type(model).__name__} is measured by its samples alone: leave out --samples 0")
@@ -93,22 +97,28 @@ def evaluate(words: Sequence[str]) -> None:
         storage.write_json(options.json, stored)
 
 
-def _quality(options: Evaluate, model: GenerativeModel, splits: Splits) -> Quality | None:
-    """Measures of samples, where they are asked for or nothing else can be measured."""
+def _samples(options: Evaluate, model: GenerativeModel, split: Split) -> int:
+    """How many samples are measured: some where they are asked for or nothing else can be; checked before any work."""
     from triptych.core import HasDensity
+    from triptych.evaluate.quality import FEWEST, check_counts
 
     if options.samples == 0 or (options.samples is None and isinstance(model, HasDensity)):
-        return None
+        return 0
     if options.split == "train":
         raise TriptychError("samples are compared with data that were held out: leave out --split train, or --samples")
+    n = options.samples if options.samples is not None else max(FEWEST, min(_SAMPLES, len(split)))
+    check_counts(n, len(split))
+    return n
+
+
+def _quality(options: Evaluate, model: GenerativeModel, splits: Splits, n: int) -> Quality:
     from triptych.cli.training import notice
     from triptych.evaluate import features, sample_quality
 
     test, train = splits[options.split], splits["train"]
-    n = options.samples if options.samples is not None else min(_SAMPLES, len(test), len(train))
     if options.features == "learned":
-        notice("learning features from the training data")
-    seen = features(options.features, train, download=options.download)
+        notice("learning features from the training data, less those that real data's own measures are taken from")
+    seen = features(options.features, train, keep=n, download=options.download)
     return sample_quality(model, test, train, seen, n=n, temperature=options.temperature, seed=options.seed)
 
 
@@ -117,8 +127,8 @@ _SAMPLES = 1000
 
 def doctor(words: Sequence[str]) -> None:
     options = parse(Doctor, words, "triptych doctor")
-    if options.samples < 0:
-        raise TriptychError(f"--samples should be at least 0, got {options.samples}")
+    if options.samples < 0 or options.samples == 1:
+        raise TriptychError(f"--samples should be 0, or 2 or more to be compared with one another, got {options.samples}")
     from triptych import storage
     from triptych.cli.training import notice
     from triptych.doctor import History, diagnose, examine
@@ -132,24 +142,49 @@ def doctor(words: Sequence[str]) -> None:
         except TriptychError as error:  # of a model that is ill itself: the records still say why
             looked_at = False
             notice(f"its samples could not be looked at: {error}")
-    verdicts = [verdict for verdict in diagnose(history, found) if looked_at or verdict.name != "healthy"]
+    verdicts = diagnose(history, found, _recipe(options.run))
+    verdicts = [verdict for verdict in verdicts if looked_at or verdict.name != "healthy"]
     for verdict in verdicts:
         print(verdict)
     if options.json:
         storage.write_json(options.json, {"verdicts": [dataclasses.asdict(v) for v in verdicts], "samples": found})
 
 
+def _recipe(run: Path) -> Recipe | None:
+    """The run's own, if it can be read: records are judged without it too."""
+    from triptych.checkpoint import read_recipe
+
+    with contextlib.suppress(TriptychError):
+        return read_recipe(run)
+    return None
+
+
 def _print_quality(quality: Quality, title: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    held_out = math.isfinite(quality.measures["nearest_ratio"].value)
-    caption = None if held_out else "nearest_ratio: every sample is itself a held-out datum, so that it says nothing"
-    table = Table("measure", "value", "± stderr", "real data's own", title=title, caption=caption)
+    table = Table("measure", "value", "± stderr", "n", "real data's own", title=title, caption=_remarks(quality))
     for name, estimate in quality.measures.items():
         floor = quality.floor.get(name)
-        table.add_row(name, f"{estimate.value:.4g}", f"{estimate.stderr:.2g}", "" if floor is None else f"{floor.value:.4g}")
+        own = "" if floor is None else f"{floor.value:.4g}"
+        table.add_row(name, f"{estimate.value:.4g}", f"{estimate.stderr:.2g}", str(estimate.n), own)
     Console().print(table)
+
+
+def _remarks(quality: Quality) -> str:
+    """What the table cannot be read without."""
+    remarks = []
+    if quality.held_out < quality.n:
+        remarks.append("shares and biases go with both counts: compare at equal ones")
+    if not quality.floor:
+        remarks.append("too few training data for real data's own")
+    if quality.scales is not None:
+        number, taps = quality.scales
+        scales = f"{number} scale{'s' * (number > 1)}" + (" of 5" if number < 5 else "")
+        remarks.append(f"ms_ssim: {scales}, a window of {taps}, as the size allows")
+    if not math.isfinite(quality.measures["nearest_ratio"].value):
+        remarks.append("nearest_ratio: every sample is itself a held-out datum, so that it says nothing")
+    return "\n".join(remarks)
 
 
 def _print_estimates(results: dict[str, Estimate], title: str) -> None:

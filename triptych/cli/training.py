@@ -248,7 +248,7 @@ def _fit(run: Run, splits: Splits) -> None:
         raise
     print(f"{run.folder}: {run.step} steps done; triptych evaluate {run.folder} scores it")
     if run.is_main:
-        for verdict in diagnose(History.of(run.folder)):
+        for verdict in diagnose(History.of(run.folder), recipe=run.recipe):
             print(verdict)
 
 

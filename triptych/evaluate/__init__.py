@@ -1,5 +1,6 @@
 """Measures: likelihoods (`likelihood`), reconstruction and latent use (`latent`), round trips (`exactness`), and the quality
-of samples (`quality`) by distances of sets (`distances`, `neighbours`, `sliced`, `structure`, `parzen`) of `features`.
+of samples (`quality`) by distances of sets (`distances`, `neighbours`, `sliced`, `structure`, `parzen`) of `features`, and
+by what `repeats`.
 
 What a model can do decides which. Every result is an `Estimate`: value, standard error, n.
 """
@@ -15,6 +16,7 @@ from triptych.evaluate.neighbours import nearest_ratio, nearest_training, precis
 from triptych.evaluate.parzen import parzen_log_likelihood
 from triptych.evaluate.posterior_sampling import marginal_log_likelihood
 from triptych.evaluate.quality import Quality, sample_quality
+from triptych.evaluate.repeats import copied, distinct_outputs
 from triptych.evaluate.sliced import sliced_wasserstein
 from triptych.evaluate.structure import diversity, ms_ssim
 
@@ -26,6 +28,8 @@ __all__ = [
     "Quality",
     "active_units",
     "bits_per_dim",
+    "copied",
+    "distinct_outputs",
     "diversity",
     "elbo",
     "evaluate",

@@ -14,6 +14,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,10 +23,21 @@ from torch import Tensor, nn
 
 from triptych.data import Split
 from triptych.errors import TriptychError
+from triptych.evaluate.measure import digest, some
 from triptych.nets import MLP, ConvDecoder, ConvEncoder
 
 INCEPTION = "inception-2015-12-05.pt"
 _INCEPTION_AT = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/" + INCEPTION
+
+
+KEPT = 1000  # training data that features are not fitted to, where there are twice as many
+
+
+class Kept(NamedTuple):
+    """Which data of a split features were not fitted to: the split's mark, and their rows."""
+
+    split: str
+    rows: np.ndarray
 
 
 class Features(ABC):
@@ -33,9 +45,19 @@ class Features(ABC):
 
     Attributes:
         name: what a result is labelled with, and may be compared by.
+        kept: data of the split it was fitted to that were kept out of it; None where it was fitted to none.
     """
 
     name: str
+    kept: Kept | None = None
+
+    def unseen(self, split: Split) -> np.ndarray:
+        """Rows of the split that the features were not fitted to: all of a split that they do not know.
+
+        All, too, where none was kept out: there is nothing better.
+        """
+        known = self.kept is not None and len(self.kept.rows) and self.kept.split == _mark(split)
+        return self.kept.rows if known else np.arange(len(split))  # type: ignore[union-attr]
 
     @abstractmethod
     def of(self, stored: Tensor) -> Tensor:
@@ -61,10 +83,12 @@ class Learned(Features):
 
     Args:
         net: x (B, *E) in [−1, 1] (pictures) -> (B, d).
+        taught: what it was taught to tell.
+        kept: what it was not taught on.
     """
 
-    def __init__(self, net: nn.Module, taught: str):
-        self.net, self.taught = net.eval(), taught
+    def __init__(self, net: nn.Module, taught: str, kept: Kept | None = None):
+        self.net, self.taught, self.kept = net.eval(), taught, kept
         weights = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for v in net.state_dict().values())
         self.name = f"learned-{taught}-{hashlib.sha256(weights).hexdigest()[:8]}"
 
@@ -98,13 +122,15 @@ class Inception(Features):
         return self.net(stored.expand(-1, 3, -1, -1), return_features=True)
 
 
-def features(name: str, train: Split, *, steps: int = 600, seed: int = 0, download: bool = False) -> Features:
+def features(
+    name: str, train: Split, *, steps: int = 600, seed: int = 0, keep: int = KEPT, download: bool = False
+) -> Features:
     """The features called pixels, learned or inception.
 
     Args:
         train: what "learned" learns from: classes where the split has them, else its attributes, else to give back pictures
             that noise was added to.
-        steps, seed: of that training.
+        steps, seed, keep: of that training, as in `learn_features`.
         download: whether Inception's weights (91 MB) may be fetched.
 
     Raises:
@@ -113,7 +139,7 @@ def features(name: str, train: Split, *, steps: int = 600, seed: int = 0, downlo
     if name == "pixels":
         return Pixels()
     if name == "learned":
-        return learn_features(train, steps=steps, seed=seed)
+        return learn_features(train, steps=steps, seed=seed, keep=keep)
     if name == "inception":
         return Inception(_inception_file(download))
     raise TriptychError(f"features should be pixels, learned or inception, got {name!r}")
@@ -138,9 +164,20 @@ def _inception_file(download: bool) -> Path:
 
 
 def learn_features(
-    train: Split, *, steps: int = 600, batch: int = 64, width: int = 16, size: int = 128, seed: int = 0
+    train: Split, *, steps: int = 600, batch: int = 64, width: int = 16, size: int = 128, seed: int = 0, keep: int = KEPT
 ) -> Learned:
-    """A convolutional network (a perceptron for what is no picture) with `size` features, trained on the split."""
+    """A convolutional network (a perceptron for what is no picture) with `size` features, trained on the split.
+
+    Data that a network was fitted to look unlike fresh ones to it (of 1,000 faces, .44 of them lay among held-out ones, of
+    fresh faces .68), so that they cannot stand for real data. Hence some are kept out, always the same of a split:
+    `unseen` says which.
+
+    Args:
+        keep: how many of them, but never more than half.
+    """
+    kept = np.sort(some(len(train), min(keep, len(train) // 2)))
+    marked = Kept(_mark(train), kept)
+    train = train.take(np.setdiff1d(np.arange(len(train)), kept)) if len(kept) else train
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = _encoder(train.event_shape, width, size)
@@ -153,7 +190,12 @@ def learn_features(
             lesson(net, _centred(train[rows]), rows).backward()
             optimizer.step()
             schedule.step()
-    return Learned(net, lesson.name)
+    return Learned(net, lesson.name, marked)
+
+
+def _mark(split: Split) -> str:
+    """What tells a split from others: their number, and some of its data."""
+    return f"{len(split)}-{digest(split[some(len(split), 16)])}"
 
 
 class _Lesson(nn.Module, ABC):

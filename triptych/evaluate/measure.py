@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,6 +68,12 @@ def _of_the_codes(model: GenerativeModel, stored: Tensor) -> dict[str, Estimate]
 def some(n: int, count: int) -> np.ndarray:
     """`count` of n indices, always the same and in no order of the data's own: the first of a sorted set are no sample."""
     return np.random.default_rng(0).permutation(n)[:count]
+
+
+def digest(stored: Tensor) -> str:
+    """Eight hexadecimal digits of the SHA-256 of stored data: what tells one set from another."""
+    values = stored.detach().cpu().contiguous()
+    return hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode() + values.numpy().tobytes()).hexdigest()[:8]
 
 
 _AT_ONCE = 10_000  # data scored at the most: the standard error is small by then

@@ -6,6 +6,7 @@ Shapes: n data of any equal shape, which are flattened to d numbers; float64 ins
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -32,7 +33,9 @@ def parzen_log_likelihood(samples: Tensor, valid: Tensor, test: Tensor, sigmas: 
     here for the published tables, which take 10,000 samples.
 
     Args:
-        sigmas: by default 10 from 0.1 to 1, evenly in log σ: right for data in [0, 1].
+        sigmas: by default 10 from 0.1 to 1, evenly in log σ: right for data in [0, 1]. Where the best is the first or last
+            of these, the grid goes on at that end until it is not, for six decades at most. Given ones are kept to; where
+            the best is at their end, a warning says so.
 
     Returns:
         (estimate, sigma): n = len(test), and the standard error is over test data.
@@ -43,14 +46,39 @@ def parzen_log_likelihood(samples: Tensor, valid: Tensor, test: Tensor, sigmas: 
     >>> parzen_log_likelihood(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(3, 2), sigmas=[1.0]).estimate.value
     -1.83787...
     """
-    default = torch.logspace(-1, 0, 10, dtype=torch.float64).tolist()
-    candidates = default if sigmas is None else [float(s) for s in sigmas]
+    candidates = _GRID if sigmas is None else [float(s) for s in sigmas]
     if not candidates or not all(0 < s < math.inf for s in candidates):
         raise TriptychError(f"sigmas should be numbers above 0, got {candidates}: 0.1 to 1 suits data in [0, 1]")
     samples, valid, test = paired_rows(samples, valid, test, at_least=1)
-    on_valid = _log_likelihoods(valid, samples, candidates).mean(1)
-    sigma = candidates[int(on_valid.argmax())]
+    sigma = _best(valid, samples, candidates)
+    if sigmas is None:
+        sigma = _inside(valid, samples, sigma)
+    elif len(candidates) > 1 and sigma in (min(candidates), max(candidates)):
+        warnings.warn(f"the best σ, {sigma:.3g}, is at the end of those given: give more beyond it", stacklevel=2)
     return Parzen(Estimate.of(_log_likelihoods(test, samples, [sigma])[0]), sigma)
+
+
+def _best(valid: Tensor, samples: Tensor, sigmas: Sequence[float]) -> float:
+    return sigmas[int(_log_likelihoods(valid, samples, sigmas).mean(1).argmax())]
+
+
+def _inside(valid: Tensor, samples: Tensor, sigma: float) -> float:
+    """The best σ of the default grid, gone on by decades from the end at which the best one lay."""
+    if sigma not in (_GRID[0], _GRID[-1]):
+        return sigma
+    ratio = 10.0 ** (1 / (len(_GRID) - 1) * (1 if sigma == _GRID[-1] else -1))
+    for _ in range(_DECADES):
+        further = [sigma * ratio**i for i in range(len(_GRID))]
+        best = _best(valid, samples, further)
+        if best != further[-1]:
+            return best
+        sigma = best
+    warnings.warn(f"the best σ is beyond {sigma:.3g}: validation data that are samples have none", stacklevel=3)
+    return sigma
+
+
+_GRID: list[float] = torch.logspace(-1, 0, 10, dtype=torch.float64).tolist()
+_DECADES = 6
 
 
 def _log_likelihoods(x: Tensor, samples: Tensor, sigmas: Sequence[float]) -> Tensor:

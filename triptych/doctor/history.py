@@ -1,0 +1,76 @@
+"""A run's records, by name."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from triptych.errors import TriptychError
+
+ENOUGH = 8  # lines of history below which trends say nothing
+SETTLED = 50  # steps before which nothing has had time to go well
+
+
+class History:
+    """The numbers of metrics.jsonl by name, over the lines that hold them.
+
+    Attributes:
+        damaged: lines that could not be read and were skipped.
+    """
+
+    def __init__(self, lines: Sequence[dict[str, float | None]], damaged: int = 0):
+        self.lines = [line for line in lines if isinstance(line.get("step"), int | float)]
+        self.damaged = damaged
+
+    @classmethod
+    def of(cls, folder: Path) -> History:
+        """That of a run; lines that cannot be read are skipped, and counted but for the last, which a kill may cut short."""
+        path = folder / "metrics.jsonl"
+        if not path.is_file():
+            raise TriptychError(f"{folder} has no metrics.jsonl: give the folder of a run that has trained")
+        lines = [_record(text) for text in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        return cls([line for line in lines if line is not None], damaged=lines[:-1].count(None))
+
+    def __contains__(self, name: str) -> bool:
+        return any(line.get(name) is not None for line in self.lines)
+
+    @property
+    def last_step(self) -> int:
+        return int(self.lines[-1]["step"] or 0) if self.lines else 0
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there are too few records, or steps, to be sure of a verdict."""
+        return len(self.lines) < ENOUGH or self.last_step < SETTLED
+
+    def values(self, name: str) -> np.ndarray:
+        """(T,), NaN where a number was not finite; lines without it are left out."""
+        found = [line[name] for line in self.lines if name in line]
+        return np.asarray([v if isinstance(v, int | float) else math.nan for v in found], dtype=np.float64)
+
+    def late(self, name: str) -> np.ndarray:
+        """The last quarter of them, at least three."""
+        values = self.values(name)
+        return values[-max(3, len(values) // 4) :]
+
+    def level(self, name: str) -> float:
+        """The median of the last quarter; NaN where none of it was finite."""
+        late = self.late(name)
+        return float(np.median(late[np.isfinite(late)])) if np.isfinite(late).any() else math.nan
+
+    def players(self) -> list[str]:
+        """Names of a game's players; of a single one there is none."""
+        return sorted({name.removeprefix("loss_") for line in self.lines for name in line if name.startswith("loss_")})
+
+
+def _record(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
