@@ -30,7 +30,7 @@ PRESETS = {
     "gan": ("dcgan", ["model.width=16"]),
     "glow": ("glow", []),
 }
-STEPS = {"vae": 1500, "gan": 1500, "glow": 750}
+STEPS = {"vae": 12_000, "gan": 1500, "glow": 750}
 
 
 def one(family: str, count: int, steps: int, seen: list[evaluate.Features], splits: Splits, out: Path) -> dict[str, Any]:
