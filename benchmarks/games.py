@@ -27,16 +27,16 @@ from triptych.errors import TriptychError
 from triptych.run import Run
 from triptych.train import fit, train
 
-_ONCE = "objective.penalty=none"
+_FREE = "objective.penalty=none"
 GAMES = {
-    "nonsaturating": ["objective.game=nonsaturating", _ONCE],
+    "nonsaturating": ["objective.game=nonsaturating", _FREE],
     "nonsaturating, r1": ["objective.game=nonsaturating", "objective.penalty=r1", "objective.every=1"],
     "nonsaturating, r1r2": ["objective.game=nonsaturating", "objective.every=1"],
     "wgan-gp": ["objective.game=wgan", "objective.penalty=gp", "objective.gamma=10", "objective.drift=0.001"],
     "wgan-gp, 5 plays": [
         "objective.game=wgan", "objective.penalty=gp", "objective.gamma=10", "objective.drift=0.001", "objective.plays=5",
     ],
-    "relativistic": [_ONCE],
+    "relativistic": [_FREE],
     "relativistic, r1r2": ["objective.every=1"],
     "relativistic, r1r2 every 4": ["objective.every=4"],
     "relativistic, r1r2 every 4, γ × 10": ["objective.every=4", "objective.gamma=1"],

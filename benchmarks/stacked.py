@@ -1,6 +1,6 @@
 """Stacked MNIST, 1,000 modes: three digits in three colours. How many of the 1,000 numbers does a GAN draw, and how evenly?
 
-    TRIPTYCH_DATA=… python benchmarks/stacked.py                the dcgan preset, some 20 minutes of one core (resumable)
+    TRIPTYCH_DATA=… python benchmarks/stacked.py                the dcgan preset, some 30 minutes of one core (resumable)
     TRIPTYCH_DATA=… python benchmarks/stacked.py --set objective.gamma=1
 
 A network that learned MNIST's digits reads each colour of 26,000 samples; a mode is found when one sample is read as it,
