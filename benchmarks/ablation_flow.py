@@ -33,9 +33,9 @@ from common import arguments, begin, write
 from race_flow import keep, kept
 from torch import Tensor
 
-from triptych import recipes
-from triptych.codec import bits_per_dim
+from triptych import families, recipes
 from triptych.data import load
+from triptych.evaluate import bits_per_dim
 
 PERMUTATIONS = ("reverse", "shuffle", "invertible")  # from the worst to the best, in the paper
 COUPLINGS = ("additive", "affine")
@@ -53,7 +53,7 @@ def built(options: argparse.Namespace, permutation: Any, coupling: Any, seed: in
     """The Glow, its weights drawn from the seed and its actnorms set by the batch."""
     model = recipes.GlowModel(depth=options.depth, width=options.width, permutation=permutation, coupling=coupling)
     recipe = recipes.Recipe(data=options.data, seed=seed, model=model, objective=recipes.FlowObjective())
-    return recipes.build(recipe, batch).train()
+    return families.build(recipe, batch).train()
 
 
 class Learning:
@@ -87,7 +87,7 @@ class Learning:
 def run(options: argparse.Namespace, permutation: str, coupling: str, seed: int) -> dict[str, Any]:
     """Trains one configuration: its curve, every step's loss, and bits/dim of the test data, dequantised once."""
     splits = load(options.data)
-    model = built(options, permutation, coupling, seed, recipes.first_batch(splits.train))
+    model = built(options, permutation, coupling, seed, families.first_batch(splits.train))
     learning = Learning(model, splits.train[:], seed)
     curve: dict[str, list[float]] = {"steps": [], "seconds": [], "bits_per_dim": []}
     while learning.seconds < options.seconds:

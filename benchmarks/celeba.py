@@ -18,11 +18,11 @@ import torch
 from common import arguments, begin, trained, write
 
 import triptych
-from triptych import edit, evaluate, recipes, report
-from triptych.checkpoint import initial_model
+from triptych import edit, evaluate, families, figures, recipes
 from triptych.core import GenerativeModel, HasDensity, require
 from triptych.data import Splits, load
-from triptych.run import Run
+from triptych.pretrained import initial_model
+from triptych.training.run import Run
 from triptych.vae import VAE
 
 ATTRIBUTES = ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair"]
@@ -31,7 +31,7 @@ SWEEP = [-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
 
 def asked(family: str, size: int | None, steps: int | None, bf16: bool) -> recipes.Recipe:
     """The family's preset for celeba10k, at a size: the preset's own, else 64."""
-    recipe = recipes.preset(family, "celeba")
+    recipe = families.preset(family, "celeba")
     training = dataclasses.replace(recipe.training, precision="bf16" if bf16 else "float32")
     return dataclasses.replace(recipe, size=size or recipe.size or 64, steps=steps or recipe.steps, training=training)
 
@@ -50,8 +50,8 @@ def celeba(out: Path, name: str, recipe: recipes.Recipe) -> None:
         found = directions(model, splits, method)
         results[method] = {n: found[n].judged for n in ATTRIBUTES} | {"seconds": time.perf_counter() - start}
         strip = edit.sweep(model, model.codec.centre(test[:8]), "Smiling", SWEEP, found)
-        report.save(model.codec.decode(strip.flatten(0, 1)), out / f"{name}_smile_{method}.png", columns=len(SWEEP))
-    report.save(model.codec.decode(model.sample(64, temperature=0.8, generator=generator)), out / f"{name}_samples.png")
+        figures.save(model.codec.decode(strip.flatten(0, 1)), out / f"{name}_smile_{method}.png", columns=len(SWEEP))
+    figures.save(model.codec.decode(model.sample(64, temperature=0.8, generator=generator)), out / f"{name}_samples.png")
     write(out, name, results)
 
 
@@ -89,7 +89,7 @@ def photos(out: Path, base: str, recipe: recipes.Recipe) -> None:
     found = edit.judge(model, found, splits.test[:], splits.test.attributes)
     results["smiling"] = found["Smiling"].judged
     strip = edit.sweep(model, model.codec.centre(splits.test[:6]), "Smiling", SWEEP, found)
-    report.save(model.codec.decode(strip.flatten(0, 1)), out / f"{base}_photos_smile.png", columns=len(SWEEP))
+    figures.save(model.codec.decode(strip.flatten(0, 1)), out / f"{base}_photos_smile.png", columns=len(SWEEP))
     write(out, f"{base}_photos", results)
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 
-from triptych import recipes
+from triptych import families, recipes
 from triptych.data import Split
-from triptych.run import Run
-from triptych.train import fit
+from triptych.training.loop import fit
+from triptych.training.run import Run
 
 OUT = Path(__file__).parent / "out"
 
@@ -73,7 +73,7 @@ def altered(recipe: recipes.Recipe, changes: Sequence[str]) -> recipes.Recipe:
             place[field] = json.loads(word)
         except json.JSONDecodeError:
             place[field] = word
-    return recipes.from_json(stored)
+    return families.from_json(stored)
 
 
 def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, float]:
@@ -85,9 +85,7 @@ def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, flo
     if (folder / "state").is_dir() and any((folder / "state").iterdir()):
         run = Run.resume(folder, steps=recipe.steps)
     else:
-        run = Run.create(
-            folder, recipe, recipes.build(recipe, recipes.first_batch(data)), overwrite=(folder / "recipe.json").exists()
-        )
+        run = Run.create(folder, recipe, families.build_for(recipe, data), overwrite=(folder / "recipe.json").exists())
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     if run.step < recipe.steps:
         start = time.perf_counter()

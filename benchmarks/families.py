@@ -19,10 +19,10 @@ import torch
 from common import arguments, begin, trained, write
 
 import triptych
-from triptych import evaluate, recipes, report
+from triptych import evaluate, families, figures
 from triptych.core import GenerativeModel
 from triptych.data import Splits, load
-from triptych.evaluate.measure import some
+from triptych.data.splits import fixed_subset
 
 
 def sides(options: argparse.Namespace, out: Path, splits: Splits) -> dict[str, GenerativeModel]:
@@ -30,7 +30,7 @@ def sides(options: argparse.Namespace, out: Path, splits: Splits) -> dict[str, G
     found = {name: triptych.load(getattr(options, name)) for name in ("vae", "glow", "gan") if getattr(options, name)}
     if "gan" not in found:
         data = "celeba" if options.data == "celeba10k" else options.data
-        recipe = recipes.preset("dcgan", data)
+        recipe = families.preset("dcgan", data)
         recipe = dataclasses.replace(recipe, data=options.data, size=options.size, steps=options.steps or recipe.steps)
         run, seconds = trained(out / f"{options.data}_dcgan", recipe, splits.train)
         print(f"the GAN: {run.step} steps in {seconds:.0f} s")
@@ -41,9 +41,9 @@ def sides(options: argparse.Namespace, out: Path, splits: Splits) -> dict[str, G
 def sheet(model: GenerativeModel, splits: Splits, path: Path, n: int = 12) -> None:
     """Samples in the first row, under each the nearest training picture by raw pixels."""
     samples = model.codec.decode(model.sample(n, generator=torch.Generator().manual_seed(0)))
-    pixels, train = evaluate.Pixels(), splits.train[some(len(splits.train), 10_000)]
+    pixels, train = evaluate.Pixels(), splits.train[fixed_subset(len(splits.train), 10_000)]
     _, nearest = evaluate.nearest_training(pixels(samples), pixels(train))
-    report.save(torch.cat([samples, train[nearest[:, 0]]]), path, columns=n)
+    figures.save(torch.cat([samples, train[nearest[:, 0]]]), path, columns=n)
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     for name, model in models.items():
         quality = evaluate.sample_quality(model, splits.test, splits.train, seen, n=options.n)
         results[name] = quality.as_json()
-        report.save(
+        figures.save(
             model.codec.decode(model.sample(64, generator=torch.Generator().manual_seed(0))),
             out / f"{options.data}_{name}.png",
         )

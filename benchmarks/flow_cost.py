@@ -34,9 +34,10 @@ from common import arguments, begin, write
 from race_flow import keep, kept
 from torch import Tensor
 
-from triptych.flow import FlowStep, FlowSteps, Glow
-from triptych.flow.layers.mixing import mix
-from triptych.flow.steps import fold
+from triptych.bijections import FlowStep, FlowSteps
+from triptych.bijections.mixing import mix
+from triptych.bijections.steps import fold
+from triptych.flow import Glow
 
 BASELINE = {"K": 8, "width": 64, "side": 32, "batch": 16}
 VALUES = {"K": (2, 4, 8, 16, 32), "width": (32, 64, 128, 256), "side": (16, 32, 64), "batch": (4, 8, 16, 32, 64)}

@@ -21,12 +21,12 @@ import torch
 from common import arguments, begin, trained, write
 from torch import Tensor
 
-from triptych import edit, evaluate, recipes, report
+from triptych import edit, evaluate, families, figures
 from triptych.core import Estimate, GenerativeModel, standard_normal
 from triptych.data import load
-from triptych.evaluate.measure import some
+from triptych.data.splits import fixed_subset
 from triptych.recipes import Recipe
-from triptych.run import Run
+from triptych.training.run import Run
 
 DATA = ("fashion-mnist", "faces", "celeba10k", "cifar10-4k")
 SIZES = {"fashion-mnist": None}  # as stored; the others' is SIZE
@@ -39,7 +39,7 @@ SAMPLES = 256
 
 def asked(data: str, steps: int, bf16: bool, deep: bool) -> Recipe:
     """The family's preset for the data, at the size and for the steps of this benchmark."""
-    recipe = recipes.preset("glow", data=data)
+    recipe = families.preset("glow", data=data)
     levels = 2 if data == "fashion-mnist" else 3
     model = dataclasses.replace(recipe.model, levels=levels)
     training = dataclasses.replace(recipe.training, precision="bf16" if bf16 else "float32")
@@ -83,7 +83,7 @@ def samples(model: GenerativeModel, out: Path, name: str) -> dict:
     cool = model.decode(0.7 * z[:64])
     rows = torch.cat([model.decode(t * z[:10]) for t in TEMPERATURES])
     for kind, pictures, columns in (("samples_1.0", x[:64], 8), ("samples_0.7", cool, 8), ("temperatures", rows, 10)):
-        report.save(model.codec.decode(pictures), out / f"{name}_{kind}.png", columns=columns)
+        figures.save(model.codec.decode(pictures), out / f"{name}_{kind}.png", columns=columns)
     outside = ((x < 0) | (x > 1)).flatten(1).double().mean(1)
     return {
         "n": len(x),
@@ -98,10 +98,10 @@ def pictures(model: GenerativeModel, stored: Tensor, out: Path, name: str) -> No
     """Test pictures above what comes back from their z; and the way in z between pairs of them."""
     first = stored[:10]
     again = model.codec.decode(model.decode(model.encode(model.codec.centre(first))))
-    report.save(torch.cat([first, again]), out / f"{name}_reconstructed.png", columns=len(first))
+    figures.save(torch.cat([first, again]), out / f"{name}_reconstructed.png", columns=len(first))
     x = model.codec.centre(stored[:8])
     between = edit.interpolate(model, x[0::2], x[1::2], 9)
-    report.save(model.codec.decode(between.flatten(0, 1)), out / f"{name}_interpolated.png", columns=9)
+    figures.save(model.codec.decode(between.flatten(0, 1)), out / f"{name}_interpolated.png", columns=9)
 
 
 def judged(run: Run, stored: Tensor, out: Path, name: str) -> dict:
@@ -121,7 +121,7 @@ def measure(out: Path, name: str, recipe: Recipe) -> None:
     """Trains (or resumes) a Glow, and judges it."""
     splits = load(recipe.data, size=recipe.size)
     run, seconds = trained(out / name, recipe, splits.train)
-    stored = splits.test[some(len(splits.test), PICTURES)]
+    stored = splits.test[fixed_subset(len(splits.test), PICTURES)]
     start = time.perf_counter()
     results = {
         "data": recipe.data,
@@ -134,7 +134,7 @@ def measure(out: Path, name: str, recipe: Recipe) -> None:
         "batch": run.recipe.training.batch,
         "training_seconds": seconds,
         "bad_steps": sum(int(watch.bad) for watch in run.health.values()),
-        "rollbacks": run.rollbacks,
+        "rollbacks": run.progress.rollbacks,
         **judged(run, stored, out, name),
     }
     write(out, name, results | {"judging_seconds": time.perf_counter() - start})

@@ -14,7 +14,7 @@ import json
 import torch
 from common import arguments, begin, trained, write
 
-from triptych import evaluate, recipes, report
+from triptych import evaluate, families, figures
 from triptych.data import load
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     splits = load("frey")
     curves, results = {}, {}
     for latent in (2, 5, 10, 20):
-        recipe = recipes.preset("vae", "frey")
+        recipe = families.preset("vae", "frey")
         recipe = dataclasses.replace(recipe, steps=options.steps, model=dataclasses.replace(recipe.model, latent_dim=latent))
         run, seconds = trained(out / f"nz{latent}", recipe, splits.train)
         model, generator = run.averaged.eval(), torch.Generator().manual_seed(0)
@@ -38,7 +38,7 @@ def main() -> None:
         results[f"nz{latent}"] = {"elbo": scores, **bits, "steps": run.step, "training_seconds": seconds}
         curves[f"Nz = {latent}"] = history(run, recipe.training.batch)
     axes = {"xlabel": "training samples seen", "ylabel": "bound L (nats, training minibatches)", "title": "Frey Face"}
-    report.curves(curves, out / "frey.png", xscale="log", ylim=(0, 1600), **axes)
+    figures.curves(curves, out / "frey.png", xscale="log", ylim=(0, 1600), **axes)
     write(out, "frey", results)
 
 

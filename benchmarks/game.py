@@ -25,11 +25,11 @@ from common import arguments, begin, write
 from PIL import Image
 from torch import Tensor
 
-from triptych import recipes
+from triptych import families, recipes
 from triptych.data import Split
 from triptych.gan.games import jensen_shannon, optimal_discriminator
-from triptych.run import Run
-from triptych.train import train
+from triptych.training.loop import train
+from triptych.training.run import Run
 
 GRID = torch.linspace(-6, 6, 1201)
 SPACING = (GRID[1] - GRID[0]).item()
@@ -99,7 +99,7 @@ def one_dimension(options: argparse.Namespace, out: Path) -> None:
     frames: list[Image.Image] = []
     looks = []
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", asked, recipes.build(asked, data[:256]))
+        run = Run.create(Path(folder) / "run", asked, families.build(asked, data[:256]))
         for stage in train(run, data):
             if stage.step % options.every == 0 or stage.step in (1, 50, 100):
                 found = look(run, log_real)
@@ -146,7 +146,7 @@ def modes(options: argparse.Namespace, out: Path) -> None:
     data = Split(x.astype(np.float32))
     asked = recipe(options)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", asked, recipes.build(asked, data[:256]))
+        run = Run.create(Path(folder) / "run", asked, families.build(asked, data[:256]))
         history = []
         for stage in train(run, data):
             if stage.step % options.every == 0 or stage.step == asked.steps:

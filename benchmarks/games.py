@@ -21,11 +21,11 @@ import torch
 from common import altered, arguments, begin, write
 from stacked import SAMPLES, TRIPLES, modes, reader, stack
 
-from triptych import doctor, evaluate, recipes, report
+from triptych import doctor, evaluate, families, figures, recipes
 from triptych.data import Split, load
 from triptych.errors import TriptychError
-from triptych.run import Run
-from triptych.train import fit, train
+from triptych.training.loop import fit, train
+from triptych.training.run import Run
 
 _FREE = "objective.penalty=none"
 GAMES = {
@@ -47,7 +47,7 @@ GAMES = {
 
 def steps_within(seconds: float, recipe: recipes.Recipe, data: Split, folder: Path) -> int:
     """So many rounds as this machine plays in the time."""
-    run = Run.create(folder, recipe, recipes.build(recipe, data[:64]), overwrite=True)
+    run = Run.create(folder, recipe, families.build(recipe, data[:64]), overwrite=True)
     rounds = train(run, data)
     for _ in range(4):
         next(rounds)
@@ -92,11 +92,11 @@ def play(
     judge: Celeba | Stacked, changes: list[str], seed: int, options: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """One game, trained to its end; what was found on the way, and what the doctor says of its history."""
-    base = recipes.preset("dcgan", judge.preset)
+    base = families.preset("dcgan", judge.preset)
     recipe = altered(base, [f"model.width={options.width}", f"seed={seed}", *changes])
     steps = steps_within(options.seconds, recipe, judge.train, folder)
     recipe = altered(recipe, [f"steps={steps}", "training.log_every=10", f"training.save_every={steps}"])
-    run = Run.create(folder, recipe, recipes.build(recipe, judge.train[:64]), overwrite=True)
+    run = Run.create(folder, recipe, families.build(recipe, judge.train[:64]), overwrite=True)
     looks: list[dict[str, float]] = []
     at = [round(steps * (i + 1) / options.looks) for i in range(options.looks)]
     looking = 0.0
@@ -117,7 +117,7 @@ def play(
     seconds = time.process_time() - start - looking
     verdicts = [verdict.name for verdict in doctor.diagnose(doctor.History.of(folder))]
     noise = torch.Generator().manual_seed(0)
-    report.save(run.averaged.codec.decode(run.averaged.sample(64, generator=noise)), folder.with_suffix(".png"))
+    figures.save(run.averaged.codec.decode(run.averaged.sample(64, generator=noise)), folder.with_suffix(".png"))
     return {"steps": steps, "seconds": seconds, "looks": looks, "verdicts": verdicts, "failed": failed}
 
 

@@ -23,10 +23,10 @@ from typing import Any
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
+from torch.distributions import Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from triptych.vae.gradients import Gradient, GradientMoments, pathwise, score_function, variance_of_gradients
-from triptych.vae.reparameterisation import Gaussian
+from triptych.distributions.gradients import Gradient, GradientMoments, pathwise, score_function, variance_of_gradients
 
 GROUPS = 10
 ESTIMATORS: dict[str, Callable[..., Gradient]] = {
@@ -113,8 +113,8 @@ def gaussian(dimensions: Sequence[int], *, repetitions: int, draws: int) -> Iter
 
 
 def quadratic(estimate: Callable[..., Gradient], phi: Gradient, draws: int) -> Callable[[], Gradient]:
-    def q(mu: Tensor, log_sigma: Tensor) -> Gaussian:
-        return Gaussian(mu, log_sigma.exp())
+    def q(mu: Tensor, log_sigma: Tensor) -> Normal:
+        return Normal(mu, log_sigma.exp())
 
     return lambda: estimate(q, phi, lambda z: (z - 1).square().sum(-1), n=draws)
 
@@ -148,9 +148,9 @@ def apply(weights: Sequence[Tensor], x: Tensor) -> Tensor:
     return torch.tanh(x @ w1 + b1) @ w2 + b2
 
 
-def posterior(x: Tensor, *encoder: Tensor) -> Gaussian:
+def posterior(x: Tensor, *encoder: Tensor) -> Normal:
     mu, log_sigma = apply(encoder, x).chunk(2, -1)
-    return Gaussian(mu, log_sigma.exp())
+    return Normal(mu, log_sigma.exp())
 
 
 def log_likelihood(decoder: Sequence[Tensor], x: Tensor, z: Tensor) -> Tensor:
@@ -159,9 +159,9 @@ def log_likelihood(decoder: Sequence[Tensor], x: Tensor, z: Tensor) -> Tensor:
     return -binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1) / len(x)
 
 
-def kl(q: Gaussian) -> Tensor:
+def kl(q: Normal) -> Tensor:
     """KL(q ‖ N(0, I)) in nats, a mean over the minibatch (AEVB, appendix B)."""
-    return (q.mu.square() + q.sigma.square() - 1 - 2 * q.sigma.log()).sum() / (2 * len(q.mu))
+    return (q.loc.square() + q.scale.square() - 1 - 2 * q.scale.log()).sum() / (2 * len(q.loc))
 
 
 def elbo(
@@ -183,7 +183,8 @@ def train(encoder: Gradient, decoder: Gradient, x: Tensor, steps: int, rng: torc
     for _ in range(steps):
         batch = x[torch.randint(len(x), (100,), generator=rng)]
         q = posterior(batch, *encoder)
-        loss = kl(q) - log_likelihood(decoder, batch, q.sample((1,), generator=rng)).sum()
+        z = q.loc + q.scale * torch.randn(1, *q.loc.shape, generator=rng)
+        loss = kl(q) - log_likelihood(decoder, batch, z).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -21,18 +21,18 @@ from typing import Any
 import torch
 from common import altered, arguments, begin, write
 
-from triptych import evaluate, recipes, report
+from triptych import evaluate, families, figures, recipes
 from triptych.data import Split, load
 from triptych.gan.progressive import FIRST
-from triptych.run import Run
-from triptych.train import train
+from triptych.training.loop import train
+from triptych.training.run import Run
 
 
 def seconds_an_image(recipe: recipes.Recipe, level: int, folder: Path, rounds: int = 12) -> float:
     """Of whole networks of that level, which cost what a grown one's do."""
     data = Split(torch.randint(0, 256, (512, 3, 2**level, 2**level), dtype=torch.uint8).numpy())  # time is not of content
     whole = altered(recipe, [f"size={2**level}", "model.images=0"])
-    run = Run.create(folder / "timing", whole, recipes.build(whole, data[:32]), overwrite=True)
+    run = Run.create(folder / "timing", whole, families.build(whole, data[:32]), overwrite=True)
     with contextlib.closing(train(run, data)) as steps:
         for _ in range(3):
             next(steps)
@@ -53,7 +53,7 @@ def side(
 ) -> dict[str, Any]:
     """Trained until the time is up; what was shown and how good samples were on the way."""
     splits = load("faces", size=options.size)
-    run = Run.create(out / name, recipe, recipes.build(recipe, splits.train[:32]), overwrite=True)
+    run = Run.create(out / name, recipe, families.build(recipe, splits.train[:32]), overwrite=True)
     looks: list[dict[str, float]] = []
     due = [options.seconds * (i + 1) / options.looks for i in range(options.looks)]
     spent, shown = 0.0, 0
@@ -71,7 +71,7 @@ def side(
             print(name, round(spent), "s", shown, "images", 2**level, quality.measures["fid"], flush=True)
             noise = torch.Generator().manual_seed(0)
             pictures = run.averaged.codec.decode(run.averaged.sample(64, generator=noise))
-            report.save(pictures, out / f"{name}_{len(looks)}.png")
+            figures.save(pictures, out / f"{name}_{len(looks)}.png")
     return {"images_a_second": shown / spent, "looks": looks}
 
 
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--sides", nargs="+", choices=("growing", "whole"), default=["growing", "whole"])
     options = parser.parse_args()
     out = begin(options)
-    base = altered(recipes.preset("progressive"), [f"size={options.size}", f"steps={10**7}"])
+    base = altered(families.preset("progressive"), [f"size={options.size}", f"steps={10**7}"])
     seen = evaluate.features("learned", load("faces", size=options.size).train, steps=1500)
     levels = range(FIRST, int(math.log2(options.size)) + 1)
     results: dict[str, Any] = {"features": seen.name, "n": options.n, "seconds": options.seconds}

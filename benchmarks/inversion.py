@@ -16,7 +16,7 @@ from common import arguments, begin, write
 from torch import Tensor, nn
 
 import triptych
-from triptych import edit, report
+from triptych import edit, figures
 from triptych.cli.sources import load_splits
 from triptych.core import Estimate, GenerativeModel
 from triptych.data import Splits
@@ -85,11 +85,11 @@ def main() -> None:
         results[name] = watch.points
         with torch.no_grad():
             sheet.append(model.decode(z[:10]))
-    report.save(model.codec.decode(torch.cat(sheet)), out / "faces.png", columns=10)
+    figures.save(model.codec.decode(torch.cat(sheet)), out / "faces.png", columns=10)
     lines = {
         f"from {name}": ([p["seconds"] for p in results[name]], [p["psnr"]["value"] for p in results[name]]) for name in ways
     }
-    report.curves(lines, out / "inversion.png", xlabel="seconds", ylabel="PSNR (dB)", xscale="log")
+    figures.curves(lines, out / "inversion.png", xlabel="seconds", ylabel="PSNR (dB)", xscale="log")
     results["weights"] = weigh(model, encoder, splits, x, options.pulls)
     write(out, "inversion", results)
 

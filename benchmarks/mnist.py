@@ -12,14 +12,14 @@ from pathlib import Path
 import torch
 from common import arguments, begin, trained, write
 
-from triptych import evaluate, recipes, report
+from triptych import evaluate, families, figures
 from triptych.data import load
-from triptych.evaluate.measure import some
+from triptych.data.splits import fixed_subset
 
 
 def score(out: Path, steps: int | None, rate: float | None, activation: str | None) -> None:
     splits = load("mnist")
-    recipe = recipes.preset("vae", "mnist")
+    recipe = families.preset("vae", "mnist")
     recipe = dataclasses.replace(recipe, steps=steps or recipe.steps)
     if rate:
         recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, rate=rate))
@@ -30,17 +30,17 @@ def score(out: Path, steps: int | None, rate: float | None, activation: str | No
     test = splits.test[:]
     results = {"training_seconds": seconds, "steps": run.step, "epochs": run.step * recipe.training.batch / 60_000}
     results |= {k: v._asdict() for k, v in evaluate.elbo(model, test, draws=10, generator=generator).items()}
-    few = splits.test[some(len(test), 500)]
+    few = splits.test[fixed_subset(len(test), 500)]
     results["nll_k1000"] = evaluate.importance_nll(model, few, k=1000, generator=generator)._asdict()
     results["elbo_same_500"] = evaluate.elbo(model, few, draws=100, generator=generator)["elbo"]._asdict()
     results["active_units"] = evaluate.active_units(evaluate.latent.codes(model, test))._asdict()
-    report.save(model.codec.decode(model.sample(100, generator=generator)), out / "samples.png")
+    figures.save(model.codec.decode(model.sample(100, generator=generator)), out / "samples.png")
     write(out, "mnist", results)
 
 
 def manifold(out: Path, steps: int, side: int = 20) -> None:
     """A two-dimensional z on a grid of the unit square taken through the Gaussian's inverse CDF (appendix A)."""
-    recipe = recipes.preset("vae", "mnist")
+    recipe = families.preset("vae", "mnist")
     recipe = dataclasses.replace(recipe, steps=steps, model=dataclasses.replace(recipe.model, latent_dim=2))
     splits = load("mnist")
     run, seconds = trained(out / "manifold", recipe, splits.train)
@@ -48,13 +48,13 @@ def manifold(out: Path, steps: int, side: int = 20) -> None:
     u = (torch.arange(side) + 0.5) / side
     z = torch.special.ndtri(torch.cartesian_prod(u, u))
     with torch.no_grad():
-        report.save(model.codec.decode(model.decode(z)), out / "manifold.png", columns=side)
+        figures.save(model.codec.decode(model.decode(z)), out / "manifold.png", columns=side)
     generator = torch.Generator().manual_seed(0)
     results = {k: v._asdict() for k, v in evaluate.elbo(model, splits.test[:], draws=10, generator=generator).items()}
     results["nll_k1000"] = evaluate.importance_nll(
-        model, splits.test[some(10_000, 20)], k=1000, generator=generator
+        model, splits.test[fixed_subset(10_000, 20)], k=1000, generator=generator
     )._asdict()
-    hmc = evaluate.marginal_log_likelihood(model, splits.test[some(10_000, 20)], generator=generator)
+    hmc = evaluate.marginal_log_likelihood(model, splits.test[fixed_subset(10_000, 20)], generator=generator)
     write(out, "manifold", results | {"log_marginal_hmc": hmc._asdict(), "steps": run.step, "training_seconds": seconds})
 
 

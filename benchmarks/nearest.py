@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from common import altered, arguments, begin, trained, write
 
-from triptych import doctor, evaluate, recipes, report
+from triptych import doctor, evaluate, families, figures
 from triptych.core import HasDensity
 from triptych.data import Splits, load
-from triptych.evaluate.measure import some
+from triptych.data.splits import fixed_subset
 
 PRESETS = {
     "vae": ("vae", ["model.likelihood=logistic"]),
@@ -39,12 +39,12 @@ def one(family: str, count: int, steps: int, seen: list[evaluate.Features], spli
     few = splits.train.take(np.arange(count))
     batch = min(count, 64)
     asked = ["data=fashion-mnist", "augment=", f"steps={steps}", f"training.batch={batch}", f"training.save_every={steps}"]
-    recipe = altered(recipes.preset(preset, data="fashion-mnist"), [*asked, *changes])
+    recipe = altered(families.preset(preset, data="fashion-mnist"), [*asked, *changes])
     run, seconds = trained(out / f"{family}_{count}", recipe, few)
     model, noise = run.averaged.eval(), torch.Generator().manual_seed(0)
     samples = model.codec.decode(model.sample(1000, generator=noise))
-    report.save(samples[:64], out / f"{family}_{count}.png")
-    train, held_out = few[:], splits.test[some(len(splits.test), count)]
+    figures.save(samples[:64], out / f"{family}_{count}.png")
+    train, held_out = few[:], splits.test[fixed_subset(len(splits.test), count)]
     result: dict[str, Any] = {"seconds": seconds, "steps": run.step}
     for features in seen:
         fake, known, new, others = (features(x) for x in (samples, train, held_out, splits.train[count : count + 1000]))
@@ -52,7 +52,7 @@ def one(family: str, count: int, steps: int, seen: list[evaluate.Features], spli
         # what as many pictures never seen have, the nearest thing to 1 that chance allows
         result[f"{features.name}, real"] = evaluate.nearest_ratio(others, known, new, generator=noise)._asdict()
     if isinstance(model, HasDensity):
-        few_known, few_new = train[some(count, 500)], splits.test[some(len(splits.test), 500)]
+        few_known, few_new = train[fixed_subset(count, 500)], splits.test[fixed_subset(len(splits.test), 500)]
         known, new = (evaluate.bits_per_dim(model, x, generator=noise) for x in (few_known, few_new))
         result["bits_per_dim"] = {"training": known._asdict(), "held_out": new._asdict()}
     looked = doctor.examine(model, Splits(train=few, test=splits.test), n=500)

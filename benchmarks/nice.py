@@ -25,12 +25,12 @@ import torch
 from common import arguments, begin, write
 from race_flow import keep, kept
 
-from triptych import edit, evaluate, recipes, report
+from triptych import edit, evaluate, families, figures, recipes
 from triptych.core import GenerativeModel
 from triptych.data import Split, load
-from triptych.evaluate.measure import some
-from triptych.run import Run
-from triptych.train import fit
+from triptych.data.splits import fixed_subset
+from triptych.training.loop import fit
+from triptych.training.run import Run
 
 PAPER = 1980.50  # nats, section 5.1
 TRAINING_IMAGES = 2000  # that the curve shows beside the test images
@@ -106,9 +106,9 @@ def learn(options: argparse.Namespace, train: Split, test: torch.Tensor) -> tupl
     if (folder / "state").is_dir() and any((folder / "state").iterdir()):
         run = Run.resume(folder, steps=recipe.steps)
     else:
-        model = recipes.build(recipe, recipes.first_batch(train))
+        model = families.build(recipe, families.first_batch(train))
         run = Run.create(folder, recipe, model, overwrite=(folder / "recipe.json").exists())
-    data = {"test": test, "train": train[some(len(train), TRAINING_IMAGES)]}
+    data = {"test": test, "train": train[fixed_subset(len(train), TRAINING_IMAGES)]}
     curve = Curve(run, data, len(train) / recipe.training.batch, options.every, options.seconds)
     if run.step < recipe.steps and (options.seconds is None or curve.seconds < options.seconds):
         curve.since = time.perf_counter()
@@ -126,7 +126,7 @@ def learn(options: argparse.Namespace, train: Split, test: torch.Tensor) -> tupl
 
 def asked(options: argparse.Namespace) -> recipes.Recipe:
     """The paper's preset, with what the command line changes."""
-    recipe = recipes.preset("nice", "paper-mnist")
+    recipe = families.preset("nice", "paper-mnist")
     changes: dict[str, Any] = {"precision": "bf16"} if options.bf16 else {}
     changes |= {name: getattr(options, name) for name in ("batch", "rate", "ema") if getattr(options, name) is not None}
     model = dataclasses.replace(recipe.model, hidden=tuple(options.hidden)) if options.hidden else recipe.model
@@ -137,18 +137,18 @@ def asked(options: argparse.Namespace) -> recipes.Recipe:
 def draw(model: GenerativeModel, test: torch.Tensor, out: Path, steps: int, digits: int = 6) -> None:
     """Samples, the manifold of four test digits, and the ten masks of figure 6."""
     generator = torch.Generator().manual_seed(0)
-    report.save(model.codec.decode(model.sample(100, generator=generator)), out / "samples.png", columns=10)
-    x = model.codec.centre(test[some(len(test), max(4, digits))])
+    figures.save(model.codec.decode(model.sample(100, generator=generator)), out / "samples.png", columns=10)
+    x = model.codec.centre(test[fixed_subset(len(test), max(4, digits))])
     with torch.no_grad():
         sheet = edit.manifold(model, x[:4], 12)
-    report.save(model.codec.decode(sheet.flatten(0, 1)), out / "manifold.png", columns=12)
+    figures.save(model.codec.decode(sheet.flatten(0, 1)), out / "manifold.png", columns=12)
     x = x[:digits]
     hidden = torch.stack([edit.mask(name, model.event_shape, generator=generator) for name in edit.MASKS])
     rows, masks = x.repeat(len(hidden), *(1,) * (x.ndim - 1)), hidden.repeat_interleave(digits, 0)
     filled = edit.inpaint(model, rows, masks, steps=steps, generator=generator)
     seen = torch.where(masks, 0.5, rows)
     pairs = torch.stack([seen, filled], 1).flatten(0, 1)  # (masks · digits · 2, C, H, W)
-    report.save(model.codec.decode(pairs), out / "inpainting.png", columns=2 * digits)
+    figures.save(model.codec.decode(pairs), out / "inpainting.png", columns=2 * digits)
 
 
 def results_of(run: Run, curve: Curve) -> dict[str, Any]:
@@ -177,7 +177,7 @@ def figure(points: list[dict[str, Any]], path: Path) -> None:
     low = min(PAPER, *(p[name]["value"] for p in shown[len(shown) // 4 :] for name in ("test", "train")))
     high = max(PAPER, *(value for _, values in lines.values() for value in values))
     axes = {"xlabel": "epochs", "ylabel": "log p(x) (nats, x in [0, 1])", "title": "NICE on MNIST"}
-    report.curves(lines, path, ylim=(low - 50, high + 50), **axes)
+    figures.curves(lines, path, ylim=(low - 50, high + 50), **axes)
 
 
 def main() -> None:

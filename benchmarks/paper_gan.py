@@ -18,10 +18,10 @@ from common import arguments, begin, trained, write
 from torch import Tensor
 
 import triptych
-from triptych import evaluate, recipes, report
+from triptych import evaluate, families, figures, recipes
 from triptych.core import GenerativeModel
 from triptych.data import Split, load
-from triptych.evaluate.measure import some
+from triptych.data.splits import fixed_subset
 
 SAMPLES = 10_000
 
@@ -41,7 +41,7 @@ def beside_nearest(samples: Tensor, train: Split, path: Path) -> None:
     """The rightmost column of the paper's figure 2, for every sample: under each the training picture nearest to it."""
     pixels, known = evaluate.Pixels(), train[:]
     _, nearest = evaluate.nearest_training(pixels(samples), pixels(known))
-    report.save(torch.cat([samples, known[nearest[:, 0]]]), path, columns=len(samples))
+    figures.save(torch.cat([samples, known[nearest[:, 0]]]), path, columns=len(samples))
 
 
 @torch.no_grad()
@@ -49,7 +49,7 @@ def lines(model: GenerativeModel, path: Path, rows: int = 6, columns: int = 11) 
     """Figure 3: straight lines between two points of z."""
     a, b = torch.randn(2, rows, 1, model.latent_dim, generator=torch.Generator().manual_seed(3))
     z = torch.lerp(a, b, torch.linspace(0, 1, columns)[:, None])
-    report.save(model.codec.decode(model.decode(z.flatten(0, 1))), path, columns=columns)
+    figures.save(model.codec.decode(model.decode(z.flatten(0, 1))), path, columns=columns)
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
     options = parser.parse_args()
     out = begin(options)
     splits = load("mnist")
-    recipe = dataclasses.replace(recipes.preset("gan", "mnist"), steps=options.steps)
+    recipe = dataclasses.replace(families.preset("gan", "mnist"), steps=options.steps)
     run, seconds = trained(out / "run", recipe, splits.train)
     gan = run.averaged.eval()
     train, valid, test = splits.train[:-1000], splits.train[-1000:], splits.test[:]
@@ -69,10 +69,10 @@ def main() -> None:
     for name, model in models.items():
         samples = drawn(model)
         results[name] = score(samples, valid, test)
-        report.save(samples[:100], out / f"{name}.png")
+        figures.save(samples[:100], out / f"{name}.png")
         beside_nearest(samples[:12], splits.train, out / f"{name}_nearest.png")
         print(name, results[name], flush=True)
-    real = train[some(len(train), SAMPLES)]
+    real = train[fixed_subset(len(train), SAMPLES)]
     results["training pictures"] = score(real, valid, test)
     results["training pictures, means of two"] = score(_means(real), valid, test)
     lines(gan, out / "lines.png")

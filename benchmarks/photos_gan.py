@@ -18,12 +18,12 @@ import torch
 from common import altered, arguments, begin, trained, write
 
 import triptych
-from triptych import doctor, evaluate, recipes, report
-from triptych.checkpoint import initial_model
+from triptych import doctor, evaluate, families, figures
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits, load
-from triptych.evaluate.measure import some
-from triptych.run import Run
+from triptych.data.splits import fixed_subset
+from triptych.pretrained import initial_model
+from triptych.training.run import Run
 
 SIDES = {
     "init, ada": (True, "flip,ada"),
@@ -38,16 +38,16 @@ class Judge:
 
     def __init__(self, photos: Split, others: Split, seen: evaluate.Features):
         self.photos, self.seen = photos, seen
-        self.own, self.other = seen(photos[:]), seen(others[some(len(others), 1000)])
+        self.own, self.other = seen(photos[:]), seen(others[fixed_subset(len(others), 1000)])
 
     def __call__(self, model: GenerativeModel, path: Path) -> dict[str, Any]:
         """Of 1,000 samples; 64 of them drawn, and 12 over the nearest photo of each."""
         samples = model.codec.decode(model.sample(1000, generator=torch.Generator().manual_seed(0)))
         fake = self.seen(samples)
-        report.save(samples[:64], path)
+        figures.save(samples[:64], path)
         _, nearest = evaluate.nearest_training(fake[:12], self.own)
         beside = torch.cat([samples[:12], self.photos[nearest[:, 0]]])
-        report.save(beside, path.with_stem(f"{path.stem}_nearest"), columns=12)
+        figures.save(beside, path.with_stem(f"{path.stem}_nearest"), columns=12)
         measures = {"fid": evaluate.frechet_distance(self.other, fake), "kid": evaluate.kernel_distance(self.other, fake)}
         measures |= evaluate.precision_recall(self.other, fake)
         noise = torch.Generator().manual_seed(0)
@@ -60,7 +60,7 @@ def side(name: str, options: argparse.Namespace, photos: Splits, judge: Judge, f
     fine_tuned, augment = SIDES[name]
     width = triptych.load(options.base).arguments["width"]
     changes = [f"steps={options.steps}", "training.log_every=20", f"training.save_every={options.steps}"]
-    recipe = recipes.preset("dcgan", "celeba")
+    recipe = families.preset("dcgan", "celeba")
     recipe = altered(recipe, ["data=photos", f"augment={augment}", f"model.width={width}", *changes])
     if fine_tuned and not folder.exists():
         Run.create(folder, recipe, initial_model(options.base, photos.train.event_shape)).save()

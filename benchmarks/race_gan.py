@@ -23,11 +23,11 @@ import torch.nn.functional as F
 from common import arguments, begin, write
 from torch import Tensor
 
-from triptych import recipes
+from triptych import families, recipes
 from triptych.data import Split
 from triptych.gan import GAN
-from triptych.run import Run
-from triptych.train import train
+from triptych.training.loop import train
+from triptych.training.run import Run
 
 GAMES = {
     "relativistic-r1r2 every 4": recipes.GANObjective(game="relativistic", penalty="r1r2", gamma=0.1, every=4),
@@ -95,10 +95,10 @@ def race(name: str, objective: recipes.GANObjective, rounds: int, width: int, ba
                 objective=dataclasses.replace(objective, share=side != "ours"),
                 training=recipes.Training(batch=batch, rate=2e-4, momentum=0.0, beta2=0.99, save_every=10**9),
             )
-            stream = train(Run.create(Path(folder) / side, asked, recipes.build(asked, data[:64])), data)
+            stream = train(Run.create(Path(folder) / side, asked, families.build(asked, data[:64])), data)
             steps[side] = stream.__next__
         torch.manual_seed(0)
-        model = recipes.build(asked, data[:64])
+        model = families.build(asked, data[:64])
         assert isinstance(model, GAN)
         steps["plain"] = Plain(model, data, asked).step
         for i in range(rounds + 2):

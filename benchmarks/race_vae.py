@@ -59,19 +59,19 @@ def ours(precision: str = "float32") -> float:
     import torch
 
     torch.set_flush_denormal(True)
-    from triptych import recipes
+    from triptych import families
     from triptych.data import Split
-    from triptych.run import Run
-    from triptych.train import train
+    from triptych.training.loop import train
+    from triptych.training.run import Run
 
     data = Split(mnist()[0][:, None])
     epoch = len(data) // BATCH
-    recipe = recipes.preset("vae", "mnist")
+    recipe = families.preset("vae", "mnist")
     model = dataclasses.replace(recipe.model, activation="tanh")
     training = dataclasses.replace(recipe.training, precision=precision)
     recipe = dataclasses.replace(recipe, steps=2 * epoch, model=model, training=training)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(Path(folder) / "run", recipe, recipes.build(recipe, data[:4]))
+        run = Run.create(Path(folder) / "run", recipe, families.build(recipe, data[:4]))
         for step in train(run, data):
             if step.step == epoch:
                 start = time.perf_counter()

@@ -18,7 +18,7 @@ import torch
 from common import arguments, begin, trained, write
 from torch import Tensor, nn
 
-from triptych import edit, recipes, report, storage
+from triptych import edit, families, figures, recipes, storage
 from triptych.data import load
 from triptych.data.faces import ATTRIBUTES, Faces, attributes, draw
 from triptych.evaluate.latent import codes, reconstruction_error
@@ -113,9 +113,9 @@ def main() -> None:
     options = parser.parse_args()
     out = begin(options)
     net = regressor(out, options.regressor_steps)
-    recipe = recipes.preset(options.family, "faces")
+    recipe = families.preset(options.family, "faces")
     if options.correlated:
-        recipe = dataclasses.replace(recipe, correlate=("hair_length:beard:-0.9",))
+        recipe = dataclasses.replace(recipe, data="faces?hair_length:beard=-0.9")
     recipe = dataclasses.replace(recipe, steps=options.steps or recipe.steps)
     name = options.name or f"{options.family}_{'correlated' if options.correlated else 'independent'}"
     measure(out, name, recipe, net)
@@ -123,8 +123,7 @@ def main() -> None:
 
 def measure(out: Path, name: str, recipe: recipes.Recipe, net: nn.Module) -> None:
     """Trains (or resumes) a model, learns its directions by each method, and judges them."""
-    correlate = {("hair_length", "beard"): -0.9} if recipe.correlate else None
-    splits = load("faces", size=32, correlate=correlate)
+    splits = load(recipe.data, size=32)
     run, seconds = trained(out / name, recipe, splits.train)
     model = run.averaged.eval()
     held_out = load("faces", size=32, seed=3, n=5000).test[:500]  # independent faces, whatever the training set was
@@ -141,7 +140,7 @@ def measure(out: Path, name: str, recipe: recipes.Recipe, net: nn.Module) -> Non
         if method == "joint":
             found.save(run.folder)
             strip = edit.sweep(model, model.codec.centre(held_out[:6]), "smile", VALUES, found)
-            report.save(model.codec.decode(strip.flatten(0, 1)), out / f"{name}.png", columns=len(VALUES))
+            figures.save(model.codec.decode(strip.flatten(0, 1)), out / f"{name}.png", columns=len(VALUES))
     results["judging_seconds"] = time.perf_counter() - start
     write(out, name, results)
 

@@ -15,9 +15,9 @@ import torch
 from common import arguments, begin, write
 
 import triptych
-from triptych import recipes
+from triptych import families
+from triptych.bijections import Affine, ConvNet
 from triptych.data import Split
-from triptych.flow import Affine, ConvNet
 
 
 def made(data: Split, floor: float, bound: float, depth: int, width: int) -> triptych.Glow:
@@ -28,7 +28,7 @@ def made(data: Split, floor: float, bound: float, depth: int, width: int) -> tri
             module.floor = floor
         if isinstance(module, ConvNet):
             module.bound = bound
-    model.initialize(model.codec.encode(recipes.first_batch(data)))
+    model.initialize(model.codec.encode(families.first_batch(data)))
     return model
 
 

@@ -20,7 +20,7 @@ from common import altered, arguments, begin, trained, write
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from triptych import recipes, report
+from triptych import families, figures, recipes
 from triptych.core import GenerativeModel
 from triptych.data import Split, load
 from triptych.nets import ConvEncoder
@@ -90,13 +90,13 @@ def main() -> None:
     mnist = load("mnist")
     net = reader(mnist.train, out / "reader.safetensors")
     right = (read(net, mnist.test[:].repeat(1, 3, 1, 1)) // 111).numpy() == mnist.test.attributes["label"]
-    recipe = altered(recipes.preset("dcgan", "mnist"), [f"steps={options.steps}", "size=28", *options.set])
+    recipe = altered(families.preset("dcgan", "mnist"), [f"steps={options.steps}", "size=28", *options.set])
     data = stack(mnist.train, TRIPLES)
     run, seconds = trained(out / options.run, recipe, data)
     model = run.averaged.eval()
     floor = counted(read(net, stack(mnist.test, SAMPLES)[:]))
     found = modes(model, net)
-    report.save(
+    figures.save(
         model.codec.decode(model.sample(100, generator=torch.Generator().manual_seed(0))), out / f"{options.run}.png"
     )
     expected = 999 / (2 * SAMPLES)  # of as many draws from the uniform itself, to first order

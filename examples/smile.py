@@ -10,9 +10,9 @@ import tempfile
 import torch
 
 import triptych
-from triptych import edit, recipes, report
-from triptych.run import Run
-from triptych.train import fit
+from triptych import edit, families, figures
+from triptych.training.loop import fit
+from triptych.training.run import Run
 
 
 def main() -> None:
@@ -24,16 +24,16 @@ def main() -> None:
     torch.set_flush_denormal(True)  # before the first parallel operation
 
     faces = triptych.data.load("faces", size=32, n=options.faces)
-    recipe = dataclasses.replace(recipes.preset("vae", data="faces"), steps=options.steps)
+    recipe = dataclasses.replace(families.preset("vae", data="faces"), steps=options.steps)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(f"{folder}/run", recipe, recipes.build(recipe, faces.train[:64]))
+        run = Run.create(f"{folder}/run", recipe, families.build(recipe, faces.train[:64]))
         fit(run, faces.train)
         model = run.averaged
 
     directions = edit.learn_directions(model, faces.train[:], faces.train.attributes)
     x = model.codec.centre(faces.test[:5])
     strip = edit.sweep(model, x, "smile", [-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2], directions)
-    report.save(model.codec.decode(strip.flatten(0, 1)), options.out, columns=9)
+    figures.save(model.codec.decode(strip.flatten(0, 1)), options.out, columns=9)
     print(options.out)
 
 

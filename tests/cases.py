@@ -10,13 +10,27 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
-import triptych
-from triptych import flow
+from triptych import bijections
+from triptych.bijections import Additive, Affine, Bijection, CheckerboardCoupling, Coupling, TanhAffine, Transform
+from triptych.bijections.squeeze import squeezed
+from triptych.codecs import BinCentres
 from triptych.core import GenerativeModel
-from triptych.flow import Additive, Affine, Bijection, CheckerboardCoupling, Coupling, FlowStep, FlowSteps, TanhAffine
-from triptych.flow.layers.coupling import Transform
+from triptych.flow import NICE, Flow, Glow, RealNVP
+from triptych.flow.glow import flow_steps
+from triptych.gan import (
+    GAN,
+    ConvDiscriminator,
+    ConvGenerator,
+    MaxoutGAN,
+    MLPDiscriminator,
+    MLPGenerator,
+    ProgressiveGAN,
+)
+from triptych.vae import VAE, Bernoulli, DiscretisedLogistic, Gaussian, Likelihood
+from triptych.vae.defaults import convolutions, perceptrons
 
 Shape = tuple[int, ...]
+K = 3  # numbers in the context of conditional cases
 
 
 class Case(NamedTuple):
@@ -27,12 +41,13 @@ class Case(NamedTuple):
 
 
 class BijectionCase(NamedTuple):
-    """A bijection for events of a shape, the shapes that it is tried on, and how an x or z is drawn."""
+    """A bijection for events of a shape, the shapes that it is tried on, how x and z are drawn, its context's length."""
 
     build: Callable[[Shape], Bijection]
     shapes: st.SearchStrategy[Shape]
     draw: Callable[..., Tensor] = torch.randn
     draw_z: Callable[..., Tensor] = torch.randn
+    context_dim: int = 0
 
 
 def _pixels(*event: int):
@@ -44,7 +59,7 @@ def _floats(*event: int):
 
 
 def perturbed(module: torch.nn.Module, scale: float = 0.1, seed: int = 0) -> torch.nn.Module:
-    """The module itself, each parameter moved by noise: what starts from zero is no identity any more."""
+    """The module itself, each parameter moved by noise: what starts at zero is not an identity any more."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in module.parameters():
@@ -53,7 +68,7 @@ def perturbed(module: torch.nn.Module, scale: float = 0.1, seed: int = 0) -> tor
 
 
 def _initialised(build: Callable[[], GenerativeModel], stored: Callable[[int], Tensor]) -> Case:
-    """A flow that has seen a first batch, and is no identity."""
+    """A flow that has seen a first batch, and is not an identity."""
 
     def model() -> GenerativeModel:
         made = build()
@@ -63,48 +78,95 @@ def _initialised(build: Callable[[], GenerativeModel], stored: Callable[[int], T
     return Case(model, stored)
 
 
+def _flow(kind: Callable[..., Flow], shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settings) -> Case:
+    return _initialised(lambda: kind(shape, **settings), stored(*shape))
+
+
 def _glow(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settings) -> Case:
-    return _initialised(lambda: triptych.Glow(shape, **{"depth": 2, "width": 6, **settings}), stored(*shape))
+    return _flow(Glow, shape, stored, **{"depth": 2, "width": 6, **settings})
 
 
 def _nice(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settings) -> Case:
-    return _initialised(lambda: triptych.NICE(shape, **{"hidden": (8, 8), **settings}), stored(*shape))
+    return _flow(NICE, shape, stored, **{"hidden": (8, 8), **settings})
 
 
 def _realnvp(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settings) -> Case:
-    return _initialised(lambda: triptych.RealNVP(shape, **{"blocks": 1, "width": 4, **settings}), stored(*shape))
+    return _flow(RealNVP, shape, stored, **{"blocks": 1, "width": 4, **settings})
+
+
+def _flow_of_parts(context_dim: int = 0) -> Flow:
+    net = bijections.Dense(3, 8, (8,), context_dim)
+    parts = [bijections.ActNorm(7), Coupling(net, Affine(), 3), bijections.Invertible1x1(7)]
+    return Flow((7,), bijections.Chain(parts), context_dim=context_dim)
+
+
+def _vae(
+    shape: Shape,
+    latent_dim: int,
+    likelihood: Callable[[], Likelihood],
+    stored: Callable[..., Callable[[int], Tensor]],
+    networks: Callable[..., tuple[torch.nn.Module, torch.nn.Module]] = perceptrons,
+    context_dim: int = 0,
+    **settings,
+) -> Case:
+    def model() -> VAE:
+        made = likelihood()
+        encoder, decoder = networks(shape, latent_dim, made, context_dim=context_dim, **settings)
+        return VAE(shape, latent_dim, encoder=encoder, decoder=decoder, likelihood=made, context_dim=context_dim)
+
+    return Case(model, stored(*shape))
+
+
+def _dense_gan(shape: Shape, latent_dim: int, hidden: tuple[int, ...], context_dim: int = 0) -> Case:
+    def model() -> GAN:
+        generator = MLPGenerator(latent_dim, shape, hidden, "linear", context_dim=context_dim)
+        discriminator = MLPDiscriminator(shape, hidden, context_dim=context_dim)
+        return GAN(shape, latent_dim, generator=generator, discriminator=discriminator, context_dim=context_dim)
+
+    return Case(model, _floats(*shape))
+
+
+def _conv_gan(shape: Shape, bits: int = 8, context_dim: int = 0, **settings) -> Case:
+    def model() -> GAN:
+        generator = ConvGenerator(4, shape, 4, **settings, context_dim=context_dim)
+        blocks = settings.get("blocks", 0)
+        discriminator = ConvDiscriminator(shape, 4, blocks=blocks, centre=True, context_dim=context_dim)
+        parts = {"generator": generator, "discriminator": discriminator}
+        return GAN(shape, 4, **parts, codec=BinCentres(bits), context_dim=context_dim)
+
+    return Case(model, _pixels(*shape))
 
 
 MODELS: dict[str, Case] = {
-    "vae-mlp-bernoulli": Case(lambda: triptych.VAE((1, 6, 5), 3, hidden=(16,)), _pixels(1, 6, 5)),
-    "vae-mlp-gaussian": Case(
-        lambda: triptych.VAE((1, 6, 5), 3, hidden=(16, 8), likelihood="gaussian", scale="output"), _pixels(1, 6, 5)
+    "vae-mlp-bernoulli": _vae((1, 6, 5), 3, Bernoulli, _pixels, hidden=(16,)),
+    "vae-mlp-gaussian": _vae((1, 6, 5), 3, lambda: Gaussian((1, 6, 5), "output"), _pixels, hidden=(16, 8)),
+    "vae-mlp-vector": _vae((7,), 2, lambda: Gaussian((7,), mean="linear"), _floats, hidden=(16,)),
+    "vae-mlp-sequence": _vae((2, 9), 2, lambda: Gaussian((2, 9), mean="linear"), _floats, hidden=(16,)),
+    "vae-conv-logistic": _vae(
+        (3, 11, 8), 4, lambda: DiscretisedLogistic((3, 11, 8)), _pixels, convolutions, width=4, blocks=1
     ),
-    "vae-mlp-vector": Case(lambda: triptych.VAE((7,), 2, hidden=(16,), likelihood="gaussian", mean="linear"), _floats(7)),
-    "vae-mlp-sequence": Case(
-        lambda: triptych.VAE((2, 9), 2, hidden=(16,), likelihood="gaussian", mean="linear"), _floats(2, 9)
+    "vae-conv-gaussian": _vae((2, 5, 17), 4, lambda: Gaussian((2, 5, 17)), _pixels, convolutions, width=4),
+    "vae-conv-logistic-output": _vae(
+        (1, 9, 9), 4, lambda: DiscretisedLogistic((1, 9, 9), "output", bits=5), _pixels, convolutions, width=4
     ),
-    "vae-conv-logistic": Case(
-        lambda: triptych.VAE((3, 11, 8), 4, net="conv", width=4, blocks=1, likelihood="logistic"), _pixels(3, 11, 8)
+    "vae-mlp-conditional": _vae((1, 6, 5), 3, Bernoulli, _pixels, context_dim=K, hidden=(16,)),
+    "vae-conv-conditional": _vae(
+        (3, 9, 8), 4, lambda: DiscretisedLogistic((3, 9, 8)), _pixels, convolutions, context_dim=K, width=4
     ),
-    "vae-conv-gaussian": Case(
-        lambda: triptych.VAE((2, 5, 17), 4, net="conv", width=4, likelihood="gaussian"), _pixels(2, 5, 17)
+    "gan-maxout": Case(lambda: MaxoutGAN((1, 6, 5), 3, (16,), (8,)), _pixels(1, 6, 5)),
+    "gan-vector": _dense_gan((7,), 3, (16, 8)),
+    "gan-sequence": _dense_gan((2, 9), 2, (16,)),
+    "gan-conv": _conv_gan((3, 11, 8)),
+    "gan-conv-batch-norm-5-bits": _conv_gan((2, 5, 17), bits=5, norm="batch", blocks=1),
+    "gan-conditional-vector": _dense_gan((7,), 3, (16, 8), context_dim=K),
+    "gan-conditional-conv": _conv_gan((3, 9, 8), context_dim=K),
+    "gan-progressive": Case(lambda: ProgressiveGAN((3, 8, 8), 4, width=6, images=10), _pixels(3, 8, 8)),
+    "gan-progressive-whole": Case(lambda: ProgressiveGAN((1, 16, 16), 4, width=4, images=0), _pixels(1, 16, 16)),
+    "gan-progressive-conditional": Case(
+        lambda: ProgressiveGAN((3, 8, 8), 4, width=6, images=10, context_dim=K), _pixels(3, 8, 8)
     ),
-    "vae-conv-logistic-output": Case(
-        lambda: triptych.VAE((1, 9, 9), 4, net="conv", width=4, likelihood="logistic", scale="output", bits=5),
-        _pixels(1, 9, 9),
-    ),
-    "gan-maxout": Case(
-        lambda: triptych.GAN((1, 6, 5), 3, net="maxout", hidden=(16,), maxout=(8,), prior="uniform"), _pixels(1, 6, 5)
-    ),
-    "gan-vector": Case(lambda: triptych.GAN((7,), 3, hidden=(16, 8)), _floats(7)),
-    "gan-sequence": Case(lambda: triptych.GAN((2, 9), 2, net="mlp", hidden=(16,)), _floats(2, 9)),
-    "gan-conv": Case(lambda: triptych.GAN((3, 11, 8), 4, width=4), _pixels(3, 11, 8)),
-    "gan-conv-batch-norm-5-bits": Case(
-        lambda: triptych.GAN((2, 5, 17), 4, net="conv", width=4, norm="batch", bits=5, blocks=1), _pixels(2, 5, 17)
-    ),
-    "gan-progressive": Case(lambda: triptych.ProgressiveGAN((3, 8, 8), 4, width=6, images=10), _pixels(3, 8, 8)),
-    "gan-progressive-whole": Case(lambda: triptych.ProgressiveGAN((1, 16, 16), 4, width=4, images=0), _pixels(1, 16, 16)),
+    "flow-of-parts": _initialised(_flow_of_parts, _floats(7)),
+    "flow-of-parts-conditional": _initialised(lambda: _flow_of_parts(K), _floats(7)),
     "glow-colour": _glow((3, 8, 8), _pixels, levels=3),
     "glow-grey-reversible": _glow((1, 12, 4), _pixels, levels=2, memory="reversible"),
     "glow-odd-sides": _glow((3, 5, 7), _pixels, levels=0),
@@ -113,14 +175,18 @@ MODELS: dict[str, Case] = {
     "glow-sequence-reverse": _glow((3, 12), _floats, levels=2, permutation="reverse", memory="checkpoint"),
     "glow-vector": _glow((11,), _floats, levels=3),
     "glow-variational": _glow((1, 4, 4), _pixels, levels=1, dequantisation="variational"),
+    "glow-conditional": _glow((3, 4, 4), _pixels, levels=2, context_dim=K),
+    "glow-conditional-variational": _glow((1, 4, 4), _pixels, levels=1, dequantisation="variational", context_dim=K),
     "nice-pixels": _nice((1, 5, 5), _pixels),
     "nice-vector-gaussian": _nice((7,), _floats, prior="gaussian", couplings=3),
     "nice-sequence": _nice((2, 6), _floats),
+    "nice-conditional": _nice((1, 5, 5), _pixels, context_dim=K),
     "realnvp-colour": _realnvp((3, 8, 4), _pixels, levels=2),
     "realnvp-odd-sides-5-bits": _realnvp((1, 7, 5), _pixels, levels=1, bits=5),
     "realnvp-sequence-additive": _realnvp((3, 8), _floats, coupling="additive"),
     "realnvp-vector": _realnvp((9,), _floats),
     "realnvp-variational": _realnvp((1, 4, 4), _pixels, dequantisation="variational"),
+    "realnvp-conditional": _realnvp((1, 4, 4), _pixels, context_dim=K),
 }
 
 
@@ -154,10 +220,10 @@ def _of_8_levels(*shape: int, dtype: torch.dtype | None = None) -> Tensor:
     return (torch.randint(0, 8, shape) + 0.05 + 0.9 * torch.rand(*shape, dtype=dtype)) / 8
 
 
-NETS: dict[str, Callable[[Shape, int], flow.Conditioner]] = {
-    "conv": lambda shape, outputs: flow.ConvNet(shape, outputs, 4),
-    "mlp": lambda shape, outputs: flow.MLP(shape[0], outputs, (5, 4)),
-    "resnet": lambda shape, outputs: flow.ResNet(shape, outputs, 4, 1),
+NETS: dict[str, Callable[..., bijections.Conditioner]] = {
+    "conv": lambda shape, outputs, context_dim=0: bijections.ConvNet(shape, outputs, 4, context_dim=context_dim),
+    "dense": lambda shape, outputs, context_dim=0: bijections.Dense(shape[0], outputs, (5, 4), context_dim),
+    "resnet": lambda shape, outputs, context_dim=0: bijections.ResNet(shape, outputs, 4, 1, context_dim),
 }
 
 
@@ -165,66 +231,77 @@ def _transform(kind: Callable[..., Transform], changed: int) -> Transform:
     return kind(changed) if kind is TanhAffine else kind()
 
 
-def _coupling(transform=Affine, flip: bool = False, split: float = 0.5, net: str = "conv") -> Callable[[Shape], Bijection]:
+def _coupling(transform=Affine, flip=False, split=0.5, net="conv", context_dim=0) -> Callable[[Shape], Bijection]:
     """A coupling of which a share `split` of the channels comes first, at least one on either side."""
 
     def build(shape: Shape) -> Coupling:
         first = min(max(1, int(split * shape[0])), shape[0] - 1)
         passing, changed = (shape[0] - first, first) if flip else (first, shape[0] - first)
         change = _transform(transform, changed)
-        return Coupling(NETS[net]((passing, *shape[1:]), change.outputs * changed), change, first, flip)
+        network = NETS[net]((passing, *shape[1:]), change.outputs * changed, context_dim)
+        return Coupling(network, change, first, flip)
 
     return build
 
 
-def _checkerboard(transform=Affine, flip: bool = False, net: str = "conv") -> Callable[[Shape], Bijection]:
+def _checkerboard(transform=Affine, flip=False, net="conv", context_dim=0) -> Callable[[Shape], Bijection]:
     def build(shape: Shape) -> CheckerboardCoupling:
         change = _transform(transform, shape[0])
-        return CheckerboardCoupling(NETS[net](shape, change.outputs * shape[0]), change, flip)
+        return CheckerboardCoupling(NETS[net](shape, change.outputs * shape[0], context_dim), change, flip)
 
     return build
 
 
-def _step(permutation: str, coupling: str) -> Callable[[Shape], Bijection]:
-    return lambda shape: FlowStep(shape, 4, permutation, coupling)
+def _steps(permutation="invertible", coupling="affine", memory="full", depth=3, context_dim=0):
+    return lambda shape: flow_steps(shape, depth, 4, permutation, coupling, memory, context_dim)
 
 
-def _steps(permutation: str, coupling: str, memory="full", depth: int = 3) -> Callable[[Shape], Bijection]:
-    return lambda shape: FlowSteps(shape, depth, 4, permutation, coupling, memory)
+def _step(permutation="invertible", coupling="affine", context_dim=0) -> Callable[[Shape], Bijection]:
+    return lambda shape: flow_steps(shape, 1, 4, permutation, coupling, context_dim=context_dim).steps[0]
 
 
 def _chain(shape: Shape) -> Bijection:
-    return flow.Chain([flow.ActNorm(shape[0]), flow.InvertibleLU(shape[0]), _coupling()(shape), flow.Scale(shape[0])])
+    mixing = bijections.InvertibleLU(shape[0])
+    return bijections.Chain([bijections.ActNorm(shape[0]), mixing, _coupling()(shape), bijections.Scale(shape[0])])
 
 
-def _multiscale(shape: Shape) -> Bijection:
+def _multiscale(context_dim: int = 0) -> Callable[[Shape], Bijection]:
     """Three scales, squeezed between: a picture's or sequence's sides must divide by 8, a vector is halved."""
-    scales, splits = [], []
-    for _ in range(2):
-        shape = flow.layers.squeeze.squeezed(shape) if len(shape) > 1 else shape
-        scales.append(flow.Chain([flow.Squeeze(), FlowSteps(shape, 1, 4)]))
-        splits.append(flow.Split(shape))
-        shape = (splits[-1].kept, *shape[1:])
-    return flow.MultiScale([*scales, flow.ActNorm(shape[0])], splits, shape)
+
+    def build(shape: Shape) -> Bijection:
+        scales, splits = [], []
+        for _ in range(2):
+            shape = squeezed(shape) if len(shape) > 1 else shape
+            steps = flow_steps(shape, 1, 4, context_dim=context_dim)
+            scales.append(bijections.Chain([bijections.Squeeze(), steps]))
+            splits.append(bijections.FactorOut(shape, context_dim=context_dim))
+            shape = (splits[-1].kept, *shape[1:])
+        return bijections.MultiScale([*scales, bijections.ActNorm(shape[0])], splits, shape)
+
+    return build
+
+
+def _conditional(build: Callable[[Shape], Bijection], shapes: st.SearchStrategy[Shape], *draw) -> BijectionCase:
+    return BijectionCase(build, shapes, *draw, context_dim=K)
 
 
 BIJECTIONS: dict[str, BijectionCase] = {
-    "actnorm": BijectionCase(lambda s: flow.ActNorm(s[0]), anything()),
-    "invertible-lu": BijectionCase(lambda s: flow.InvertibleLU(s[0]), anything()),
-    "invertible-1x1": BijectionCase(lambda s: flow.Invertible1x1(s[0]), anything()),
-    "permutation-shuffle": BijectionCase(lambda s: flow.Permutation.shuffle(s[0]), anything()),
-    "permutation-reverse": BijectionCase(lambda s: flow.Permutation.reverse(s[0]), anything()),
+    "actnorm": BijectionCase(lambda s: bijections.ActNorm(s[0]), anything()),
+    "invertible-lu": BijectionCase(lambda s: bijections.InvertibleLU(s[0]), anything()),
+    "invertible-1x1": BijectionCase(lambda s: bijections.Invertible1x1(s[0]), anything()),
+    "permutation-shuffle": BijectionCase(lambda s: bijections.Permutation.shuffle(s[0]), anything()),
+    "permutation-reverse": BijectionCase(lambda s: bijections.Permutation.reverse(s[0]), anything()),
     "coupling-vector": BijectionCase(_coupling(), vector(2)),
     "coupling-vector-flip-one-first": BijectionCase(_coupling(flip=True, split=0), vector(2)),
-    "coupling-vector-mlp": BijectionCase(_coupling(net="mlp", split=0.3), vector(2)),
-    "coupling-vector-mlp-additive-flip": BijectionCase(_coupling(Additive, True, 0.7, "mlp"), vector(2)),
+    "coupling-vector-dense": BijectionCase(_coupling(net="dense", split=0.3), vector(2)),
+    "coupling-vector-dense-additive-flip": BijectionCase(_coupling(Additive, True, 0.7, "dense"), vector(2)),
     "coupling-sequence": BijectionCase(_coupling(split=0.3), sequence(2)),
     "coupling-sequence-additive-flip": BijectionCase(_coupling(Additive, True), sequence(2)),
     "coupling-picture": BijectionCase(_coupling(), picture(2)),
     "coupling-picture-flip": BijectionCase(_coupling(flip=True, split=0.3), picture(2)),
     "coupling-picture-additive-one-last": BijectionCase(_coupling(Additive, split=1), picture(2)),
     "coupling-no-floor": BijectionCase(_coupling(lambda: Affine(0.0)), anything(2)),
-    "checkerboard-vector-mlp": BijectionCase(_checkerboard(net="mlp"), vector(2)),
+    "checkerboard-vector-dense": BijectionCase(_checkerboard(net="dense"), vector(2)),
     "checkerboard-vector-additive-flip": BijectionCase(_checkerboard(Additive, True), vector(2)),
     "checkerboard-sequence-flip": BijectionCase(_checkerboard(flip=True), sequence()),
     "checkerboard-picture": BijectionCase(_checkerboard(), picture()),
@@ -233,26 +310,40 @@ BIJECTIONS: dict[str, BijectionCase] = {
     "coupling-tanh": BijectionCase(_coupling(TanhAffine), anything(2)),
     "coupling-tanh-resnet-flip": BijectionCase(_coupling(TanhAffine, True, net="resnet"), anything(2)),
     "checkerboard-tanh-resnet": BijectionCase(_checkerboard(TanhAffine, net="resnet"), anything(2)),
-    "batchnorm": BijectionCase(lambda s: flow.BatchNorm(s[0]), anything()),
-    "flatten": BijectionCase(lambda s: flow.Flatten(s), anything()),
+    "batchnorm": BijectionCase(lambda s: bijections.BatchNorm(s[0]), anything()),
+    "flatten": BijectionCase(lambda s: bijections.Flatten(s), anything()),
     "variational-dequantisation": BijectionCase(
-        lambda s: flow.VariationalDequantisation(s, 3, 3, 4), anything(), _of_8_levels, _of_8_levels
+        lambda s: bijections.VariationalDequantisation(s, 3, 3, 4), anything(), _of_8_levels, _of_8_levels
     ),
-    "squeeze-vector": BijectionCase(lambda s: flow.Squeeze(), vector()),
-    "squeeze-sequence": BijectionCase(lambda s: flow.Squeeze(), sequence(even=True)),
-    "squeeze-picture": BijectionCase(lambda s: flow.Squeeze(), picture(even=True)),
-    "split": BijectionCase(lambda s: flow.Split(s), anything(2)),
-    "scale": BijectionCase(lambda s: flow.Scale(s[0]), anything()),
-    "logit": BijectionCase(lambda s: flow.Logit(), anything(), torch.rand),
-    "logit-small-alpha": BijectionCase(lambda s: flow.Logit(1e-3), anything(), torch.rand),
-    "logistic-to-normal": BijectionCase(lambda s: flow.LogisticToNormal(), anything()),
+    "squeeze-vector": BijectionCase(lambda s: bijections.Squeeze(), vector()),
+    "squeeze-sequence": BijectionCase(lambda s: bijections.Squeeze(), sequence(even=True)),
+    "squeeze-picture": BijectionCase(lambda s: bijections.Squeeze(), picture(even=True)),
+    "factor-out": BijectionCase(lambda s: bijections.FactorOut(s), anything(2)),
+    "factor-out-unlearned": BijectionCase(lambda s: bijections.FactorOut(s, learned=False), anything(2)),
+    "scale": BijectionCase(lambda s: bijections.Scale(s[0]), anything()),
+    "logit": BijectionCase(lambda s: bijections.Logit(), anything(), torch.rand),
+    "logit-small-alpha": BijectionCase(lambda s: bijections.Logit(1e-3), anything(), torch.rand),
+    "logistic-to-normal": BijectionCase(lambda s: bijections.LogisticToNormal(), anything()),
     "chain": BijectionCase(_chain, anything(2)),
-    "multiscale-vector": BijectionCase(_multiscale, vector(4)),
-    "multiscale-sequence": BijectionCase(_multiscale, st.tuples(st.integers(1, 3), st.just(8))),
-    "multiscale-picture": BijectionCase(_multiscale, st.sampled_from([(1, 4, 8), (1, 8, 4), (2, 4, 4)])),
+    "multiscale-vector": BijectionCase(_multiscale(), vector(4)),
+    "multiscale-sequence": BijectionCase(_multiscale(), st.tuples(st.integers(1, 3), st.just(8))),
+    "multiscale-picture": BijectionCase(_multiscale(), st.sampled_from([(1, 4, 8), (1, 8, 4), (2, 4, 4)])),
     "steps-checkpoint": BijectionCase(_steps("invertible", "affine", "checkpoint"), anything(2)),
     "steps-reversible": BijectionCase(_steps("invertible", "affine", "reversible"), anything(2)),
     "steps-reversible-additive": BijectionCase(_steps("plain", "additive", "reversible"), anything(2)),
+    "conditional-affine": _conditional(lambda s: bijections.ContextAffine(s, K), anything()),
+    "conditional-coupling": _conditional(_coupling(context_dim=K), anything(2)),
+    "conditional-coupling-dense": _conditional(_coupling(net="dense", context_dim=K), vector(2)),
+    "conditional-checkerboard-resnet": _conditional(_checkerboard(TanhAffine, net="resnet", context_dim=K), anything(2)),
+    "conditional-factor-out": _conditional(lambda s: bijections.FactorOut(s, context_dim=K), anything(2)),
+    "conditional-multiscale": _conditional(_multiscale(K), st.sampled_from([(5,), (1, 8), (1, 4, 8)])),
+    "conditional-dequantisation": _conditional(
+        lambda s: bijections.VariationalDequantisation(s, 3, 3, 4, K), anything(), _of_8_levels, _of_8_levels
+    ),
+    "conditional-step": _conditional(_step(context_dim=K), anything(2)),
+    "conditional-steps": _conditional(_steps(context_dim=K), anything(2)),
+    "conditional-steps-checkpoint": _conditional(_steps(memory="checkpoint", context_dim=K), anything(2)),
+    "conditional-steps-reversible": _conditional(_steps(memory="reversible", context_dim=K), anything(2)),
 }
 for _permutation in ("invertible", "plain", "shuffle", "reverse"):
     for _kind in ("affine", "additive"):

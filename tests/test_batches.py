@@ -16,7 +16,7 @@ from triptych.errors import TriptychError
 
 
 def numbered(n: int) -> Split:
-    """Data that say which they are."""
+    """Examples that hold their index."""
     return Split(np.arange(n, dtype=np.float32)[:, None])
 
 
@@ -32,26 +32,28 @@ def pictures(n: int = 12, channels: int = 3) -> Split:
     seed=st.integers(-9, 2**70),
     epoch=st.integers(0, 9),
 )
-def test_an_epoch_sees_each_datum_once_and_ranks_share_it(n: int, size: int, world: int, seed: int, epoch: int) -> None:
+def test_an_epoch_sees_each_example_once_and_ranks_share_it(n: int, size: int, world: int, seed: int, epoch: int) -> None:
     ranks = [Batches(numbered(n), size, seed=seed, world=world, rank=rank) for rank in range(world)]
     steps = ranks[0].steps_per_epoch
     seen = np.concatenate(
-        [batches.at(step)[:, 0].numpy() for step in range(epoch * steps, (epoch + 1) * steps) for batches in ranks]
+        [batches.at(step).stored[:, 0].numpy() for step in range(epoch * steps, (epoch + 1) * steps) for batches in ranks]
     )
     counts = np.bincount(seen.astype(int), minlength=n)
     assert len(seen) == steps * size * world
-    assert counts.max() - counts.min() <= 1  # no datum more than once oftener than another
+    assert counts.max() - counts.min() <= 1  # no example more than once more often than another
     if n >= size * world:
         assert counts.max() == 1 and n - len(seen) < size * world
-    again = Batches(numbered(n), size, seed=seed, world=world, rank=world - 1)
-    assert torch.equal(again.at(epoch * steps), ranks[-1].at(epoch * steps))  # whatever came before
+    fresh = Batches(numbered(n), size, seed=seed, world=world, rank=world - 1)
+    assert torch.equal(fresh.at(epoch * steps).stored, ranks[-1].at(epoch * steps).stored)  # whatever came before
 
 
 def test_order_depends_on_seed_and_epoch() -> None:
     first, other = Batches(numbered(64), 64), Batches(numbered(64), 64, seed=1)
-    assert not torch.equal(first.at(0), first.at(1)) and not torch.equal(first.at(0), other.at(0))
+    assert not torch.equal(first.at(0).stored, first.at(1).stored) and not torch.equal(
+        first.at(0).stored, other.at(0).stored
+    )
     few = Batches(numbered(5), 8)
-    assert not torch.equal(few.at(0), few.at(1))
+    assert not torch.equal(few.at(0).stored, few.at(1).stored)
 
 
 @pytest.mark.parametrize("augment", [None, "flip", "shift", "flip,shift"])
@@ -69,28 +71,36 @@ def test_streamed_is_indexed(kind: str, augment: str | None, tmp_path: Path) -> 
     streamed = list(batches.stream(3, 9))
     assert len(streamed) == 6
     for step, batch in enumerate(streamed, 3):
-        assert batch.dtype == torch.uint8 and batch.shape == (4, *split.event_shape)
-        assert torch.equal(batch, Batches(split, 4, seed=5, augment=augment).at(step))
+        assert batch.stored.dtype == torch.uint8 and batch.stored.shape == (4, *split.event_shape)
+        assert torch.equal(batch.stored, Batches(split, 4, seed=5, augment=augment).at(step).stored)
     assert torch.equal(state, torch.get_rng_state())
     assert numpy_state == np.random.get_state()[1].tolist()  # noqa: NPY002
 
 
 def test_a_stream_without_end() -> None:
     batches = Batches(numbered(6), 2)
-    assert [batch.shape[0] for batch in islice(batches.stream(4), 10)] == [2] * 10
+    assert [batch.stored.shape[0] for batch in islice(batches.stream(4), 10)] == [2] * 10
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_context_is_indexed_like_the_examples(workers: int) -> None:
+    context = torch.arange(6.0)[:, None] * torch.tensor([1.0, -1.0])
+    for batch in Batches(numbered(6), 4, seed=2, context=context, num_workers=workers).stream(0, 3):
+        assert torch.equal(batch.context, batch.stored * torch.tensor([1.0, -1.0]))
+    assert Batches(numbered(6), 4).at(0).context is None
 
 
 def test_batches_are_new_tensors() -> None:
     split = pictures()
     before = split[:]
     for augment in (None, "flip,shift"):
-        Batches(split, 12, augment=augment).at(0).zero_()
+        Batches(split, 12, augment=augment).at(0).stored.zero_()
     assert torch.equal(split[:], before)
 
 
 def test_flip_mirrors_about_half() -> None:
     split = pictures(200)
-    plain, flipped = Batches(split, 200).at(0), Batches(split, 200, augment="flip").at(0)
+    plain, flipped = Batches(split, 200).at(0).stored, Batches(split, 200, augment="flip").at(0).stored
     same, mirrored = (plain == flipped).flatten(1).all(1), (plain.flip(-1) == flipped).flatten(1).all(1)
     assert (same | mirrored).all() and 60 < mirrored.sum() < 140
 
@@ -98,7 +108,7 @@ def test_flip_mirrors_about_half() -> None:
 def test_shift_moves_up_to_a_tenth_and_repeats_the_edge() -> None:
     rows, columns = np.indices((20, 30))
     split = Split(np.broadcast_to(np.stack([rows, columns]), (300, 2, 20, 30)).astype(np.uint8))
-    moved = Batches(split, 300, augment="shift").at(0).int()
+    moved = Batches(split, 300, augment="shift").at(0).stored.int()
     down, right = 10 - moved[:, 0, 10, 15], 15 - moved[:, 1, 10, 15]
     assert set(down.tolist()) == set(range(-2, 3)) and set(right.tolist()) == set(range(-3, 4))
     expected = (torch.arange(20) - down[:, None]).clamp(0, 19)
@@ -109,17 +119,21 @@ def test_shift_moves_up_to_a_tenth_and_repeats_the_edge() -> None:
 def test_augmentation_differs_between_ranks_and_steps() -> None:
     split = Split(np.broadcast_to(pictures(1).data, (64, 3, 20, 30)).copy())
     ranks = [Batches(split, 32, world=2, rank=rank, augment="flip,shift") for rank in (0, 1)]
-    assert not torch.equal(ranks[0].at(0), ranks[1].at(0)) and not torch.equal(ranks[0].at(0), ranks[0].at(1))
+    assert not torch.equal(ranks[0].at(0).stored, ranks[1].at(0).stored) and not torch.equal(
+        ranks[0].at(0).stored, ranks[0].at(1).stored
+    )
 
 
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Batches(pictures(), 4, augment="flip,twirl"), ["flip, shift", "twirl"]),
+        (lambda: Batches(pictures(), 4, augment="flip,twirl"), ["flip, shift", "'twirl'"]),
         (lambda: Batches(numbered(4), 4, augment="flip"), ["pictures", "float32", "(1,)"]),
         (lambda: Batches(numbered(4), 0), ["batch size", "got batch size 0"]),
         (lambda: Batches(numbered(4), 1, world=2, rank=2), ["rank 2 of 2"]),
-        (lambda: Batches(numbered(0), 1), ["0 data"]),
+        (lambda: Batches(numbered(0), 1), ["0 examples"]),
+        (lambda: Batches(numbered(4), 1, context=torch.zeros(3, 2)), ["(4, K)", "(3, 2)"]),
+        (lambda: Batches(numbered(4), 1, context=torch.zeros(4)), ["(4, K)", "(4,)"]),
     ],
 )
 def test_bad_input_is_one_line(make, words) -> None:

@@ -17,7 +17,8 @@ import pytest
 import torch
 from PIL import Image
 
-from triptych.data import Split, Splits, load
+from triptych.data import Split, Splits, fixed_subset, load
+from triptych.data.faces import Faces
 from triptych.data.names import hold_out
 from triptych.data.pictures import decode, open_picture, resized
 from triptych.errors import TriptychError
@@ -192,7 +193,7 @@ def test_every_format_gives_splits(case: Case, budget: int, tmp_path: Path) -> N
         batch = split.__getitems__([len(split) - 1, 0, 0])
         assert batch.shape == (3, *case.event) and str(batch.dtype) == f"torch.{case.dtype}"
         assert torch.equal(batch[1], split[0]) and torch.equal(split[:][-1], batch[0])
-        assert split.skipped == []
+        assert split.skipped == ()
     again = load(path, notice=lambda line: None, **case.options)
     for name, split in splits.items():  # the same from disk, from memory and a second time
         assert torch.equal(split[:], again[name][:])
@@ -283,18 +284,28 @@ def test_path_then_data_folder_then_download(tmp_path: Path, monkeypatch: pytest
     assert len(asked) == 2
 
 
-def test_frey_is_folded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_bytes_are_pictures_of_a_given_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "frey").mkdir()
     npy(tmp_path / "frey", pixels(N, 560))
     monkeypatch.setenv("TRIPTYCH_DATA", str(tmp_path))
-    assert load("frey").train.event_shape == (1, 28, 20)
+    assert load("frey").train.event_shape == (560,)
+    assert torch.equal(load("frey", size="28,20").train[:].flatten(1), load("frey").train[:])
+    assert load("frey", size=(28, 20)).train.event_shape == (1, 28, 20)
+
+
+def test_a_name_says_how_faces_are_distributed() -> None:
+    name = "faces?hair_length:beard=-0.9&smile=-2:2"
+    train = load(name, n=5, size=16, seed=3).train
+    faces = Faces(5, 16, seed=3, correlate={("hair_length", "beard"): -0.9}, ranges={"smile": (-2, 2)})
+    assert np.array_equal(train.data, faces[:])
+    assert all(np.array_equal(train.attributes[name], values) for name, values in faces.attributes.items())
 
 
 def test_unreadable_pictures_are_named_and_left_out(tmp_path: Path) -> None:
     folder = with_metadata(tmp_path)
     whole = (folder / "003.png").read_bytes()
     (folder / "003.png").write_bytes(whole[: len(whole) // 2])
-    (folder / "007.png").write_bytes(b"no picture")
+    (folder / "007.png").write_bytes(b"not a picture")
     (folder / "008.png").write_bytes(b"")
     for budget in (2**30, 1, 1):  # decoded, decoded to disk, found on disk
         said: list[str] = []
@@ -382,7 +393,7 @@ def test_one_picture_as_stored_values(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, 1)
     assert torch.equal(open_picture(folder / "000.png", channels=3), torch.from_numpy(pixels(H, W, 3)).permute(2, 0, 1))
     assert open_picture(encoded(pixels(H, W, 3)), channels=1, size=5).shape == (1, 5, 5)
-    for picture, channels in ((folder / "none.png", 3), (b"no picture", 3), (folder / "000.png", 4)):
+    for picture, channels in ((folder / "none.png", 3), (b"not a picture", 3), (folder / "000.png", 4)):
         with pytest.raises(TriptychError):
             open_picture(picture, channels=channels)
 
@@ -432,7 +443,7 @@ def touched(path: Path, name: str, content: bytes = b"") -> Path:
 BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], list[str]]] = {
     "unknown name": (lambda p: "digitz", {}, ["did you mean digits", "TRIPTYCH_DATA"]),
     "no such path": (lambda p: p / "nothing.npy", {}, ["nothing.npy", "looked for"]),
-    "frey, absent": (lambda p: "frey", {}, ["frey.npy", "TRIPTYCH_DATA"]),
+    "frey, absent": (lambda p: "frey", {}, ["'frey'", "TRIPTYCH_DATA", "a folder"]),
     "empty folder": (lambda p: p, {}, ["expected pictures", "nothing"]),
     "folder of text": (lambda p: touched(p, "a.txt").parent, {}, ["expected pictures", "1 .txt"]),
     "pictures beside arrays": (lambda p: npy(write_folder(p), pixels(2, 2, 2)).parent, {}, ["both", "x.npy"]),
@@ -458,30 +469,30 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], list[str]]] = 
         ["two for 000.png"],
     ),
     "metadata not text": (lambda p: touched(write_folder(p), "metadata.csv", b"\xff\xfe\x00").parent, {}, ["UTF-8"]),
-    "npy of objects": (lambda p: npy(p, np.array([{}, []], dtype=object)), {}, ["x.npy", "whole npy file"]),
+    "npy of objects": (lambda p: npy(p, np.array([{}, []], dtype=object)), {}, ["x.npy", "complete npy file"]),
     "npy of words": (lambda p: npy(p, np.array([["a"], ["b"]])), {}, ["numbers", "<U1"]),
     "npy complex": (lambda p: npy(p, np.zeros((4, 2), complex)), {}, ["numbers", "complex128"]),
     "npy of rank 1": (lambda p: npy(p, np.zeros(9)), {}, ["1 to 3 dimensions", "(9,)"]),
     "npy of rank 5": (lambda p: npy(p, np.zeros((2, 1, 1, 1, 1))), {}, ["1 to 3 dimensions"]),
     "npy empty": (lambda p: npy(p, np.zeros((0, 3, 4))), {}, ["at least one row"]),
-    "npy cut short": (lambda p: truncated(npy(p, pixels(N, H, W)), 500), {}, ["x.npy", "whole npy file"]),
+    "npy cut short": (lambda p: truncated(npy(p, pixels(N, H, W)), 500), {}, ["x.npy", "complete npy file"]),
     "npy not finite": (with_nan, {}, ["7 NaN or infinite", "(4, 1)"]),
     "npy too large for float32": (lambda p: npy(p, np.full((3, 2), 1e300)), {}, ["6 NaN or infinite", "(0, 0)"]),
     "npy ints out of range": (lambda p: npy(p, np.full((3, 2, 2), 256)), {}, ["0..255", "got 256 in row 0", "float32"]),
     "npy negative ints": (lambda p: npy(p, np.full((3, 2, 2), -1, np.int8)), {}, ["0..255", "got -1"]),
-    "size of floats": (lambda p: npy(p, np.zeros((9, 3))), {"size": 8}, ["size is for", "float64"]),
+    "size of floats": (lambda p: npy(p, np.zeros((9, 3))), {"size": 8}, ["size applies to", "float64"]),
     "npz, two arrays": (lambda p: npz(p, a=np.zeros((2, 2)), b=np.zeros((2, 2))), {}, ["array x", "a (2, 2)"]),
     "npz, no array": (lambda p: npz(p, a=np.zeros(2)), {}, ["array x", "a (2,)"]),
     "npz of objects": (lambda p: npz(p, x=np.array([{}, []], dtype=object)), {}, ["numbers", "object"]),
-    "npz cut short": (lambda p: truncated(npz(p, x=pixels(N, H, W)), 500), {}, ["x.npz", "whole npz"]),
+    "npz cut short": (lambda p: truncated(npz(p, x=pixels(N, H, W)), 500), {}, ["x.npz", "complete npz"]),
     "idx cut short": (
         lambda p: truncated(write_idx(p / "a-idx3", pixels(N, H, W)), 1000),
         {},
         ["expected 2,400 bytes", "at most 984"],
     ),
-    "idx gz cut short": (lambda p: truncated(write_idx(p / "a.gz", pixels(N, H, W)), 1000), {}, ["a.gz", "whole IDX"]),
+    "idx gz cut short": (lambda p: truncated(write_idx(p / "a.gz", pixels(N, H, W)), 1000), {}, ["a.gz", "complete IDX"]),
     "idx of a bad magic": (lambda p: touched(p, "a.gz", gzip.compress(b"\1\2\3\4 words")), {}, ["[1, 2, 3, 4]", "IDX"]),
-    "idx, not gz at all": (lambda p: touched(p, "a.gz", b"words"), {}, ["a.gz", "whole IDX"]),
+    "idx, not gz at all": (lambda p: touched(p, "a.gz", b"words"), {}, ["a.gz", "complete IDX"]),
     "idx that promises too much": (
         lambda p: touched(p, "a.gz", gzip.compress(b"\0\0\x08\3" + b"\x7f\xff\xff\xff" * 3)),
         {},
@@ -494,13 +505,17 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], list[str]]] = 
     ),
     "idx labels for pictures": (lambda p: write_idx(p / "t-labels-idx1", np.zeros(3, np.uint8)), {}, ["(3,)"]),
     "parquet without pictures": (lambda p: write_parquet(p / "a.parquet", "sound"), {}, ["image or img", "sound"]),
-    "parquet cut short": (broken_parquet, {}, ["a.parquet", "whole parquet"]),
+    "parquet cut short": (broken_parquet, {}, ["a.parquet", "complete parquet"]),
     "parquet without rows": (lambda p: write_parquet(p / "a.parquet", n=0), {}, ["at least"]),
     "too few": (lambda p: npy(p, pixels(N, H, W)), {"n": 19}, ["at most 18", "got 19"]),
     "n of nothing": (lambda p: "digits", {"n": 0}, ["n of at least 1"]),
-    "a strange size": (lambda p: "digits", {"size": (1, 2, 3)}, ["height, width"]),
+    "a strange size": (lambda p: "digits", {"size": (1, 2, 3)}, ["height,width"]),
+    "a size of words": (lambda p: "digits", {"size": "large"}, ["height,width", "'large'"]),
+    "half a size": (lambda p: "digits", {"size": 8.5}, ["8.5"]),
     "size of nothing": (lambda p: "digits", {"size": 0}, ["size"]),
-    "correlate without faces": (lambda p: "digits", {"correlate": {}}, ["correlate", "faces"]),
+    "a distribution of no faces": (lambda p: "digits?age:beard=1", {}, ["no data set", "digits"]),
+    "a distribution that cannot be read": (lambda p: "faces?age=beard", {}, ["hair_length:beard=-0.9", "'age=beard'"]),
+    "a distribution of unknown attributes": (lambda p: "faces?bread:age=0.5", {}, ["'bread'", "beard"]),
     "faces that are not square": (lambda p: "faces", {"size": (16, 24)}, ["square"]),
 }
 
@@ -570,11 +585,27 @@ def test_split_indexing_and_checks() -> None:
             split[wrong]
     with pytest.raises(TriptychError, match="expected 6 values"):
         Split(split.data, {"a": np.arange(5)})
+    given = {"a": [0, 1] * 3}
+    other = Split(split.data, given)  # type: ignore[arg-type]
+    assert other.kinds == {"a": "binary"} and given == {"a": [0, 1] * 3}  # what was given is not changed
+    with pytest.raises(AttributeError):
+        other.skipped = ()  # type: ignore[misc]
     with pytest.raises(AttributeError, match="there are train"):
         _ = Splits(train=split).valid
     fixed = np.zeros((2, 3), np.uint8)
     fixed.flags.writeable = False
     assert Split(fixed)[0].tolist() == [0, 0, 0]  # no warning of torch's
+
+
+def test_a_slice_of_a_memory_map_survives_pickling(tmp_path: Path) -> None:
+    mapped = np.load(npy(tmp_path, pixels(N, H, W)), mmap_mode="r")
+    split = Split(mapped[5:, None])
+    assert torch.equal(pickle.loads(pickle.dumps(split))[:], split[:])
+
+
+def test_a_fixed_subset_is_always_the_same() -> None:
+    assert fixed_subset(10, 4).tolist() == np.random.default_rng(0).permutation(10)[:4].tolist()
+    assert sorted(fixed_subset(3, 9)) == [0, 1, 2]
 
 
 def test_importing_it_does_not_import_torch() -> None:

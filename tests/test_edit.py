@@ -10,24 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych import edit
-from triptych.checkpoint import stamp
-from triptych.codec import Codec
+from triptych.codecs import Floats
 from triptych.core import Encodes, GenerativeModel
 from triptych.errors import TriptychError
+from triptych.pretrained import stamp
 
 
 class Rotation(GenerativeModel, Encodes):
     """x = R z, an exact encoder: what a flow would be."""
 
     def __init__(self, dim=6):
-        super().__init__((dim,), dim, Codec("none"), {})
+        super().__init__((dim,), dim, Floats())
         q, _ = torch.linalg.qr(torch.randn(dim, dim, generator=torch.Generator().manual_seed(3)))
         self.rotation = torch.nn.Parameter(q)
 
-    def decode(self, z):
+    def decode(self, z, context=None):
         return self.check_latent(z) @ self.rotation.T
 
-    def encode(self, x):
+    def encode(self, x, context=None):
         return self.check_event(x) @ self.rotation
 
 

@@ -2,19 +2,26 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 import triptych
 from triptych import evaluate
-from triptych.core import Estimate
+from triptych.codecs import Attribute, Conditions, Floats
+from triptych.core import Encodes, Estimate, GenerativeModel, HasDensity
 from triptych.data import Split
+from triptych.errors import TriptychError
 from triptych.evaluate.latent import codes
+from triptych.evaluate.measure import context_of
+from triptych.nets import MLP
+from triptych.vae.likelihoods import DiscretisedLogistic, Gaussian
 
 
 def linear_vae(noise=0.3):
     """x = W z + N(0, σ²) with its exact posterior: every bound is tight, log p(x) is a Gaussian's."""
-    model = triptych.VAE((2,), 2, hidden=(), likelihood="gaussian", mean="linear")
+    networks = {"encoder": MLP((2,), (), 4), "decoder": MLP((2,), (), 2)}
+    model = triptych.VAE((2,), 2, **networks, likelihood=Gaussian((2,), mean="linear"))
     with torch.no_grad():
         model.likelihood.log_scale.fill_(math.log(noise))
         model.decoder[-1].weight.copy_(torch.eye(2))
@@ -69,7 +76,7 @@ def test_reconstruction_of_the_linear_model(exact):
 
 
 def test_codes_are_posterior_means_of_the_bin_centres():
-    model = triptych.VAE((1, 4, 4), 3, hidden=(5,), likelihood="logistic")
+    model = triptych.VAE((1, 4, 4), 3, likelihood=DiscretisedLogistic((1, 4, 4)))
     stored = torch.randint(0, 256, (7, 1, 4, 4), dtype=torch.uint8)
     torch.testing.assert_close(codes(model, stored, batch=3), model.encode((stored + 0.5) / 256).detach())
 
@@ -80,3 +87,61 @@ def test_estimates():
     assert estimate.stderr == pytest.approx(math.sqrt(5 / 3) / 2)
     assert math.isnan(Estimate.of(torch.tensor([1.0])).stderr)
     assert estimate.scaled(-2, 1).value == -4 and estimate.scaled(-2).stderr == pytest.approx(2 * estimate.stderr)
+
+
+class Shifted(GenerativeModel, Encodes, HasDensity):
+    """x = z + 3 c, z ~ N(0, I), where a binary attribute c is known; where it is not, x ~ N(0, I)."""
+
+    bound, measure = "exact", "density"
+
+    def __init__(self):
+        super().__init__((2,), 2, Floats(), context_dim=1)
+        self.conditions = Conditions([Attribute("c", "binary")])
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+
+    def encode(self, x, context=None):
+        return x - 3 * self.check_context(context, len(x))
+
+    def decode(self, z, context=None):
+        return z + 3 * self.check_context(context, len(z))
+
+    def log_prob(self, x, context=None, *, k=1, generator=None):
+        return self.prior.log_prob(self.encode(x, context))
+
+
+def shifted(n=400):
+    c = np.random.default_rng(1).integers(0, 2, n).astype(np.float32)
+    c[::10] = np.nan
+    x = np.random.default_rng(0).normal(size=(n, 2)) + 3 * np.nan_to_num(2 * c - 1)[:, None]
+    return Split(x.astype(np.float32), {"c": c}, {"c": "binary"})
+
+
+def test_a_conditional_model_is_given_the_attributes():
+    model, data = Shifted(), shifted()
+    results = evaluate.evaluate(model, data)
+    assert results["nll"].value == pytest.approx(2 * 1.4189, abs=0.2)
+    assert results["nll_unconditional"].value > results["nll"].value + 5
+    assert results["round_trip_max"].value < 1e-5
+    rows = np.array([0, 1, 2])
+    context = context_of(model, data, rows)
+    assert context.shape == (3, 1) and context[0] == 0 and context[1:].abs().tolist() == [[1], [1]]
+    torch.testing.assert_close(codes(model, data[rows], context=context), data[rows] - 3 * context)
+    assert not context_of(model, Split(data.data), rows).any()
+    fair = evaluate.sample_quality(model, data, data, evaluate.Pixels(), n=200)
+    assert fair.measures["c2st_logistic"].value < 0.6 and fair.measures["coverage"].value > 0.7
+
+
+def test_a_context_of_the_wrong_width_is_named():
+    for context, model in ((torch.zeros(5, 2), Shifted()), (torch.zeros(4, 1), Shifted())):
+        with pytest.raises(TriptychError, match=r"context should be \(5, 1\)"):
+            evaluate.importance_nll(model, torch.zeros(5, 2), context=context)
+    with pytest.raises(TriptychError, match="without a condition"):
+        evaluate.importance_nll(triptych.VAE((2,), 2), torch.zeros(5, 2), context=torch.zeros(5, 1), k=1)
+
+
+def test_what_a_model_lacks_is_named():
+    for measure in (evaluate.elbo, evaluate.marginal_log_likelihood):
+        with pytest.raises(TriptychError, match="Shifted has no posterior"):
+            measure(Shifted(), torch.zeros(5, 2))
+    with pytest.raises(TriptychError, match="fewer than 5 latent dimensions"):
+        evaluate.marginal_log_likelihood(triptych.VAE((2,), 5), torch.zeros(5, 2))

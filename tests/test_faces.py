@@ -271,7 +271,7 @@ def test_faces_passes_correlations_and_ranges_on():
         (lambda: Faces(9, correlate={("age", "age"): 0.9}), ["age", "different"]),
         (lambda: Faces(9, correlate={"age:beard": 0.9}), ["age:beard", "pair"]),
         (lambda: Faces(9, correlate={("age", "beard"): 0.9, ("beard", "age"): 0.9}), ["twice"]),
-        (lambda: Faces(9, correlate={("age", "beard"): -1}), ["positive definite", "age:beard:-1"]),
+        (lambda: Faces(9, correlate={("age", "beard"): -1}), ["positive definite", "age:beard=-1"]),
         (
             lambda: Faces(9, correlate={("age", "beard"): 0.9, ("beard", "smile"): 0.9, ("age", "smile"): -0.9}),
             ["positive definite"],

@@ -10,15 +10,15 @@ import torch
 
 import triptych
 from triptych import evaluate, storage
-from triptych.checkpoint import save_model
 from triptych.cli import main
-from triptych.codec import Codec
+from triptych.codecs import BinCentres, Floats
 from triptych.core import GenerativeModel
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.evaluate import Pixels, features, sample_quality
-from triptych.evaluate.features import INCEPTION, Inception, Learned, _lesson, learn_features
+from triptych.evaluate.features import INCEPTION, Inception, Learned, _task, learn_features
 from triptych.evaluate.quality import FEWEST, MOST, Quality
+from triptych.pretrained import save_model
 
 
 def seeded(seed=0):
@@ -49,7 +49,7 @@ def floats(n=300, *event, seed=0):
 
 @pytest.fixture
 def inception(tmp_path, monkeypatch):
-    """A TorchScript file that takes what Inception's does, and puts out the mean of each channel."""
+    """A TorchScript file that takes what Inception's does, and returns the mean of each channel."""
 
     class Stands(torch.nn.Module):
         def forward(self, x: torch.Tensor, return_features: bool = False) -> torch.Tensor:
@@ -107,24 +107,24 @@ def test_what_was_taught_is_read_from_learned_features(known):
     assert scores[1] > scores[0] and scores[1] > 0.8, scores
 
 
-def test_unknown_attributes_count_nothing():
+def test_unknown_attributes_are_ignored():
     data = split(60, "attributes")
     data.attributes["level"][::2] = np.nan
     data.attributes["upright"][:] = np.nan
     assert learn_features(data, steps=3, width=4)(data[:]).isfinite().all()
 
 
-def test_unknown_classes_count_nothing():
-    """Neither as classes of their own nor in the loss, of which a batch may know none."""
+def test_unknown_classes_are_ignored():
+    """Neither as classes of their own nor in the loss, though all of a batch may be unknown."""
     data, taught = split(60), []
     known = data.attributes["kind"].astype(np.float64)
     for labels in (np.where(np.arange(60) < 5, known, np.nan), known):
         data.attributes["kind"] = labels
-        lesson = _lesson(data, 8, 4)
-        taught.append(lesson.head.out_features)
+        task = _task(data, 8, 4)
+        taught.append(task.head.out_features)
         net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 8))
         x, rows = torch.rand(60, 1, 12, 12), np.arange(60)
-        losses = [lesson(net, x[r], r) for r in (rows[:5], rows[5:], rows)]
+        losses = [task(net, x[r], r) for r in (rows[:5], rows[5:], rows)]
         assert all(loss.isfinite() for loss in losses)
         assert 60 * losses[2].item() == pytest.approx(5 * losses[0].item() + 55 * losses[1].item(), rel=1e-5)
         if np.isnan(labels).any():
@@ -175,9 +175,9 @@ def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
         features("inception", split(4), download=True)
     (tmp_path / "junk.pt").write_bytes(b"junk")
     monkeypatch.setenv("TRIPTYCH_INCEPTION", str(tmp_path / "junk.pt"))
-    with pytest.raises(TriptychError, match="no TorchScript file") as damaged:
+    with pytest.raises(TriptychError, match="not a TorchScript file") as damaged:
         features("inception", split(4))
-    with pytest.raises(TriptychError, match="pixels, learned or inception") as unknown:
+    with pytest.raises(TriptychError, match="choose pixels, learned or inception") as unknown:
         features("vgg", split(4))
     assert all("\n" not in str(e.value) for e in (absent, unreachable, damaged, unknown))
 
@@ -189,11 +189,11 @@ class Gives(GenerativeModel):
     """A model whose samples are given pictures, one after the other by z's rank, whatever they are."""
 
     def __init__(self, stored, noise=0.0):
-        codec = Codec("none" if stored.is_floating_point() else "centre")
-        super().__init__(tuple(stored.shape[1:]), 1, codec, {})
+        codec = Floats() if stored.is_floating_point() else BinCentres()
+        super().__init__(tuple(stored.shape[1:]), 1, codec)
         self.x, self.noise, self.weight = codec.centre(stored), noise, torch.nn.Parameter(torch.zeros(1))
 
-    def decode(self, z):
+    def decode(self, z, context=None):
         rows = (torch.special.ndtr(z[:, 0]) * len(self.x)).long().clamp(max=len(self.x) - 1)
         x = self.x[rows]
         return x + self.noise * torch.randn(x.shape, generator=seeded())
@@ -278,9 +278,9 @@ def test_only_what_is_alike_is_compared(measured):
     novel = measured["novel"]
     for other, what in (
         (replace(novel, features="learned-classes-00000000"), "features"),
-        (replace(novel, n=199), "n 200 and 199"),
-        (replace(novel, held_out=100), "held-out data 200 and 100"),
-        (replace(novel, reference="00000000"), "reference data"),
+        (replace(novel, n=199), "samples 200 and 199"),
+        (replace(novel, held_out=100), "held_out 200 and 100"),
+        (replace(novel, reference="00000000"), "reference"),
         (replace(novel, temperature=0.7), "temperature 1.0 and 0.7"),
     ):
         with pytest.raises(TriptychError, match=f"not comparable: {what}") as error:
@@ -296,7 +296,7 @@ def test_too_few_are_refused(sets):
     for n, data, expected in (
         (FEWEST - 1, test, "at least 50 samples, got 49"),
         (MOST + 1, test, "at most 50000 samples, got 50001: ask for 50000"),
-        (100, test.take(range(30)), "30 held-out data, 50 are needed: .*--data DATA"),
+        (100, test.take(range(30)), "at least 50 held-out examples, got 30: .*--data DATA"),
     ):
         with pytest.raises(TriptychError, match=expected) as error:
             sample_quality(Gives(novel), data, train, Pixels(), n=n)
@@ -310,7 +310,7 @@ def test_fewer_held_out_data_than_samples_are_all_compared_with(sets, measured):
     assert quality.measures["recall"].n == 60 and quality.measures["fid"].n == 60
     assert quality.reference != measured["novel"].reference != ""
     assert {(v["samples"], v["held_out"]) for v in quality.as_json().values()} == {(200, 60)}
-    with pytest.raises(TriptychError, match="held-out data 60 and 200"):
+    with pytest.raises(TriptychError, match="held_out 60 and 200"):
         quality.compare(measured["novel"], "fid")
 
 
@@ -318,7 +318,7 @@ def test_the_reference_is_the_data_compared_with(sets, measured):
     train, _, novel = sets
     assert len({quality.reference for quality in measured.values()}) == 1
     other = sample_quality(Gives(novel), split(300, seed=5), train, Pixels(), n=200)
-    with pytest.raises(TriptychError, match="not comparable: reference data"):
+    with pytest.raises(TriptychError, match="not comparable: reference"):
         other.compare(measured["novel"], "fid")
 
 
@@ -335,10 +335,10 @@ def test_copies_are_seen_among_any_number_of_data(count):
 
 
 def test_the_floor_is_of_data_that_the_features_were_not_fitted_to():
-    """A network that learned its data by heart finds them unlike fresh ones; data it never saw stand for real ones."""
+    """A network that has memorised its data finds them unlike new ones; data that it never saw stand for real ones."""
     random = np.random.default_rng(0)
 
-    def labelled(n):  # nothing but heart tells the labels
+    def labelled(n):  # only memory tells the labels
         return Split(random.integers(0, 256, (n, 1, 8, 8), dtype=np.uint8), {"x": random.integers(0, 5, n)}, {"x": "class"})
 
     train, test, novel = labelled(400), labelled(150), labelled(300)
@@ -370,7 +370,7 @@ def test_few_training_data_have_no_floor(capsys):
     quality = sample_quality(Gives(split(60, seed=2)[:]), test, train, learn_features(train, steps=1, width=4), n=60)
     assert quality.floor == {} and "floor" not in quality.as_json()["fid"]
     _print_quality(quality, "samples")
-    assert "too few training data for real data's own" in " ".join(capsys.readouterr().out.split())
+    assert "too few training examples for real data's own" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_table_and_the_file_say_the_scales_of_ms_ssim(measured, capsys):
@@ -391,17 +391,17 @@ def test_samples_that_all_are_held_out_data_are_measured(known, capsys, tmp_path
 
     class Constant(GenerativeModel):
         def __init__(self):
-            super().__init__((1, 8, 8), 2, Codec("centre"), {})
+            super().__init__((1, 8, 8), 2, BinCentres())
             self.weight = torch.nn.Parameter(torch.zeros(1))
 
-        def decode(self, z):
+        def decode(self, z, context=None):
             return self.codec.centre(data[:1]).expand(len(z), 1, 8, 8)
 
     train = data if known == 60 else Split(shapes(known, side=8)[0])
     quality = sample_quality(Constant(), data, train, Pixels(), n=60)
     assert not np.isfinite(quality.measures["nearest_ratio"].value)
     _print_quality(quality, "samples")
-    assert "every sample is itself a held-out datum" in " ".join(capsys.readouterr().out.split())
+    assert "every sample is itself a held-out" in " ".join(capsys.readouterr().out.split())
     storage.write_json(tmp_path / "told.json", quality.as_json())
     assert storage.read_json(tmp_path / "told.json")["nearest_ratio"]["value"] is None
 
@@ -418,12 +418,12 @@ def test_samples_that_are_not_finite_are_named():
     [
         (60, ["--samples", "10"], "at least 50 samples, got 10"),
         (60, ["--samples", "-5"], "at least 50 samples, got -5"),
-        (30, [], "30 held-out data, 50 are needed"),
+        (30, [], "at least 50 held-out examples, got 30"),
     ],
 )
 def test_counts_are_refused_before_anything_is_learned(tmp_path, monkeypatch, capsys, held_out, words, expected):
     folder = tmp_path / "run"
-    save_model(triptych.GAN((1, 12, 12), latent_dim=2, hidden=(4,), maxout=(4,)), folder)
+    save_model(triptych.GAN((1, 12, 12), latent_dim=2), folder)
     np.save(tmp_path / "set.npy", shapes(10 * held_out)[0])
 
     def refuse(*_, **__):
@@ -437,12 +437,12 @@ def test_counts_are_refused_before_anything_is_learned(tmp_path, monkeypatch, ca
 
 def test_the_command_says_both_counts(tmp_path, capsys):
     folder, told = tmp_path / "run", tmp_path / "told.json"
-    save_model(triptych.GAN((1, 12, 12), latent_dim=2, hidden=(4,), maxout=(4,)), folder)
+    save_model(triptych.GAN((1, 12, 12), latent_dim=2), folder)
     np.save(tmp_path / "set.npy", shapes(600)[0])
     words = ["--data", str(tmp_path / "set.npy"), "--features", "pixels", "--samples", "90", "--json", str(told)]
     assert main(["evaluate", str(folder), *words]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "90 samples of" in said and "against 60 held-out data" in said and "go with both counts" in said
+    assert "90 samples of" in said and "against 60 held-out" in said and "go with both counts" in said
     assert {(v["samples"], v["held_out"]) for v in json.loads(told.read_text()).values()} == {(90, 60)}
 
 

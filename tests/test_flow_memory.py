@@ -8,28 +8,31 @@ import pytest
 import torch
 from cases import perturbed
 
-import triptych
-from triptych.flow import FlowSteps
+from triptych.bijections import FlowSteps
+from triptych.flow import Glow
+from triptych.flow.glow import flow_steps
 
 MODES = ("full", "checkpoint", "reversible")
 SHAPES = [(5,), (4, 3), (3, 4, 2)]
 
 
-def steps_of(shape, memory="full", permutation="invertible", coupling="affine", depth=3, width=6, dtype=torch.float64):
-    """Initialised steps that are no identity, and a batch for them."""
+def steps_of(
+    shape, memory="full", permutation="invertible", coupling="affine", depth=3, width=6, dtype=torch.float64, context_dim=0
+):
+    """Initialised steps that are not an identity, and a batch for them."""
     torch.manual_seed(0)
-    steps = FlowSteps(shape, depth, width, permutation, coupling, memory).to(dtype)
+    steps = flow_steps(shape, depth, width, permutation, coupling, memory, context_dim).to(dtype)
     x = torch.randn(7, *shape, dtype=dtype)
     steps.initialize(x)
     return perturbed(steps, 0.15), x
 
 
-def one_by_one(steps, x):
+def one_by_one(steps, x, context=None):
     """The same map by plain autograd: each step's layers in a row."""
     total = torch.zeros(len(x), dtype=x.dtype)
     for step in steps.steps:
         for layer in (step.actnorm, step.mixing, step.coupling):
-            x, ladj = layer(x)
+            x, ladj = layer(x, context)
             total = total + ladj
     return x, total
 
@@ -40,7 +43,7 @@ def loss_of(z, ladj):
 
 
 def gradients(steps, x, use=None):
-    """By the input and by every parameter that learns."""
+    """With respect to the input and every parameter that is trained."""
     x = x.clone().requires_grad_()
     learned = [p for p in steps.parameters() if p.requires_grad]
     return torch.autograd.grad(loss_of(*(use or steps)(x)), [x, *learned])
@@ -60,6 +63,39 @@ def test_gradients_do_not_depend_on_memory(shape, permutation, coupling, memory)
     assert all(g.abs().max() > 0 for g in truth)
     torch.testing.assert_close(gradients(steps, x), truth, atol=1e-9, rtol=1e-9)
     assert relative(gradients(copy.deepcopy(steps).float(), x.float()), truth) < 1e-3
+
+
+@pytest.mark.parametrize("made", ["given", "network"])
+@pytest.mark.parametrize("memory", MODES)
+@pytest.mark.parametrize("coupling", ["affine", "additive"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradients_with_respect_to_the_context_and_its_maps(shape, coupling, memory, made):
+    """Those of autograd, also where a network made the context, and where it is one example's for all."""
+    steps, x = steps_of(shape, memory, coupling=coupling, context_dim=4)
+    for p in steps.parameters():
+        assert p.abs().max() > 0
+    embedding = torch.nn.Linear(2, 4).double()
+    seen = torch.randn(7 if made == "given" else 1, 4 if made == "given" else 2, dtype=torch.float64, requires_grad=True)
+    x.requires_grad_()
+    sources = [x, seen, *(embedding.parameters() if made == "network" else ()), *steps.parameters()]
+
+    def found(use):
+        context = seen if made == "given" else embedding(seen).expand(7, -1)
+        return torch.autograd.grad(loss_of(*use(x, context)), sources)
+
+    truth = found(lambda x, c: one_by_one(steps, x, c))
+    assert all(g.abs().max() > 0 for g in truth)
+    torch.testing.assert_close(found(steps), truth, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("memory", MODES)
+def test_conditional_steps_without_a_context(memory):
+    """As with an unknown one; the context's maps have no gradient."""
+    steps, x = steps_of((4, 3), memory, context_dim=2)
+    loss_of(*steps(x)).backward()
+    for name, p in steps.named_parameters():
+        assert (p.grad is None) == ("context" in name)
+    torch.testing.assert_close(steps(x), steps(x, torch.zeros(7, 2).double()), atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("memory", MODES)
@@ -162,7 +198,7 @@ def test_drift_is_measured_and_small():
     assert steps.drift.item() == 0
     gradients(steps, x)
     assert 0 < steps.drift.item() < 1e-4
-    assert not steps.heed_drift(1e-3) and steps.memory == "reversible"
+    assert not steps.limit_drift(1e-3) and steps.memory == "reversible"
     _blurred(steps)
     gradients(steps, x)
     assert steps.drift.item() > 1e-3
@@ -172,24 +208,24 @@ def test_drift_is_measured_and_small():
     for memory in ("full", "checkpoint"):
         other, x = steps_of((4, 3), memory, dtype=torch.float32)
         gradients(_blurred(other), x)
-        assert other.drift.item() == 0 and not other.heed_drift(0.0)
+        assert other.drift.item() == 0 and not other.limit_drift(0.0)
 
 
-def test_drift_past_the_bound_goes_over_to_checkpoints():
+def test_drift_past_the_bound_changes_to_checkpoints():
     torch.manual_seed(0)
-    model = triptych.Glow((2, 4, 4), levels=2, depth=2, width=6, memory="reversible")
+    model = Glow((2, 4, 4), levels=2, depth=2, width=6, memory="reversible")
     x = torch.rand(8, 2, 4, 4)
     model.initialize(x)
     perturbed(model, 0.05)
     forgetful = [m for m in model.modules() if isinstance(m, FlowSteps)]
     (-model.log_prob(x).mean()).backward()
-    assert not model.heed_drift(1e-3)
+    assert not model.limit_drift(1e-3)
     _blurred(forgetful[1], -16.0)
     model.zero_grad()
     (-model.log_prob(x).mean()).backward()
-    assert model.heed_drift(1e-3)
+    assert model.limit_drift(1e-3)
     assert [m.memory for m in forgetful] == ["reversible", "checkpoint"]
-    assert not model.heed_drift(1e-3)  # now, not ever
+    assert not model.limit_drift(1e-3)  # now, not ever
     wrong = [p.grad.clone() for p in model.parameters()]
     full = copy.deepcopy(model)
     for steps in full.modules():
@@ -203,17 +239,17 @@ def test_drift_past_the_bound_goes_over_to_checkpoints():
     assert relative(wrong, truth) > 1e-3  # which is why
 
 
-def test_having_gone_over_is_saved():
+def test_having_changed_to_checkpoints_is_saved():
     steps, x = steps_of((4, 3), "reversible", dtype=torch.float32)
     gradients(_blurred(steps), x)
-    assert steps.heed_drift(1e-3)
+    assert steps.limit_drift(1e-3)
     again, _ = steps_of((4, 3), "reversible", dtype=torch.float32)
     again.load_state_dict(steps.state_dict())
-    again.settle()
-    assert again.memory == "checkpoint" and not again.heed_drift(1e-3)
+    again.follow_buffers()
+    assert again.memory == "checkpoint" and not again.limit_drift(1e-3)
     fresh, x = steps_of((4, 3), "reversible", dtype=torch.float32)
     again.load_state_dict(fresh.state_dict())
-    again.settle()
+    again.follow_buffers()
     assert again.memory == "reversible"
 
 
@@ -233,7 +269,7 @@ def test_data_that_are_not_finite_are_no_drift():
 @pytest.mark.parametrize("shape", [(3, 8, 8), (4, 8), (10,)], ids=str)
 def test_bf16_inside_networks_only(shape, memory):
     torch.manual_seed(0)
-    model = triptych.Glow(shape, levels=2, depth=4, width=16, memory=memory, reading="none")
+    model = Glow(shape, levels=2, depth=4, width=16, memory=memory, reading="none")
     x = torch.rand(8, *shape)
     model.initialize(x)
     perturbed(model, 0.05)
@@ -258,13 +294,21 @@ def test_bf16_inside_networks_only(shape, memory):
         assert torch.equal(model.log_prob(x), plain)
 
 
-def test_bf16_gradients_are_near():
-    steps, x = steps_of((4, 6, 6), "reversible", dtype=torch.float32)
-    truth = gradients(steps, x)
+@pytest.mark.parametrize("context_dim", [0, 3])
+def test_bf16_gradients_are_near(context_dim):
+    steps, x = steps_of((4, 6, 6), "reversible", dtype=torch.float32, context_dim=context_dim)
+    context = torch.randn(7, context_dim).requires_grad_() if context_dim else None
+
+    def found_by(steps):
+        found = torch.autograd.grad(loss_of(*steps(x, context)), [*steps.parameters(), *([context] if context_dim else [])])
+        assert all(g.dtype == torch.float32 for g in found)
+        return found
+
+    truth = found_by(steps)
     for step in steps.steps:
         step.coupling.net.bf16 = True
     for memory in MODES:
         steps.memory = memory
-        found = gradients(steps, x)
+        found = found_by(steps)
         flat, expected = (torch.cat([g.flatten() for g in gs]) for gs in (found, truth))
         assert 0 < (flat - expected).norm() / expected.norm() < 0.05

@@ -1,5 +1,6 @@
 """The GAN's maths against oracles: torch's cross-entropy, SciPy's integrals and distributions, known gradients."""
 
+import json
 import math
 
 import numpy as np
@@ -11,66 +12,128 @@ from hypothesis import strategies as st
 from scipy import integrate, stats
 from torch import nn
 
+from triptych import codecs, gan
+from triptych.codecs import BinCentres, Dequantised, Floats
 from triptych.core import Encodes, HasDensity, evaluating, require
 from triptych.errors import TriptychError
-from triptych.gan import GAN, games, networks, penalties
-from triptych.gan.augment import Augmentation, _cutout, _quarter_turns, _resampled, _translation
+from triptych.gan import (
+    GAN,
+    ConvDiscriminator,
+    ConvGenerator,
+    MaxoutDiscriminator,
+    MaxoutGAN,
+    MLPDiscriminator,
+    MLPGenerator,
+    ProgressiveGAN,
+    games,
+    layers,
+    networks,
+    penalties,
+)
+from triptych.gan.augment import Augmentation, _cutout, _quarter_turns, _resampled, _translation, ada_step
 from triptych.gan.games import GAMES
 from triptych.gan.layers import group_size
-from triptych.gan.model import uniform_prior
+from triptych.gan.networks import uniform_prior
+from triptych.parts import build as built
+from triptych.parts import describe
+
+PARTS = {name: getattr(room, name) for room in (codecs, gan) for name in room.__all__}
+
 
 # --- the pair -----------------------------------------------------------------------------------------------------------
+def conv(shape, k=0, norm="pixel", blocks=0, group=4, codec=None):
+    codec = codec or BinCentres()
+    output = "sigmoid" if codec.is_picture else "linear"
+    generator = ConvGenerator(5, shape, 4, norm, output, blocks, context_dim=k)
+    discriminator = ConvDiscriminator(shape, 4, group, blocks, centre=codec.centred, context_dim=k)
+    return GAN(shape, 5, generator=generator, discriminator=discriminator, codec=codec, context_dim=k)
+
+
+def mlp(shape, k=0, hidden=(16,), codec=None, uniform=False):
+    codec = codec or Floats()
+    output = "sigmoid" if codec.is_picture else "linear"
+    generator = MLPGenerator(5, shape, hidden, output, uniform=uniform, context_dim=k)
+    discriminator = MLPDiscriminator(shape, hidden[::-1], centre=codec.centred, context_dim=k)
+    return GAN(shape, 5, generator=generator, discriminator=discriminator, codec=codec, context_dim=k)
+
+
+def maxout(shape, k=0, **settings):
+    return MaxoutGAN(shape, 5, (16,), **{"maxout": (12, 12), **settings}, context_dim=k)
+
+
 PAIRS = {
-    "conv-grey-28": ((1, 28, 28), {"net": "conv", "norm": "batch"}),
-    "conv-colour-odd": ((3, 33, 20), {"net": "auto", "blocks": 1}),
-    "conv-5x7": ((2, 5, 7), {"net": "conv", "norm": "none", "stddev_group": 0}),
-    "conv-1x1": ((4, 1, 1), {"net": "conv", "norm": "batch"}),
-    "conv-flat": ((1, 2, 19), {"net": "conv", "norm": "batch", "reading": "none"}),
-    "auto-8x8": ((3, 8, 8), {}),
-    "auto-5x7": ((1, 5, 7), {"prior": "uniform", "reading": "dequantise"}),
-    "maxout-grey": ((1, 6, 5), {"net": "maxout", "prior": "uniform"}),
-    "maxout-no-dropout": ((4, 3, 3), {"net": "maxout", "drop_input": 0, "drop": 0, "maxout": (8,), "pieces": 2}),
-    "mlp-vector": ((2,), {"hidden": (16, 8)}),
-    "mlp-one-number": ((1,), {"hidden": (16,)}),
-    "mlp-no-hidden": ((3,), {"hidden": ()}),
-    "mlp-sequence": ((2, 9), {}),
+    "conv-grey-28": lambda k: conv((1, 28, 28), k, "batch"),
+    "conv-colour-odd": lambda k: conv((3, 33, 20), k, blocks=1),
+    "conv-5x7": lambda k: conv((2, 5, 7), k, "none", group=0),
+    "conv-1x1": lambda k: conv((4, 1, 1), k, "batch"),
+    "conv-flat": lambda k: conv((1, 2, 19), k, "batch", codec=Floats()),
+    "auto-8x8": lambda k: GAN((3, 8, 8), 5, context_dim=k),
+    "auto-5x7": lambda k: GAN((1, 5, 7), 5, context_dim=k, codec=Dequantised()),
+    "maxout-grey": lambda k: maxout((1, 6, 5), k),
+    "maxout-no-dropout": lambda k: maxout((4, 3, 3), k, drop_input=0, drop=0, maxout=(8,), pieces=2),
+    "mlp-vector": lambda k: mlp((2,), k, (16, 8)),
+    "mlp-one-number": lambda k: mlp((1,), k),
+    "mlp-no-hidden": lambda k: mlp((3,), k, ()),
+    "mlp-sequence": lambda k: mlp((2, 9), k),
+    "mlp-uniform": lambda k: mlp((1, 6, 5), k, codec=BinCentres(), uniform=True),
 }
+CONTEXTS = [None, 3]
 each = pytest.mark.parametrize("name", PAIRS)
+conditions = pytest.mark.parametrize("k", CONTEXTS)
 
 
-def build(name: str, **more) -> GAN:
-    shape, settings = PAIRS[name]
+def build(name: str, k: int | None = None) -> GAN:
     torch.manual_seed(0)
-    return GAN(shape, **{"latent_dim": 5, "width": 4, "hidden": (16,), "maxout": (12, 12), **settings, **more})
+    return PAIRS[name](k or 0)
+
+
+def contexts(k: int | None, n: int) -> torch.Tensor | None:
+    """One-hot contexts (n, k), or None."""
+    return None if k is None else torch.eye(k)[torch.arange(n) % k]
+
+
+def woken(model):
+    """With what starts at zero moved away from it."""
+    with torch.no_grad():
+        for p in model.parameters():
+            if not p.any():
+                p.add_(0.3 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    return model
 
 
 @each
+@conditions
 @pytest.mark.parametrize("batch", [1, 6])
-def test_shapes_and_ranges(name, batch):
-    model = build(name)
-    x = model.decode(torch.randn(batch, 5))
+def test_shapes_and_ranges(name, k, batch):
+    model, context = build(name, k), contexts(k, batch)
+    x = model.decode(torch.randn(batch, 5), context)
     assert x.shape == (batch, *model.event_shape)
     assert x.dtype == torch.float32
-    assert model.logits(x).shape == (batch,)
-    assert x.isfinite().all() and model.logits(x).isfinite().all()
-    if model.codec.reading != "none":
+    assert model.logits(x, context).shape == (batch,)
+    assert x.isfinite().all() and model.logits(x, context).isfinite().all()
+    if model.codec.is_picture:
         assert x.min() >= 0 and x.max() <= 1
 
 
 @each
-def test_gradients_reach_every_parameter(name):
-    model = build(name)
-    fake = model.decode(torch.randn(8, 5))
-    GAMES["nonsaturating"].generator(None, model.logits(fake)).mean().backward()
+@conditions
+def test_gradients_reach_every_parameter(name, k):
+    model, context = build(name, k), contexts(k, 8)
+    if k is not None:
+        woken(model)
+    fake = model.decode(torch.randn(8, 5), context)
+    GAMES["nonsaturating"].generator(None, model.logits(fake, context)).mean().backward()
     for key, p in model.named_parameters():
         assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, key
 
 
 @each
-def test_penalties_reach_every_weight_of_the_discriminator(name):
-    model = build(name)
+@conditions
+def test_penalties_reach_every_weight_of_the_discriminator(name, k):
+    model, context = build(name, k), contexts(k, 4)
     x = torch.rand(4, *model.event_shape).requires_grad_()
-    total = penalties.zero_centred(model.logits(x), x) + penalties.gradient_penalty(model.logits, x, torch.rand_like(x))
+    judge = lambda x: model.logits(x, context)  # noqa: E731
+    total = penalties.zero_centred(judge(x), x) + penalties.gradient_penalty(judge, x, torch.rand_like(x))
     total.mean().backward()
     for key, p in model.discriminator.named_parameters():
         if p.ndim > 1:
@@ -78,31 +141,33 @@ def test_penalties_reach_every_weight_of_the_discriminator(name):
 
 
 @each
-def test_arguments_and_weights_rebuild_the_model(name):
-    model = build(name)
+@conditions
+def test_a_description_and_weights_rebuild_the_model(name, k):
+    model, context = woken(build(name, k)), contexts(k, 3)
     model.decode(torch.randn(4, 5))  # running averages move
     with torch.device("meta"):
-        again = GAN(model.event_shape, **model.arguments)
-    again.load_state_dict(model.state_dict(), assign=True)
+        rebuilt = built(json.loads(json.dumps(describe(model))), PARTS)
+    rebuilt.load_state_dict(model.state_dict(), assign=True)
     z = torch.randn(3, 5)
-    with evaluating(model), evaluating(again):
-        x = model.decode(z)
-        assert torch.equal(x, again.decode(z))
-        assert torch.equal(model.logits(x), again.logits(x))
+    with evaluating(model), evaluating(rebuilt):
+        x = model.decode(z, context)
+        assert torch.equal(x, rebuilt.decode(z, context))
+        assert torch.equal(model.logits(x, context), rebuilt.logits(x, context))
 
 
 @pytest.mark.parametrize("name", ["conv-grey-28", "conv-colour-odd", "maxout-grey", "mlp-vector"])
-def test_bf16_stays_near_and_gives_float32(name):
-    model = build(name).eval()
+@conditions
+def test_bf16_stays_near_and_gives_float32(name, k):
+    model, context = build(name, k).eval(), contexts(k, 4)
     z = torch.randn(4, 5)
-    x = model.decode(z)
-    logits = model.logits(x)
+    x = model.decode(z, context)
+    logits = model.logits(x, context)
     model.bf16 = True
-    assert model.decode(z).dtype == model.logits(x).dtype == torch.float32
-    torch.testing.assert_close(model.decode(z), x, atol=0.05, rtol=0.05)
-    torch.testing.assert_close(model.logits(x), logits, atol=0.05, rtol=0.05)
-    if model.codec.reading != "none" and model.net == "conv":
-        assert model.decode(z).unique().numel() > 257  # no banding: the sigmoid is in float32
+    assert model.decode(z, context).dtype == model.logits(x, context).dtype == torch.float32
+    torch.testing.assert_close(model.decode(z, context), x, atol=0.05, rtol=0.05)
+    torch.testing.assert_close(model.logits(x, context), logits, atol=0.05, rtol=0.05)
+    if isinstance(model.generator, ConvGenerator):
+        assert model.decode(z, context).unique().numel() > 257  # no banding: the sigmoid is in float32
 
 
 def test_float64_is_kept():
@@ -113,18 +178,86 @@ def test_float64_is_kept():
 
 def test_a_gan_is_a_gan():
     model = build("auto-8x8")
-    assert model.mapping() is model.generator
-    assert model.net == "conv" and build("auto-5x7").net == "mlp" and model.codec.reading == "centre"
+    assert model.mapping() is model.generator and model.growth() == {}
+    assert isinstance(model.generator, ConvGenerator) and isinstance(model.discriminator, ConvDiscriminator)
+    assert isinstance(build("auto-5x7").generator, MLPGenerator) and isinstance(model.codec, BinCentres)
+    assert isinstance(GAN((5,)).codec, Floats)
     assert model.sample(3).shape == (3, 3, 8, 8)
     for capability, words in ((Encodes, "invert"), (HasDensity, "sample-quality")):
         with pytest.raises(TriptychError, match=words):
             require(model, capability)
 
 
+def test_a_users_own_networks_are_a_gan():
+    class Own(nn.Module):
+        def __init__(self, inputs, outputs):
+            super().__init__()
+            self.linear = nn.Linear(inputs, outputs)
+
+        def forward(self, h, context=None):
+            return self.linear(h if context is None else torch.cat([h, context], 1)).squeeze(1)
+
+    model = GAN((4,), 3, generator=Own(3, 4), discriminator=Own(4, 1))
+    assert model.sample(5).shape == (5, 4) and model.logits(torch.zeros(5, 4)).shape == (5,)
+    assert describe(model)["arguments"]["generator"] == {"own": "Own"}
+    told = GAN((4,), 3, generator=Own(5, 4), discriminator=Own(6, 1), context_dim=2)
+    x = told.sample(5, context=torch.ones(1, 2))
+    assert x.shape == (5, 4) and told.logits(x, torch.ones(5, 2)).shape == (5,)
+
+
+# --- context ------------------------------------------------------------------------------------------------------------
+@each
+def test_without_a_context_nothing_is_created_and_with_one_it_begins_unused(name):
+    """The same weights are drawn first, and modulation and projection start at zero: D and a convolutional G are blind."""
+    plain, told = build(name), build(name, 3)
+    assert not {key for key in plain.state_dict() if "modulations" in key or "projection" in key}
+    x = torch.rand(6, *plain.event_shape)
+    with evaluating(told):
+        assert torch.equal(told.logits(x), told.logits(x, contexts(3, 6)))
+        if isinstance(told.generator, ConvGenerator):
+            z = torch.randn(6, 5)
+            with evaluating(plain):
+                assert torch.equal(told.decode(z, contexts(3, 6)), plain.decode(z))
+
+
+@each
+def test_both_networks_see_the_context_and_unknown_is_zeros(name):
+    model, z = woken(build(name, 3)).eval(), torch.randn(6, 5)
+    x = model.decode(z, contexts(3, 6))
+    assert (x - model.decode(z, contexts(3, 6).roll(1, 1))).abs().flatten(1).amax(1).min() > 1e-4
+    assert not torch.allclose(model.logits(x, contexts(3, 6)), model.logits(x, contexts(3, 6).roll(1, 1)), atol=1e-5)
+    for unknown in (torch.zeros(6, 3), torch.zeros(1, 3)):
+        assert torch.equal(model.decode(z), model.decode(z, unknown))
+        assert torch.equal(model.logits(x), model.logits(x, unknown))
+
+
+def test_the_projection_is_miyato_and_koyamas(generator):
+    """D(x, c) − D(x) is linear in c: what V c gives in the features' inner product."""
+    model = woken(conv((1, 8, 8), 3, group=0)).double()
+    x, c = torch.rand(4, 1, 8, 8, dtype=torch.float64), torch.randn(4, 3, generator=generator, dtype=torch.float64)
+    h = model.discriminator.trunk(x * 2 - 1).flatten(1)
+    expected = torch.einsum("bf,fk,bk->b", h, model.discriminator.projection.map.weight, c)
+    torch.testing.assert_close(model.logits(x, c) - model.logits(x), expected)
+
+
+def test_a_progressive_gan_sees_the_context_at_every_size():
+    torch.manual_seed(0)
+    model = ProgressiveGAN((1, 16, 16), 5, width=4, images=10, context_dim=3)
+    z, context = torch.randn(6, 5), contexts(3, 6)
+    assert torch.equal(model.decode(z, context), model.decode(z))
+    woken(model)
+    for shown in (0, 15, 25, 100):
+        model.grow(shown)
+        x = model.draw(z, context)
+        assert not torch.allclose(x, model.draw(z)) and not torch.allclose(model.logits(x, context), model.logits(x))
+        assert model.decode(z, context).shape == (6, 1, 16, 16)
+        assert model.growth()["side"] == x.shape[-1] and model.growth()["full_side"] == 16
+
+
 def test_initial_ranges_are_the_papers():
-    model = GAN((1, 28, 28), net="maxout")
-    for layers, spread in ((model.generator, 0.05), (model.discriminator, 0.005)):
-        weights = torch.cat([m.weight.flatten() for m in layers.modules() if isinstance(m, nn.Linear)])
+    model = MaxoutGAN((1, 28, 28))
+    for network, spread in ((model.generator, 0.05), (model.discriminator, 0.005)):
+        weights = torch.cat([m.weight.flatten() for m in network.modules() if isinstance(m, nn.Linear)])
         assert 0.99 * spread < weights.abs().max() <= spread
         assert weights.std().item() == pytest.approx(spread / math.sqrt(3), rel=0.01)
 
@@ -132,7 +265,8 @@ def test_initial_ranges_are_the_papers():
 @pytest.mark.parametrize("norm", ["batch", "pixel", "none"])
 def test_signals_start_at_a_sound_scale(norm):
     torch.manual_seed(0)
-    model = GAN((3, 64, 64), latent_dim=64, width=8, norm=norm)
+    shape = (3, 64, 64)
+    model = GAN(shape, generator=ConvGenerator(64, shape, 8, norm), discriminator=ConvDiscriminator(shape, 8, centre=True))
     x = model.decode(torch.randn(16, 64))
     assert 0.03 < x.std(0).mean() < 0.4
     assert model.logits(x).abs().max() < 1
@@ -146,7 +280,7 @@ def test_maxout_is_the_largest_piece(generator):
 
 
 def test_dropout_keeps_what_the_paper_keeps():
-    model = networks.MaxoutDiscriminator((10_000,), (5000,), pieces=1)
+    model = MaxoutDiscriminator((10_000,), (5000,), pieces=1)
     rates = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
     assert rates == [0.2, 0.5]
     x = torch.ones(1, 10_000)
@@ -160,7 +294,8 @@ def test_the_uniform_prior_has_scipys_quantiles():
     np.testing.assert_allclose(uniform_prior(z).numpy(), law.ppf(stats.norm.cdf(z.numpy())), rtol=1e-12, atol=1e-14)
     u = uniform_prior(torch.randn(20_000, generator=torch.Generator().manual_seed(3)))
     assert stats.kstest(u.numpy(), law.cdf).pvalue > 1e-3
-    plain, mapped = build("maxout-grey", prior="gaussian"), build("maxout-grey")
+    plain, mapped = (mlp((3,), uniform=uniform) for uniform in (False, True))
+    mapped.load_state_dict(plain.state_dict())
     z = torch.randn(2, 5)
     torch.testing.assert_close(mapped.decode(z), plain.decode(uniform_prior(z)))
 
@@ -168,8 +303,8 @@ def test_the_uniform_prior_has_scipys_quantiles():
 # --- layers -------------------------------------------------------------------------------------------------------------
 def test_minibatch_stddev_against_numpy(generator):
     h = torch.randn(12, 3, 2, 5, generator=generator)
-    out = networks.MinibatchStddev(4)(h)
-    groups = h.numpy().reshape(4, 3, 3, 2, 5)  # datum b is in group b mod 3
+    out = layers.MinibatchStddev(4)(h)
+    groups = h.numpy().reshape(4, 3, 3, 2, 5)  # example b is in group b mod 3
     expected = groups.std(0).mean((1, 2, 3))
     assert torch.equal(out[:, :3], h)
     np.testing.assert_allclose(out[:, 3, 1, 2].numpy(), expected[np.arange(12) % 3], rtol=1e-5)
@@ -181,29 +316,30 @@ def test_minibatch_stddev_takes_the_largest_divisor(batch, group, size, generato
     groups = h.view(size, batch // size, -1)
     assert group_size(batch, group) == size
     expected = (groups.var(0, correction=0) + 1e-8).sqrt().mean(1).repeat(size)
-    torch.testing.assert_close(networks.MinibatchStddev(group)(h)[:, 2, 0, 0], expected)
+    torch.testing.assert_close(layers.MinibatchStddev(group)(h)[:, 2, 0, 0], expected)
 
 
 def test_minibatch_stddev_of_a_batch_of_one_picture_is_nothing():
     h = torch.randn(1, 2, 3, 3).expand(8, 2, 3, 3).clone().requires_grad_()
-    out = networks.MinibatchStddev(4)(h)
+    out = layers.MinibatchStddev(4)(h)
     assert out[:, 2].abs().max() <= 1.001e-4  # √ε of the paper's code
     out.sum().backward()
     assert h.grad.isfinite().all()
 
 
 def test_pixel_norm_has_unit_mean_square(generator):
-    out = networks.PixelNorm()(7 * torch.randn(2, 6, 3, 4, generator=generator))
+    out = layers.PixelNorm()(7 * torch.randn(2, 6, 3, 4, generator=generator))
     torch.testing.assert_close(out.square().mean(1), torch.ones(2, 3, 4))
 
 
 def test_batch_norm_is_torchs_and_keeps_nan_out(generator):
-    own, torchs, h = networks.BatchNorm(3), nn.BatchNorm2d(3), torch.randn(4, 3, 5, 5, generator=generator)
+    own, torchs, h = layers.SafeBatchNorm2d(3), nn.BatchNorm2d(3), torch.randn(4, 3, 5, 5, generator=generator)
     torch.testing.assert_close(own(h), torchs(h))
     torch.testing.assert_close(own.running_var, torchs.running_var)
     before = own.running_mean.clone()
     own(h * math.nan)
     assert torch.equal(own.running_mean, before)
+    assert own.averaged_buffers == ("running_mean", "running_var")
     one = torch.randn(1, 3, 1, 1)
     torch.testing.assert_close(own(one), own.eval()(one))
 
@@ -232,7 +368,7 @@ def test_losses_against_cross_entropy(pair):
 
 
 @pytest.mark.parametrize("name", GAMES)
-def test_games_are_finite_far_out_and_give_a_value_for_each_datum(name):
+def test_games_are_finite_far_out_and_give_a_value_for_each_example(name):
     r = torch.tensor([-1e4, 1e4, 0.0], requires_grad=True)
     f = torch.tensor([1e4, -1e4, 0.0], requires_grad=True)
     game = GAMES[name]
@@ -251,8 +387,8 @@ def test_the_generator_is_drawn_where_the_discriminator_says_real(name):
     f, r = torch.zeros(1, requires_grad=True), torch.zeros(1, requires_grad=True)
     (down,) = torch.autograd.grad(GAMES[name].generator(r, f).sum(), f)
     assert down < 0
-    by_real, by_fake = torch.autograd.grad(GAMES[name].discriminator(r, f).sum(), (r, f))
-    assert by_real < 0 < by_fake
+    grad_real, grad_fake = torch.autograd.grad(GAMES[name].discriminator(r, f).sum(), (r, f))
+    assert grad_real < 0 < grad_fake
 
 
 @pytest.mark.parametrize("name", GAMES)
@@ -331,10 +467,10 @@ def test_zero_centred_on_a_quadratic(generator):
     x = torch.randn(6, 4, generator=generator, dtype=torch.float64).requires_grad_()
     penalty = penalties.zero_centred(discriminator(x), x)
     torch.testing.assert_close(penalty, 0.5 * (x @ a + b).square().sum(1))
-    (by_a,) = torch.autograd.grad(penalty.sum(), a)
+    (grad_a,) = torch.autograd.grad(penalty.sum(), a)
     moved = (a + 1e-6 * torch.eye(4, dtype=torch.float64)).detach()
     slope = (0.5 * (x @ moved + b).square().sum() - penalty.sum()) / 1e-6
-    assert by_a.trace().item() == pytest.approx(slope.item(), rel=1e-4)
+    assert grad_a.trace().item() == pytest.approx(slope.item(), rel=1e-4)
 
 
 def test_gradient_penalty_on_a_quadratic(generator):
@@ -349,7 +485,7 @@ def test_gradient_penalty_on_a_quadratic(generator):
 
 
 def test_zero_centred_against_finite_differences_of_a_network():
-    model = GAN((1, 5, 4), net="conv", width=4, stddev_group=0).double()
+    model = conv((1, 5, 4), group=0).double()
     x = torch.rand(2, 1, 5, 4, dtype=torch.float64).requires_grad_()
     penalty, step = penalties.zero_centred(model.logits(x), x), 1e-6
     places = step * torch.eye(20, dtype=torch.float64).view(20, 1, 5, 4)
@@ -395,7 +531,7 @@ def test_augmentation_keeps_the_shape_and_passes_gradients(kind, shape):
 
 @KINDS
 @PICTURES
-def test_at_p_0_nothing_changes_and_one_datum_suffices(kind, shape):
+def test_at_p_0_nothing_changes_and_one_example_suffices(kind, shape):
     x = torch.rand(5, *shape)
     assert torch.equal(Augmentation(shape, kind, p=0.0)(x), x)
     assert torch.equal(Augmentation(shape, "none")(x), x)
@@ -414,7 +550,7 @@ def test_augmentation_is_affine_and_repeats_with_the_random_state(kind):
     assert torch.equal(drawn(a), drawn(a))
 
 
-def test_ada_changes_a_datum_with_probability_p():
+def test_ada_changes_an_example_with_probability_p():
     torch.manual_seed(0)
     x = torch.rand(4000, 1, 4, 4)
     augmentation = Augmentation((1, 4, 4), "ada", p=0.3)
@@ -494,6 +630,12 @@ def test_adas_p_follows_the_discriminators_confidence():
     assert diffaug.p.item() == 1.0
 
 
+def test_adas_p_takes_a_tenth_of_the_run_but_no_more_than_the_papers_pictures():
+    assert ada_step(8, 8 * 100) == pytest.approx(1 / 10) and ada_step(16, 16 * 100) == pytest.approx(1 / 10)
+    assert ada_step(8, 8 * 10**6) == pytest.approx(8 / 500_000)
+    assert ada_step(8, 800, images=1600) == pytest.approx(8 / 1600)
+
+
 def test_an_augmentation_becomes_another():
     augmentation = Augmentation((1, 8, 8))
     augmentation.become("ada", p=0.5)
@@ -505,11 +647,11 @@ def test_an_augmentation_becomes_another():
     assert augmentation.p.item() == 0.0
 
 
-def test_p_is_saved_and_is_no_average_of_data():
+def test_p_is_saved_and_is_not_averaged():
     model = build("auto-8x8")
     model.augmentation.become("ada")
     assert "augmentation.p" in model.state_dict()
-    assert "p" in model.augmentation.about_training
+    assert model.augmentation.training_buffers == ("p",)
     x = torch.rand(4, 3, 8, 8)
     assert torch.equal(model.eval().logits(x), build("auto-8x8").eval().logits(x))
 
@@ -518,27 +660,35 @@ def test_p_is_saved_and_is_no_average_of_data():
 @pytest.mark.parametrize(
     ("make", "expected"),
     [
-        (lambda: GAN((5,), net="conv"), "conv nets take pictures .* choose net=mlp"),
-        (lambda: GAN((1, 8, 8), net="resnet"), "net should be one of auto, mlp, maxout, conv, got 'resnet'"),
-        (lambda: GAN((1, 8, 8), norm="layer"), "norm should be one of"),
-        (lambda: GAN((1, 8, 8), prior="cauchy"), "prior should be one of"),
-        (lambda: GAN((1, 8, 8), reading="binarise"), "a GAN reads pixels as centre"),
-        (lambda: GAN((1, 8, 8), width=0), "width should be 1 to"),
-        (lambda: GAN((1, 8, 8), stddev_group=-1), "stddev_group should be 0 to"),
-        (lambda: GAN((1, 8, 8), drop=1.0), "drop should be 0 to 0.99"),
-        (lambda: GAN((4,), hidden=(5, 0)), "hidden should be up to 64 layers of at least 1"),
-        (lambda: GAN((4,), hidden=(1,) * 65), "hidden should be up to 64 layers"),
-        (lambda: GAN((4,), reading="none").augmentation.become("diffaug"), "got data read as floats"),
+        (lambda: ConvGenerator(5, (5,)), "take pictures .* use perceptrons"),
+        (lambda: ConvGenerator(5, (1, 8, 8), norm="layer"), "norm should be one of pixel, batch, none, got 'layer'"),
+        (lambda: ConvGenerator(5, (1, 8, 8), output="tanh"), "output should be one of sigmoid, linear"),
+        (lambda: ConvGenerator(5, (1, 8, 8), width=0), "width should be a whole number from 1"),
+        (lambda: ConvDiscriminator((1, 8, 8), stddev_group=-1), "stddev_group should be a whole number from 0"),
+        (lambda: ConvDiscriminator((1, 8, 8), blocks=65), "blocks should be a whole number from 0 to 64"),
+        (lambda: MaxoutGAN((1, 8, 8), drop=1.0), "drop should be a number from 0 to 0.99"),
+        (lambda: MLPGenerator(5, (4,), hidden=(5, 0)), "each size in hidden should be"),
+        (lambda: MLPDiscriminator((4,), hidden=(1,) * 65), "hidden should be up to 64 layers"),
+        (lambda: GAN((4,)).augmentation.become("diffaug"), "got data read as floats"),
         (
-            lambda: GAN((4, 8), reading="centre").augmentation.become("ada"),
-            "augmentation changes pictures .* got .4, 8.: choose",
+            lambda: GAN((4, 8), codec=BinCentres()).augmentation.become("ada"),
+            "augmentation changes pictures .* got .4, 8.: choose augment=none",
         ),
-        (lambda: GAN((4,)).augmentation.become("ada"), "augmentation changes pictures .* choose augment=none"),
         (lambda: GAN((1, 8, 8)).augmentation.become("flip"), "augment should be one of none, diffaug, ada"),
-        (lambda: GAN((1, 8, 8), reading="none").augmentation.become("ada"), "got data read as floats: choose augment=none"),
+        (lambda: GAN((1, 8, 8), codec=Floats()).augmentation.become("ada"), "got data read as floats: choose augment=none"),
         (lambda: Augmentation((1, 8, 8), "ada", p=1.5), "p, the probability"),
         (lambda: GAN((1, 8, 8)).logits(torch.zeros(2, 1, 8, 9)), "takes .B, 1, 8, 8."),
         (lambda: GAN((1, 8, 8)).decode(torch.zeros(2, 3)), "z should be"),
+        (
+            lambda: GAN((4,), 3, generator=nn.Linear(3, 5)).sample(2),
+            r"the generator .Linear. should return .2, 4., got .2, 5.",
+        ),
+        (
+            lambda: GAN((4,), discriminator=nn.Linear(4, 1)).logits(torch.zeros(2, 4)),
+            r"the discriminator .Linear. should return .2,., got .2, 1.",
+        ),
+        (lambda: GAN((4,)).decode(torch.zeros(2, 64), torch.zeros(2, 3)), "without a condition: leave the context out"),
+        (lambda: GAN((4,), context_dim=2).decode(torch.zeros(2, 64), torch.zeros(2, 3)), "context should be .2, 2."),
     ],
 )
 def test_a_bad_setting_is_named_in_one_line(make, expected):
@@ -550,7 +700,8 @@ def test_a_bad_setting_is_named_in_one_line(make, expected):
 def test_it_learns_a_gaussian():
     """R3GAN's game on N(2, 0.5²) in one dimension: mean and spread are found within a few hundred rounds."""
     torch.manual_seed(0)
-    model, game = GAN((1,), latent_dim=1, net="mlp", hidden=(32, 32)), GAMES["relativistic"]
+    model, game = GAN((1,), latent_dim=1, generator=MLPGenerator(1, (1,), (32, 32), "linear"),
+                      discriminator=MLPDiscriminator((1,), (32, 32))), GAMES["relativistic"]  # fmt: skip
     sides = [torch.optim.Adam(net.parameters(), 2e-3, betas=(0.0, 0.99)) for net in (model.generator, model.discriminator)]
     for _ in range(400):
         x, fake = 2 + 0.5 * torch.randn(128, 1), model.decode(torch.randn(128, 1))

@@ -10,28 +10,44 @@ import torch
 from resuming import interrupted_and_resumed
 
 import triptych
-from triptych import recipes, storage, train
-from triptych.checkpoint import initial_model
+from triptych import families, recipes, storage
 from triptych.cli import main
 from triptych.data import Split
 from triptych.data.batches import parse_augment
 from triptych.errors import TriptychError
+from triptych.gan import GAN, MLPDiscriminator, MLPGenerator
 from triptych.gan.games import GAMES
-from triptych.objectives import players
-from triptych.recipes import DCGANModel, GANModel, GANObjective, GlowModel, ProgressiveModel, Recipe, Training, VAEModel
-from triptych.recipes.models import FlowObjective
-from triptych.run import Run
+from triptych.gan.penalties import ZeroCentred
+from triptych.objectives.gan import DiscriminatorPlayer, GeneratorPlayer, Match
+from triptych.pretrained import initial_model
+from triptych.randomness import seeded
+from triptych.recipes import (
+    DCGANModel,
+    FlowObjective,
+    GANModel,
+    GANObjective,
+    GlowModel,
+    ProgressiveModel,
+    Recipe,
+    Training,
+    VAEModel,
+    VAEObjective,
+)
+from triptych.training import Run, optimisers
+from triptych.training import loop as train
+from triptych.training.recovery import report_bad_steps
 
 MODELS = {"gan": GANModel(latent_dim=3, hidden=(12,)), "dcgan": DCGANModel(latent_dim=3, width=4)}
 VECTORS = GANModel(latent_dim=1, net="mlp", hidden=(32, 32), prior="gaussian")
 
 
-def tiny(family="dcgan", steps=6, augment="", training=None, **objective):
+def tiny(family="dcgan", steps=6, augment="", training=None, given="", **objective):
     settings = {"batch": 8, "rate": 1e-3, "log_every": 2, "save_every": 4, **(training or {})}
     model = MODELS[family] if isinstance(family, str) else family
     return Recipe(
         data="digits",
         augment=augment,
+        given=given,
         steps=steps,
         model=model,
         objective=GANObjective(**objective),
@@ -48,8 +64,15 @@ def normal(n=2000, mean=2.0, std=0.5):
     return Split((mean + std * np.random.default_rng(0).standard_normal((n, 1))).astype(np.float32))
 
 
+def labelled(n=40, *event):
+    """Pictures with a class of three, and a continuous attribute of which the first values are unknown."""
+    random, kind = np.random.default_rng(0), np.arange(n) % 3
+    size = np.where(np.arange(n) < 5, np.nan, random.normal(3, 2, n))
+    return Split(pixels(n, *event)[:].numpy(), {"kind": kind, "size": size}, {"kind": "class"})
+
+
 def start(folder, recipe, data, **options):
-    return Run.create(folder, recipe, recipes.build(recipe, data[:4]), **options)
+    return Run.create(folder, recipe, families.build_for(recipe, data), **options)
 
 
 def metrics(folder):
@@ -131,11 +154,11 @@ def test_each_player_moves_its_own_parameters_only(tmp_path, case, monkeypatch):
     flags = [p.requires_grad for p in run.model.parameters()]
     played, original = [], train._play
 
-    def play(run, name, stored, number):
+    def play(run, name, batch, number):
         networks = {"discriminator": run.model.discriminator, "generator": run.model.generator}
         mine, other = networks[name], networks[{"discriminator": "generator", "generator": "discriminator"}[name]]
         before, others = copies(mine), copies(other)
-        terms = original(run, name, stored, number)
+        terms = original(run, name, batch, number)
         assert not same(before, mine) and same(others, other)
         assert all(p.grad is not None for p in mine.parameters())
         assert [p.requires_grad for p in run.model.parameters()] == flags
@@ -167,7 +190,7 @@ def test_the_discriminator_is_frozen_while_the_generator_plays_and_gets_no_gradi
 
 def test_a_parameter_that_the_caller_froze_stays_frozen(tmp_path):
     data, recipe = pixels(), tiny()
-    model = recipes.build(recipe, data[:4])
+    model = families.build(recipe, data[:4])
     first = next(model.discriminator.parameters()).requires_grad_(False)
     before = first.clone()
     run = Run.create(tmp_path / "run", recipe, model)
@@ -182,7 +205,7 @@ def test_a_players_loss_is_a_pure_function_of_batch_step_and_random_state(tmp_pa
     for player in run.players.values():
         totals = []
         for _ in range(2):
-            with train.seeded(3, run.device):
+            with seeded(3, run.device):
                 totals.append(player(x.clone(), 1).total.item())
         assert totals[0] == totals[1]
 
@@ -192,7 +215,7 @@ def test_lazy_penalties_come_at_their_steps_at_their_weight(tmp_path):
     run = start(tmp_path / "run", tiny(penalty="r1", every=3, gamma=2.0), data)
     x, player = run.model.codec.encode(data[:8]), run.players["discriminator"]
     for step in range(4):
-        with train.seeded(0, run.device):
+        with seeded(0, run.device):
             loss = player(x.clone(), step)
         assert ("penalty" in loss.terms) == (step == 2)
         penalty = loss.terms.get("penalty", torch.zeros(()))
@@ -208,15 +231,15 @@ def test_the_logs_round_steps_show_a_lazy_penalty(tmp_path):
 
 def test_what_a_penalty_weighs_follows_the_penalty_unless_it_is_said():
     """Also where a preset's penalty is changed, as by --objective.penalty."""
-    dcgan, progressive = (recipes.preset(family).objective for family in ("dcgan", "progressive"))
+    dcgan, progressive = (families.preset(family).objective for family in ("dcgan", "progressive"))
     assert dcgan.penalising == (0.1, 4) and progressive.penalising == (10.0, 1)
     changed = dataclasses.replace(dcgan, game="wgan", penalty="gp")
     assert changed.penalising == (10.0, 1)
     assert dataclasses.replace(progressive, penalty="r1").penalising == (0.1, 4)
     assert dataclasses.replace(changed, gamma=0.1, every=4).penalising == (0.1, 4)
     assert dataclasses.replace(changed, gamma=1.0).penalising == (1.0, 1)
-    again = recipes.from_json(recipes.to_json(dataclasses.replace(recipes.preset("dcgan"), objective=changed)))
-    assert again.objective.penalising == (10.0, 1)
+    restored = families.from_json(recipes.to_json(dataclasses.replace(families.preset("dcgan"), objective=changed)))
+    assert restored.objective.penalising == (10.0, 1)
 
 
 @pytest.mark.parametrize("share", [False, True])
@@ -224,9 +247,9 @@ def test_k_plays_to_one_each_with_a_minibatch_of_its_own(tmp_path, monkeypatch, 
     data, recipe = pixels(64), tiny(plays=3, share=share, steps=5)
     whole, seen, original = start(tmp_path / "whole", recipe, data), [], train._play
 
-    def play(run, name, stored, number):
-        seen.append((name, number, stored.numpy().tobytes()))
-        return original(run, name, stored, number)
+    def play(run, name, batch, number):
+        seen.append((name, number, batch.stored.numpy().tobytes()))
+        return original(run, name, batch, number)
 
     monkeypatch.setattr(train, "_play", play)
     train.fit(whole, data)
@@ -245,14 +268,14 @@ def test_a_shared_pass_is_forgotten_after_it_served(tmp_path):
     passes = []
     run.model.generator.register_forward_hook(lambda *_: passes.append(1))
     next(train.train(run, data))
-    assert len(passes) == 1 and run.players["discriminator"].fake is None
+    assert len(passes) == 1 and run.players["discriminator"].match.shared is None
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_momentum_grows_linearly_also_over_a_resume(tmp_path, optimizer):
     data = pixels()
     recipe = tiny("gan", 9, training={"optimizer": optimizer, "momentum": 0.5, "momentum_end": 0.7})
-    assert [train.momentum_at(s, 9, recipe.training) for s in (0, 4, 8, 99)] == pytest.approx([0.5, 0.6, 0.7, 0.7])
+    assert [optimisers.momentum_at(s, 9, recipe.training) for s in (0, 4, 8, 99)] == pytest.approx([0.5, 0.6, 0.7, 0.7])
     whole = start(tmp_path / "whole", recipe, data)
     train.fit(whole, data)
     for optimiser in whole.optimizers.values():
@@ -264,9 +287,9 @@ def test_momentum_grows_linearly_also_over_a_resume(tmp_path, optimizer):
 
 
 def test_without_an_end_momentum_stays():
-    assert train.momentum_at(5, 9, Training(momentum=0.3)) == 0.3
-    assert train.rate_at(8, 9, Training(rate=2.0, decay="exponential", rate_end=0.25)) == pytest.approx(0.5)
-    rates = [train.rate_at(s, 5, Training(rate=1.0, decay="exponential", rate_end=0.0625)) for s in range(5)]
+    assert optimisers.momentum_at(5, 9, Training(momentum=0.3)) == 0.3
+    assert optimisers.rate_at(8, 9, Training(rate=2.0, decay="exponential", rate_end=0.25)) == pytest.approx(0.5)
+    rates = [optimisers.rate_at(s, 5, Training(rate=1.0, decay="exponential", rate_end=0.0625)) for s in range(5)]
     assert rates == pytest.approx([1, 0.5, 0.25, 0.125, 0.0625])
 
 
@@ -300,11 +323,11 @@ def test_adas_p_does_not_hang_on_a_constant_that_the_game_ignores(tmp_path, game
         np.testing.assert_allclose(other, seen[0], atol=1e-3)
 
 
-def test_adas_p_takes_a_tenth_of_the_run_but_no_more_than_the_papers_pictures(tmp_path):
+def test_adas_p_moves_by_what_a_recipe_says():
     def moved(processes=1, **settings):
         recipe = tiny(augment="ada", **{"steps": 100, **settings})
-        model = recipes.build(recipe, pixels()[:4])
-        return players(recipe, model, processes)["discriminator"].ada_step
+        model = families.build(recipe, pixels()[:4])
+        return families.players(recipe, model, processes)["discriminator"].ada_step
 
     assert moved() == moved(processes=2) == pytest.approx(1 / 10)
     assert moved(plays=5) == pytest.approx(1 / 50)
@@ -312,7 +335,7 @@ def test_adas_p_takes_a_tenth_of_the_run_but_no_more_than_the_papers_pictures(tm
     assert moved(ada_images=1600) == pytest.approx(8 / 1600) and moved(4, ada_images=1600) == pytest.approx(32 / 1600)
 
 
-def test_looking_again_at_a_step_leaves_adas_p_as_it_is(tmp_path):
+def test_a_replayed_step_leaves_adas_p_as_it_is(tmp_path):
     data = pixels()
     run = start(tmp_path / "run", tiny(augment="ada", ada_target=-1.0, game="relativistic"), data)
     x = run.model.codec.encode(data[:8])
@@ -350,7 +373,7 @@ def test_nan_in_either_players_weights_is_named_and_rolled_back(tmp_path, monkey
 
     monkeypatch.setattr(run, "update_average", update_and_poison)
     train.fit(run, data, notice=said.append)
-    assert run.step == 60 and run.rollbacks == 1 and any("rolled back to step 0" in line for line in said), said
+    assert run.step == 60 and run.progress.rollbacks == 1 and any("rolled back to step 0" in line for line in said), said
     told = [line for line in said if f"of the {name} skipped" in line]
     assert told and "layer own." in told[0], said
     assert all("\n" not in line and "penalty needs" not in line for line in said)
@@ -365,12 +388,12 @@ def test_a_nan_batch_of_the_discriminator_is_skipped(tmp_path, monkeypatch, opti
     recipe = tiny(steps=6, augment="ada", training={"optimizer": optimizer, "momentum": 0.5})
     run = start(tmp_path / "run", recipe, data)
     player = run.players["discriminator"]
-    judged = player._judged
+    verdicts = player._verdicts
 
-    def poisoned(x, samples, penalised):
-        return judged(x * float("nan") if run.step == bad else x, samples, penalised)
+    def poisoned(x, *others):
+        return verdicts(x * float("nan") if run.step == bad else x, *others)
 
-    monkeypatch.setattr(player, "_judged", poisoned)
+    monkeypatch.setattr(player, "_verdicts", poisoned)
     before = copies(run.model.discriminator)
     rounds = train.train(run, data)
     for _ in range(bad + 1):
@@ -378,7 +401,7 @@ def test_a_nan_batch_of_the_discriminator_is_skipped(tmp_path, monkeypatch, opti
         next(rounds)
     assert int(run.health["discriminator"].bad) == 1 and int(run.health["generator"].bad) == 0
     assert same(kept, run.model.discriminator) or optimizer == "adamax"  # masked: what momentum it carries moves it
-    train.report_bad_steps(run, data, said.append)
+    report_bad_steps(run, data, said.append)
     assert said and "1 bad step of the discriminator skipped, the last at step" in said[0]
     list(rounds)
     assert not same(before, run.model.discriminator)
@@ -437,7 +460,7 @@ def test_training_goes_on_from_a_gan_run(tmp_path):
 def test_fewer_data_than_a_batch_are_enough_and_it_is_said(tmp_path, family):
     data, recipe, said = pixels(3), tiny(family, game="relativistic", penalty="r1r2"), []
     train.fit(start(tmp_path / "run", recipe, data), data, notice=said.append)
-    assert said == ["3 data are fewer than the 8 of a minibatch: they are repeated to fill it"]
+    assert said == ["3 examples are fewer than the 8 of a minibatch: they are repeated to fill it"]
     assert metrics(tmp_path / "run")[-1]["bad_steps"] == 0
 
 
@@ -452,19 +475,19 @@ def test_a_batch_of_one_works_and_says_nothing_of_spread(tmp_path, share, augmen
 
 
 BAD = {
-    "diffaug for a vae": (lambda: Recipe(augment="diffaug", model=VAEModel()), "discriminator"),
+    "diffaug for a vae": (lambda: Recipe(augment="diffaug", model=VAEModel(), objective=VAEObjective()), "discriminator"),
     "ada for a flow": (lambda: Recipe(augment="flip,ada", model=GlowModel(), objective=FlowObjective()), "discriminator"),
     "both": (lambda: tiny(augment="diffaug,ada"), "choose one"),
     "diffaug of vectors": (
-        lambda: recipes.build(tiny(VECTORS, augment="diffaug"), normal(4)[:])
+        lambda: families.build(tiny(VECTORS, augment="diffaug"), normal(4)[:])
         and parse_augment("diffaug", normal(4)),
-        "augment is for uint8 pictures",
+        "augment expects uint8 pictures",
     ),
     "unknown": (lambda: parse_augment("diffuse", pixels(4)), "diffuse"),
     "a game of no such name": (lambda: GANObjective(game="chess") and tiny(game="chess"), "game should be one of"),
     "no plays": (lambda: tiny(plays=0), "plays should be"),
     "a rate of 0 at once": (lambda: tiny(training={"decay": "exponential", "rate_end": 0.0}), "rate-end above 0"),
-    "conv of vectors": (lambda: recipes.build(tiny("dcgan"), normal(4)[:]), "net=mlp"),
+    "conv of vectors": (lambda: families.build(tiny("dcgan"), normal(4)[:]), "pictures"),
 }  # fmt: skip
 
 
@@ -521,7 +544,90 @@ def test_the_command_line_refuses_a_gans_augmentation(tmp_path, capsys, family):
     assert said.startswith("triptych: ") and said.count("\n") == 1 and "discriminator" in said
 
 
+# --- context
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("settings", [{"penalty": "r1r2", "game": "relativistic"}, {"penalty": "gp", "game": "wgan"}])
+def test_a_conditional_game_trains_and_resumes_to_the_bit(tmp_path, settings, share):
+    data, recipe = labelled(), tiny(given="kind,size", augment="ada", share=share, **settings)
+    whole = start(tmp_path / "whole", recipe, data)
+    assert whole.model.context_dim == 5
+    train.fit(whole, data)
+    for network in (whole.model.generator, whole.model.discriminator):
+        told = [p for name, p in network.named_parameters() if "modulations" in name or "projection" in name]
+        assert told and all(p.abs().max() > 0 for p in told)
+    interrupted_and_resumed(start(tmp_path / "broken", recipe, data), data, 5)
+    for name in ("model.safetensors", "state/000000006/state.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
+    loaded = triptych.load(tmp_path / "whole")
+    assert loaded.sample(2, context=loaded.conditions.parse("kind=1")).shape == (2, 1, 8, 8)
+
+
+@pytest.mark.parametrize("share", [False, True])
+@pytest.mark.parametrize("game", ["nonsaturating", "relativistic"])
+def test_samples_are_drawn_and_judged_given_the_context_of_real_examples(monkeypatch, game, share):
+    """Also the generator's, whose samples may be those that the discriminator drew for its own minibatch."""
+    torch.manual_seed(0)
+    model = GAN((4,), 3, context_dim=2)
+    match = Match(model, GAMES[game], images=8, share=share)
+    players = DiscriminatorPlayer(match), GeneratorPlayer(match)
+    drawn, judged = [], []
+    draw, logits = model.draw, model.logits
+    monkeypatch.setattr(model, "draw", lambda z, context=None: drawn.append(context) or draw(z, context))
+    monkeypatch.setattr(model, "logits", lambda x, context=None: judged.append(context) or logits(x, context))
+    contexts = torch.randn(2, 8, 2).unbind()
+    for player, context in zip(players, contexts, strict=True):
+        player(torch.randn(8, 4), 0, context).total.backward()
+    first, second = contexts
+    fake = first if share else second
+    assert [id(c) for c in drawn] == [id(first)] if share else [id(first), id(second)]
+    expected = [first, first, first.roll(1, 0), fake] + ([second] if game == "relativistic" else [])
+    assert all(torch.equal(a, b) for a, b in zip(judged, expected, strict=True))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_the_mismatch_is_a_game_with_the_contexts_of_other_examples(weight):
+    torch.manual_seed(0)
+    model, x, context = GAN((4,), 3, context_dim=2), torch.randn(8, 4), torch.randn(8, 2)
+    with torch.no_grad():
+        model.discriminator.projection.map.weight.normal_()
+        real, mismatched = model.logits(x, context), model.logits(x, context.roll(1, 0))
+    match = Match(model, GAMES["nonsaturating"], images=8)
+    with seeded(0):
+        without = DiscriminatorPlayer(match, weight=0.5, mismatch_weight=0.0)(x, 0, context)
+    with seeded(0):
+        loss = DiscriminatorPlayer(match, weight=0.5, mismatch_weight=weight)(x, 0, context)
+    mismatch = GAMES["nonsaturating"].discriminator(real, mismatched).mean()
+    torch.testing.assert_close(loss.total - without.total, 0.5 * weight * mismatch)
+    assert ("mismatch" in loss.terms) == (weight > 0)
+    assert "mismatch" not in DiscriminatorPlayer(Match(GAN((4,), 3), GAMES["wgan"], images=8))(x, 0).terms
+
+
 # --- learning
+
+
+def test_a_conditional_normal_distribution_is_learned_by_the_players():
+    """N(±2, 0.3²) by a context of ±1, a tenth of it unknown: what is asked for is drawn, unknown as both."""
+    torch.manual_seed(0)
+    generator = MLPGenerator(1, (1,), (32, 32), "linear", context_dim=1)
+    model = GAN((1,), 1, generator=generator, discriminator=MLPDiscriminator((1,), (32, 32), context_dim=1), context_dim=1)
+    match = Match(model, GAMES["relativistic"], images=128)
+    players = DiscriminatorPlayer(match, penalty=ZeroCentred(every=1, samples=True)), GeneratorPlayer(match)
+    optimizers = [torch.optim.Adam(p.own.parameters(), 2e-3, betas=(0.0, 0.99)) for p in players]
+    for step in range(400):
+        for player, optimizer in zip(players, optimizers, strict=True):
+            asked = torch.randint(2, (128, 1)) * 2.0 - 1
+            loss = player(2 * asked + 0.3 * torch.randn(128, 1), step, asked * (torch.rand(128, 1) > 0.1))
+            optimizer.zero_grad()
+            loss.total.backward()
+            optimizer.step()
+    for asked in (-1.0, 1.0):
+        x = model.sample(1000, context=torch.full((1, 1), asked))
+        assert x.mean().item() == pytest.approx(2 * asked, abs=0.4)
+        assert (x.sign() == asked).float().mean() > 0.98
+    unknown = model.sample(1000).sign()
+    assert abs(unknown.mean().item()) < 0.8
 
 
 def test_a_normal_distribution_is_learned_by_the_loop(tmp_path):

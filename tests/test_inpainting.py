@@ -8,26 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import triptych
-from triptych import edit
-from triptych.codec import Codec
+from triptych import edit, vae
+from triptych.codecs import Dequantised, Floats
 from triptych.core import GenerativeModel, HasDensity
 from triptych.errors import TriptychError
 
 
 class Gaussian(GenerativeModel, HasDensity):
-    """N(m, A Aᵀ) of three values, whose conditionals are known; `reading` says whether they are kept in [0, 1]."""
+    """N(m, A Aᵀ) of three values, whose conditionals are known; the codec says whether they are kept in [0, 1]."""
 
     bound, measure = "exact", "density"
 
-    def __init__(self, mean, factor, reading="none"):
-        super().__init__((len(mean),), len(mean), Codec(reading), {})
+    def __init__(self, mean, factor, codec=None):
+        super().__init__((len(mean),), len(mean), codec or Floats())
         self.mean = torch.nn.Parameter(torch.tensor(mean))
         self.factor = torch.nn.Parameter(torch.tensor(factor))
 
-    def decode(self, z):
+    def decode(self, z, context=None):
         return self.mean + z @ self.factor.T
 
-    def log_prob(self, x, *, k=1, generator=None):
+    def log_prob(self, x, context=None, *, k=1, generator=None):
         return torch.distributions.MultivariateNormal(self.mean, scale_tril=self.factor).log_prob(x)
 
     def conditional(self, x, hidden):
@@ -111,7 +111,7 @@ def test_nothing_hidden_changes_nothing(gaussian):
 
 
 def test_pictures_stay_in_range_where_the_step_is_far_too_long():
-    model = Gaussian([0.5] * 3, [[0.001, 0.0, 0.0], [0.0, 0.001, 0.0], [0.0, 0.0, 0.001]], "dequantise")
+    model = Gaussian([0.5] * 3, [[0.001, 0.0, 0.0], [0.0, 0.001, 0.0], [0.0, 0.0, 0.001]], Dequantised())
     filled = edit.inpaint(model, torch.full((4, 3), 0.5), torch.tensor([True, True, False]), steps=7, scale=1.0)
     assert filled.min() >= 0 and filled.max() <= 1
 
@@ -134,14 +134,14 @@ def test_the_model_stays_in_its_mode(gaussian, generator):
 
 
 def test_a_gaussian_vae_is_filled_in_too(generator):
-    model = triptych.VAE((1, 4, 4), latent_dim=2, hidden=(8,), likelihood="gaussian")
+    model = triptych.VAE((1, 4, 4), 2, likelihood=vae.Gaussian((1, 4, 4)))
     filled = edit.inpaint(model, torch.rand(2, 1, 4, 4), edit.mask("left", (1, 4, 4)), steps=3, generator=generator)
     assert filled.isfinite().all()
 
 
 def test_a_trained_like_density_rises(generator):
     """From a start at noise, the default scale climbs where the paper's own oscillates between 0 and 1."""
-    model = Gaussian([0.5, 0.4, 0.6], [[0.1, 0.0, 0.0], [0.1, 0.004, 0.0], [0.1, 0.0, 0.01]], "dequantise")
+    model = Gaussian([0.5, 0.4, 0.6], [[0.1, 0.0, 0.0], [0.1, 0.004, 0.0], [0.1, 0.0, 0.01]], Dequantised())
     x, hidden = torch.tensor([[0.55, 0.0, 0.0]]).repeat(20, 1), torch.tensor([False, True, True])
     start = torch.rand(20, 3, generator=generator)
     after = {}
@@ -157,7 +157,7 @@ def test_errors_are_for_people(gaussian, generator):
     with pytest.raises(TriptychError, match="no density"):
         edit.inpaint(rotation, x, hidden)
     with pytest.raises(TriptychError, match="a mass of discrete values: use a flow"):
-        edit.inpaint(triptych.VAE((3,), latent_dim=2, hidden=(4,)), x, hidden)
+        edit.inpaint(triptych.VAE((3,), 2, likelihood=vae.Bernoulli(codec=Floats())), x, hidden)
     wrong = {
         r"should be \(3,\) or \(2, 3\), got \(4,\)": {"mask": torch.ones(4, dtype=torch.bool)},
         "bool, True where hidden": {"mask": torch.ones(3)},
@@ -228,7 +228,7 @@ def workplace(tmp_path_factory):
 
     root = tmp_path_factory.mktemp("inpainting")
     torch.manual_seed(0)
-    triptych.VAE((3, 8, 8), latent_dim=4, width=4, net="conv", likelihood="logistic").save_pretrained(root / "vae")
+    triptych.VAE((3, 8, 8), 4).save_pretrained(root / "vae")
     glow = triptych.Glow((3, 8, 8), levels=1, depth=2, width=4)
     glow.initialize(torch.rand(32, 3, 8, 8))
     glow.save_pretrained(root / "glow")

@@ -11,12 +11,22 @@ from cases import MODELS, perturbed
 
 import triptych
 from triptych import edit, storage
-from triptych.checkpoint import save_model, stamp
-from triptych.codec import Codec
+from triptych.codecs import Floats
 from triptych.core import Encodes, GenerativeModel
 from triptych.edit import inversion
-from triptych.edit.inversion import Inverting, invert, is_outdated, learn_encoder, load_encoder, psnr, save_encoder
+from triptych.edit.inversion import (
+    Inverting,
+    coordinate_model,
+    invert,
+    is_outdated,
+    learn_encoder,
+    load_encoder,
+    psnr,
+    save_encoder,
+)
 from triptych.errors import TriptychError
+from triptych.gan import ConvDiscriminator, ConvGenerator, MLPDiscriminator, MLPGenerator
+from triptych.pretrained import save_model, stamp
 
 SHOWN = ("gan-conv", "gan-vector", "vae-conv-logistic", "vae-mlp-vector", "glow-colour", "nice-vector-gaussian")
 
@@ -25,9 +35,17 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def conv_gan(latent_dim=6):
+def conv_gan(latent_dim=6, context_dim=0):
     torch.manual_seed(0)
-    return triptych.GAN((1, 16, 16), latent_dim, width=8, norm="pixel")
+    shape = (1, 16, 16)
+    generator = ConvGenerator(latent_dim, shape, 8, context_dim=context_dim)
+    discriminator = ConvDiscriminator(shape, 8, centre=True, context_dim=context_dim)
+    return triptych.GAN(shape, latent_dim, generator=generator, discriminator=discriminator, context_dim=context_dim)
+
+
+def vector_gan(dim, latent_dim, hidden=8, kind=triptych.GAN):
+    generator = MLPGenerator(latent_dim, (dim,), (hidden,), "linear")
+    return kind((dim,), latent_dim, generator=generator, discriminator=MLPDiscriminator((dim,), (hidden,)))
 
 
 @functools.cache
@@ -69,7 +87,7 @@ def test_every_family_is_inverted(name):
 
 
 def test_more_restarts_find_better_ones():
-    """Each datum's start of one restart is among those of four: what is found is seldom worse, and better on average."""
+    """Each example's start of one restart is among those of four: what is found is seldom worse, and better on average."""
     model = conv_gan(latent_dim=3)
     _, x = drawn(model, 12)
     one, eight = (errors(model, invert(model, x, steps=160, restarts=r, generator=seeded()), x) for r in (1, 8))
@@ -96,7 +114,7 @@ def test_what_is_found_has_the_lowest_objective(prior, encoded):
 def test_a_strong_prior_is_part_of_what_is_best():
     """The lowest error lies far from 0, where this objective is high."""
     torch.manual_seed(0)
-    model = triptych.GAN((4,), 6, hidden=(16,)).eval()
+    model = vector_gan(4, 6, 16).eval()
     with torch.no_grad():
         x = model.decode(3 * torch.randn(6, 6, generator=seeded(1)))
     z = invert(model, x, steps=200, restarts=4, prior=10.0, generator=seeded())
@@ -131,7 +149,7 @@ def test_few_steps_still_try_every_start(steps):
 @pytest.mark.parametrize("restarts", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("steps", [1, 7, 40])
 def test_watch_sees_every_step_and_the_error_of_the_best(restarts, steps):
-    model = triptych.GAN((4,), 2, hidden=(8,))
+    model = vector_gan(4, 2)
     _, x = drawn(model, 3)
     seen = []
     z = invert(
@@ -191,7 +209,7 @@ def test_nothing_but_z_is_touched(name):
     assert all(torch.equal(p.grad, g) for p, g in zip(model.parameters(), kept, strict=True) if p.requires_grad)
 
 
-def test_a_datum_does_not_depend_on_its_neighbours():
+def test_an_example_does_not_depend_on_its_neighbours():
     """Given its own starts: alone, or among others, what is found is the same but for rounding."""
     model = conv_gan()
     z, x = drawn(model, 3)
@@ -239,35 +257,36 @@ BAD = {
     "not finite": (lambda m, x: invert(m, x * float("nan")), "NaN or infinity"),
     "no steps": (lambda m, x: invert(m, x, steps=0), "at least 1 step"),
     "no restarts": (lambda m, x: invert(m, x, restarts=0), "1 restart"),
+    "a context for none": (lambda m, x: invert(m, x, context=torch.ones(2, 3)), "leave the context out"),
     "no rate": (lambda m, x: invert(m, x, rate=-1), "finite rate above 0"),
     "a rate of nothing": (lambda m, x: invert(m, x, rate=0), "finite rate above 0"),
     "a rate that is no number": (lambda m, x: invert(m, x, rate=float("nan")), "finite rate"),
     "a prior that is no number": (lambda m, x: invert(m, x, prior=float("nan")), "prior of 0 or more"),
     "an endless prior": (lambda m, x: invert(m, x, prior=float("inf")), "prior of 0 or more"),
     "a prior below 0": (lambda m, x: invert(m, x, prior=-1e-4), "prior of 0 or more"),
-    "a broken model": (lambda m, x: invert(broken(m), x, steps=3), "2 of 2 data have no z"),
+    "a broken model": (lambda m, x: invert(broken(m), x, steps=3), "2 of 2 examples have no z"),
     "a broken model, by an encoder": (lambda m, x: Inverting(broken(m), taught()[1]).encode(x), "checkpoint"),
     "a broken encoder": (lambda m, x: invert(m, x, steps=3, encoder=broken(taught()[1])), "the encoder's answer"),
     "a broken encoder alone": (lambda m, x: Inverting(m, broken(taught()[1]), steps=0).encode(x), "learn it again"),
     "no steps to learn": (lambda m, x: learn_encoder(m, steps=0), "at least 1 step"),
-    "no data to learn": (lambda m, x: learn_encoder(m, batch=0), "in a batch"),
-    "neither": (lambda m, x: Inverting(m, steps=0), "wants an encoder"),
+    "no data to learn": (lambda m, x: learn_encoder(m, batch=0), "1 example in a batch"),
+    "neither": (lambda m, x: Inverting(m, steps=0), "needs an encoder"),
     "float data for pixels": (lambda m, x: learn_encoder(m, data=x, steps=1, batch=2, width=4), "uint8"),
 }
 
 
-def test_one_datum_without_z_is_counted_and_one_start_without_is_passed_over():
+def test_one_example_without_z_is_counted_and_one_start_without_is_passed_over():
     class Half(triptych.GAN):
         """Nothing finite comes of a z whose first value is above 0."""
 
-        def decode(self, z):
-            return super().decode(z) + torch.where(z[:, :1] > 0, math.nan, 0.0)
+        def decode(self, z, context=None):
+            return super().decode(z, context) + torch.where(z[:, :1] > 0, math.nan, 0.0)
 
     torch.manual_seed(0)
-    model = Half((4,), 2, hidden=(8,))
+    model = vector_gan(4, 2, kind=Half)
     x = torch.rand(6, 4)
     first = torch.randn(1, 6, 2, generator=seeded())[0, :, 0]
-    with pytest.raises(TriptychError, match=rf"{int((first > 0).sum())} of 6 data have no z"):
+    with pytest.raises(TriptychError, match=rf"{int((first > 0).sum())} of 6 examples have no z"):
         invert(model, x, steps=5, restarts=1, generator=seeded())
     z = invert(model, x, steps=5, restarts=12, generator=seeded())
     assert z.isfinite().all() and (z[:, 0] <= 0).all()
@@ -312,7 +331,7 @@ def test_learning_an_encoder_is_repeatable_and_touches_nothing_else(with_data):
 @pytest.mark.parametrize("event", [(1, 16, 16), (5,), (2, 6), (3, 2, 9)])
 def test_an_encoder_is_saved_and_loaded(tmp_path, event):
     torch.manual_seed(0)
-    model = triptych.GAN(event, 3, net="mlp", hidden=(8,))
+    model = triptych.GAN(event, 3, generator=MLPGenerator(3, event, (8,)))
     assert load_encoder(model, tmp_path) is None
     encoder = learn_encoder(model, steps=2, batch=4)
     save_encoder(encoder, tmp_path)
@@ -323,7 +342,7 @@ def test_an_encoder_is_saved_and_loaded(tmp_path, event):
 
 
 def test_an_encoder_of_other_weights_is_none(tmp_path):
-    model = triptych.GAN((5,), 3, hidden=(8,))
+    model = vector_gan(5, 3)
     encoder = learn_encoder(model, steps=1, batch=2)
     save_model(model, tmp_path)
     before = stamp(tmp_path)
@@ -338,15 +357,74 @@ def test_an_encoder_of_other_weights_is_none(tmp_path):
 
 
 def test_a_damaged_or_foreign_encoder_is_named(tmp_path):
-    model = triptych.GAN((5,), 3, hidden=(8,))
+    model = vector_gan(5, 3)
     save_encoder(learn_encoder(model, steps=1, batch=2), tmp_path)
     with pytest.raises(TriptychError, match=r"encoder\.safetensors does not fit") as foreign:
-        load_encoder(triptych.GAN((5,), 4, hidden=(8,)), tmp_path)
+        load_encoder(vector_gan(5, 4), tmp_path)
     content = (tmp_path / inversion.FILE).read_bytes()
     (tmp_path / inversion.FILE).write_bytes(content[: len(content) // 2])
     with pytest.raises(TriptychError, match=r"encoder\.safetensors is damaged") as damaged:
         load_encoder(model, tmp_path)
     assert all("\n" not in str(e.value) for e in (foreign, damaged))
+
+
+# --- context
+
+
+@functools.cache
+def taught_with_context():
+    """A generator that depends on a context of two numbers, and an encoder of it."""
+    model = perturbed(conv_gan(4, 2))
+    context = torch.eye(2)[torch.arange(40) % 2]
+    return model, learn_encoder(model, context=context, steps=200, batch=32, width=8)
+
+
+def test_inversion_given_a_context_finds_z_for_that_context():
+    model, encoder = taught_with_context()
+    z, context = torch.randn(6, 4, generator=seeded(1)), torch.eye(2)[torch.arange(6) % 2]
+    with torch.no_grad():
+        x = model.eval().decode(z, context)
+        assert (x - model.decode(z, context.roll(1, 1))).square().mean() > 1e-3
+    for options in ({"restarts": 4}, {"restarts": 1, "encoder": encoder}):
+        found = invert(model, x, context=context, steps=200, generator=seeded(), **options)
+        with torch.no_grad():
+            assert psnr(model.decode(found, context), x).mean() > 30
+            other = invert(model, x, context=context.roll(1, 1), steps=200, generator=seeded(), **options)
+            assert psnr(model.decode(other, context.roll(1, 1)), x).mean() < psnr(model.decode(found, context), x).mean()
+    one = invert(model, x[:2], context=context[:1], steps=3, restarts=2, generator=seeded())
+    assert torch.equal(one, invert(model, x[:2], context=context[:1].repeat(2, 1), steps=3, restarts=2, generator=seeded()))
+    unknown = invert(model, x, steps=3, restarts=2, generator=seeded())
+    assert torch.equal(unknown, invert(model, x, context=torch.zeros(6, 2), steps=3, restarts=2, generator=seeded()))
+
+
+def test_an_encoder_is_told_the_context_too(tmp_path, monkeypatch):
+    model, encoder = taught_with_context()
+    x = model.sample(3, context=torch.ones(1, 2), generator=seeded())
+    with torch.no_grad():
+        assert not torch.equal(encoder(x, torch.ones(3, 2)), encoder(x, torch.zeros(3, 2)))
+    save_encoder(encoder, tmp_path)
+    loaded = load_encoder(model, tmp_path, width=8)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(x, torch.ones(3, 2)), encoder(x, torch.ones(3, 2)), atol=1e-6, rtol=1e-5)
+    for steps in (0, 5):
+        inverted = Inverting(model, encoder, steps=steps)
+        codes = inverted.encode(x, torch.ones(1, 2))
+        assert codes.shape == (3, 4) and not torch.equal(codes, inverted.encode(x))
+        monkeypatch.setattr(inversion, "_AT_ONCE", 2)
+        torch.testing.assert_close(inverted.encode(x, torch.ones(3, 2)), codes, atol=1e-4, rtol=1e-3)
+        changed = inverted.decode(codes, torch.tensor([[0.0, 1.0]]))
+        assert changed.shape == x.shape and not torch.allclose(changed, x)
+
+
+def test_an_encoder_learns_from_data_with_their_contexts():
+    model, _ = taught_with_context()
+    stored = torch.randint(0, 256, (20, 1, 16, 16), dtype=torch.uint8, generator=seeded())
+    for context in (torch.randn(20, 2, generator=seeded()), torch.ones(1, 2), None):
+        assert learn_encoder(model, data=stored, context=context, steps=2, batch=4, width=4)(
+            torch.zeros(2, 1, 16, 16), torch.zeros(2, 2)
+        ).shape == (2, 4)
+    with pytest.raises(TriptychError, match=r"context should be .20, 2."):
+        learn_encoder(model, data=stored, context=torch.ones(19, 2), steps=1)
 
 
 # --- editing through it
@@ -371,14 +449,30 @@ def test_an_inverting_model_is_a_model_with_an_encoder(inverting):
         inverting.encode(x[:, :, 1:])
 
 
+@pytest.mark.parametrize("with_encoder", [False, True])
+def test_what_an_inverting_model_saves_can_be_loaded(tmp_path, with_encoder):
+    """The model itself, and beside it the encoder."""
+    model = conv_gan()
+    encoder = learn_encoder(model, steps=2, batch=4) if with_encoder else None
+    Inverting(model, encoder).save_pretrained(tmp_path)
+    loaded, (_, x) = triptych.load(tmp_path), drawn(model, 2)
+    assert type(loaded) is triptych.GAN
+    assert torch.equal(loaded.sample(2, generator=seeded()), model.eval().sample(2, generator=seeded()))
+    found = load_encoder(loaded, tmp_path)
+    assert (found is not None) == with_encoder
+    if encoder is not None:
+        with torch.no_grad():
+            torch.testing.assert_close(found(x), encoder(x), atol=1e-6, rtol=1e-5)
+
+
 class Tilted(GenerativeModel):
     """x = R z, without an encoder."""
 
     def __init__(self, dim=6):
-        super().__init__((dim,), dim, Codec("none"), {})
+        super().__init__((dim,), dim, Floats())
         self.rotation = torch.nn.Parameter(torch.linalg.qr(torch.randn(dim, dim, generator=seeded(3)))[0])
 
-    def decode(self, z):
+    def decode(self, z, context=None):
         return z @ self.rotation.T
 
 
@@ -400,7 +494,7 @@ def test_coordinates_are_read_as_they_were_calibrated():
     stored, known = model.decode(z).detach(), {"a": 5 + 2 * z[:, 0], "b": z[:, 1]}
     inverted = Inverting(model, Askew(model), steps=300)
     found = edit.learn_directions(inverted, stored, known)
-    assert torch.equal(found["a"].normal, edit.learn_directions(inversion.reader(inverted), stored, known)["a"].normal)
+    assert torch.equal(found["a"].normal, edit.learn_directions(coordinate_model(inverted), stored, known)["a"].normal)
     x, a = stored[:8], lambda x: 5 + 2 * (x @ model.rotation)[..., 0].detach()
     assert (found["a"].coordinate(inverted.encode(x)) - a(x)).abs().min() > 1  # the optimised z would mislead
     for edited in (
@@ -413,16 +507,16 @@ def test_coordinates_are_read_as_they_were_calibrated():
     assert judged["a"].judged["r2"] > 0.98 and abs(judged["a"].judged["leakage"]["b"]) < 0.1
 
 
-def test_a_model_reads_by_its_encoder_alone_where_it_has_one():
+def test_coordinates_are_read_by_the_encoder_alone_where_there_is_one():
     model, encoder, _ = taught()
     _, x = drawn(model, 3)
     both, search, alone = Inverting(model, encoder), Inverting(model), Inverting(model, encoder, steps=0)
     with torch.no_grad():
-        torch.testing.assert_close(inversion.reader(both).encode(x), encoder(x))
-    assert inversion.reader(search) is search and inversion.reader(alone) is alone and inversion.reader(model) is model
+        torch.testing.assert_close(coordinate_model(both).encode(x), encoder(x))
+    assert coordinate_model(search) is search and coordinate_model(alone) is alone and coordinate_model(model) is model
 
 
-def test_many_data_are_inverted_a_part_at_a_time(monkeypatch):
+def test_many_examples_are_inverted_a_part_at_a_time(monkeypatch):
     model, encoder, _ = taught()
     _, x = drawn(model, 5)
     whole = Inverting(model, encoder, steps=5).encode(x)

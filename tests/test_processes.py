@@ -13,7 +13,7 @@ PROGRAM = """
 import json, sys, torch
 from triptych.cli import main
 assert main(sys.argv[2:]) == 0
-from triptych.run import processes
+from triptych.training.run import processes
 state = processes()
 with open(f"{sys.argv[1]}/rank{state.process_index}.json", "w") as file:
     json.dump([state.num_processes, state.process_index], file)
@@ -21,7 +21,7 @@ with open(f"{sys.argv[1]}/rank{state.process_index}.json", "w") as file:
 
 
 FAMILIES = {
-    "vae": ["--data", "digits"],
+    "vae": ["--data", "digits", "--given", "label"],
     # some pair of 32 is always ranked rightly, which is all that is asked: p rises by 32 / 3200 at each of 20 steps
     "dcgan": [
         *("--data", "digits", "--model.width", "4", "--augment", "ada"),

@@ -6,23 +6,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 from resuming import interrupted_and_resumed
-from test_gan_training import pixels, start, tiny
+from test_gan_training import labelled, pixels, start, tiny
 
 import triptych
-from triptych import recipes, train
-from triptych.checkpoint import initial_model
+from triptych import families
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.gan.layers import EqualConv2d, EqualLinear
 from triptych.gan.progressive import GrowingDiscriminator, GrowingGenerator, Stage, stage_at
+from triptych.pretrained import initial_model
 from triptych.recipes import ProgressiveModel
-from triptych.run import Run
+from triptych.training import Run
+from triptych.training import loop as train
 
 GROWING = ProgressiveModel(latent_dim=3, width=4, images=16)
 
 
-def growing(steps, **objective):
-    recipe = tiny(GROWING, steps, game="wgan", penalty="gp", gamma=10.0, drift=1e-3, **objective)
+def growing(steps, given="", **objective):
+    recipe = tiny(GROWING, steps, given=given, game="wgan", penalty="gp", gamma=10.0, drift=1e-3, **objective)
     return dataclasses.replace(recipe, data="faces", size=16)
 
 
@@ -83,8 +84,21 @@ def test_resumed_in_the_middle_of_a_fade_equals_uninterrupted_to_the_bit(tmp_pat
     interrupted_and_resumed(broken, data, broken_at)
     for name in ("model.safetensors", "state/000000008/state.safetensors"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
-    again = triptych.load(tmp_path / "whole")
-    assert again.stage_now == whole.model.stage_now == Stage(4, 0.5)
+    loaded = triptych.load(tmp_path / "whole")
+    assert loaded.stage_now == whole.model.stage_now == Stage(4, 0.5)
+    assert loaded.growth() == {"side": 16, "full_side": 16, "alpha": 0.5}
+
+
+def test_a_conditional_model_grows_and_resumes_to_the_bit(tmp_path):
+    data, recipe = labelled(40, 3, 16, 16), growing(8, given="kind")
+    recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, save_every=1))
+    whole = start(tmp_path / "whole", recipe, data)
+    train.fit(whole, data)
+    told = [m.maps.weight for m in whole.model.generator.modulations]
+    assert len(told) == 4 and all(weight.any() for weight in told) and whole.model.discriminator.projection.map.weight.any()
+    interrupted_and_resumed(start(tmp_path / "broken", recipe, data), data, 5)
+    for name in ("model.safetensors", "state/000000008/state.safetensors"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
 
 
 def test_only_what_has_grown_is_trained_and_optimisers_begin_anew(tmp_path):
@@ -142,16 +156,16 @@ def test_a_training_from_a_grown_run_goes_on_at_its_size(tmp_path):
     train.fit(run, data)
     reached = triptych.load(tmp_path / "first").stage_now
     assert reached.level > 2
-    again = Run.create(tmp_path / "second", recipe, initial_model(tmp_path / "first", (3, 16, 16)))
-    rounds = train.train(again, data)
+    second = Run.create(tmp_path / "second", recipe, initial_model(tmp_path / "first", (3, 16, 16)))
+    rounds = train.train(second, data)
     next(rounds)
-    assert again.model.stage_now == reached  # the first round shows what comes next
+    assert second.model.stage_now == reached  # the first round shows what comes next
     next(rounds)
-    assert again.model.stage_now > reached
-    again.save()
+    assert second.model.stage_now > reached
+    second.save()
     resumed = Run.resume(tmp_path / "second", steps=8)
     next(train.train(resumed, data))
-    assert resumed.model.stage_now > again.model.stage_now
+    assert resumed.model.stage_now > second.model.stage_now
 
 
 def test_growth_counts_what_the_discriminator_was_shown(tmp_path):
@@ -164,7 +178,7 @@ def test_growth_counts_what_the_discriminator_was_shown(tmp_path):
 @pytest.mark.parametrize("side", [4, 8, 32])
 def test_without_a_number_of_pictures_every_size_is_trained(side):
     recipe = dataclasses.replace(growing(700), model=ProgressiveModel(latent_dim=3, width=4), size=side)
-    model = recipes.build(recipe, torch.zeros(2, 3, side, side, dtype=torch.uint8))
+    model = families.build(recipe, torch.zeros(2, 3, side, side, dtype=torch.uint8))
     images = recipe.training.batch
     assert model.stage(0) == 2
     model.grow(690 * images)

@@ -305,7 +305,7 @@ def test_precision_recall_at_the_extremes():
 
 
 def test_precision_recall_wants_more_than_k():
-    with pytest.raises(TriptychError, match="at least 6 data in each set, got 5"):
+    with pytest.raises(TriptychError, match="at least 6 examples in each set, got 5"):
         precision_recall(normal(9, 2), normal(5, 2), k=5)
     with pytest.raises(TriptychError, match="k should be at least 1"):
         precision_recall(normal(9, 2), normal(9, 2), k=0)
@@ -327,7 +327,7 @@ def test_a_copy_is_found_and_is_at_distance_nothing():
     distances, indices = nearest_training(train[[17, 3]], train)
     assert distances.flatten().tolist() == [0, 0] and indices.flatten().tolist() == [17, 3]
     for count in (0, 101):
-        with pytest.raises(TriptychError, match="from 1 to the 100 training data"):
+        with pytest.raises(TriptychError, match="from 1 to the 100 training examples"):
             nearest_training(train, train, count)
 
 
@@ -356,7 +356,7 @@ def test_copied_is_the_share_of_copies(d):
         fake = torch.cat([train[:share] + 1e-3 * normal(share, d, seed=3), novel[share:]])
         found = copied(fake, held_out, train)
         assert abs(found.value - share / 200) < 4 * found.stderr + 0.02 and found.n == 200
-    with pytest.raises(TriptychError, match="at least 3 training data"):
+    with pytest.raises(TriptychError, match="at least 3 training examples"):
         copied(novel, held_out, train[:2])
 
 
@@ -606,7 +606,7 @@ def test_the_window_is_not_at_the_end_of_its_grid(scale):
 
 def test_validation_data_that_are_samples_have_no_best_window():
     x = torch.rand(20, 3)
-    with pytest.warns(UserWarning, match="validation data that are samples"):
+    with pytest.warns(UserWarning, match="validation examples that are samples"):
         assert parzen_log_likelihood(x, x, x).sigma < 1e-6
 
 

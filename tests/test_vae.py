@@ -12,8 +12,12 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import triptych
-from triptych.vae import estimators
-from triptych.vae.likelihoods import Bernoulli, DiscretisedLogistic, Gaussian
+from triptych import nets
+from triptych.codecs import Floats
+from triptych.core import GenerativeModel, HasDensity, StandardNormal
+from triptych.objectives.vae import VAEPlayer
+from triptych.randomness import seeded
+from triptych.vae import VAE, Bernoulli, DiscretisedLogistic, Gaussian, LaplaceNoise, LogisticNoise, defaults, estimators
 from triptych.vae.schedules import free_bits, kl_weight
 
 
@@ -22,20 +26,33 @@ def small(likelihood="gaussian", latent=2, steps=400):
     return copy.deepcopy(_trained(likelihood, latent, steps))
 
 
+def perceptron_vae(event_shape, latent_dim, likelihood, hidden=(8,), context_dim=0, **parts):
+    """A VAE of perceptrons with few units."""
+    networks = defaults.perceptrons(event_shape, latent_dim, likelihood, hidden=hidden, context_dim=context_dim)
+    encoder, decoder = networks
+    parts |= {"encoder": encoder, "decoder": decoder, "likelihood": likelihood, "context_dim": context_dim}
+    return VAE(event_shape, latent_dim, **parts)
+
+
+def train(model, draw, steps, rate=0.02):
+    """Adam's steps on −L^B of the batches (x,) or (x, context) that draw() returns."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (-estimators.bound_b(model, *draw()).value.mean()).backward()
+        optimizer.step()
+    return model
+
+
 @functools.cache
 def _trained(likelihood, latent, steps):
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        mean = "linear" if likelihood == "gaussian" else "sigmoid"
-        model = triptych.VAE((3,), latent, hidden=(8,), likelihood=likelihood, mean=mean)
-        optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-        for _ in range(steps):
-            x = torch.randn(64, 3) * torch.tensor([1.0, 0.5, 0.2])
-            x = x if likelihood == "gaussian" else (x > 0).float()
-            optimizer.zero_grad()
-            (-estimators.bound_b(model, x).value.mean()).backward()
-            optimizer.step()
-    return model
+    def draw():
+        x = torch.randn(64, 3) * torch.tensor([1.0, 0.5, 0.2])
+        return (x if likelihood == "gaussian" else (x > 0).float(),)
+
+    with seeded(1):
+        part = Gaussian((3,), mean="linear") if likelihood == "gaussian" else Bernoulli()
+        return train(perceptron_vae((3,), latent, part), draw, steps)
 
 
 def grid_log_marginal(model, x, points=401, reach=8.0):
@@ -46,7 +63,7 @@ def grid_log_marginal(model, x, points=401, reach=8.0):
     with torch.no_grad():
         out = []
         for row in x.double():
-            log_joint = model.log_likelihood(row.expand(len(z), -1), z) + estimators.log_normal(z)
+            log_joint = model.log_likelihoods(row[None], z[:, None])[:, 0] + model.log_prior(z)
             out.append(log_joint.logsumexp(0) + 2 * math.log(axis[1] - axis[0]))
     model.float()
     return torch.stack(out)
@@ -84,7 +101,7 @@ def test_hmc_finds_the_marginal_likelihood(generator):
 def test_hmc_refuses_large_latent_spaces():
     from triptych.evaluate import marginal_log_likelihood
 
-    with pytest.raises(triptych.TriptychError, match="under 5"):
+    with pytest.raises(triptych.TriptychError, match="fewer than 5"):
         marginal_log_likelihood(small(latent=5), torch.zeros(2, 3))
 
 
@@ -210,20 +227,219 @@ def test_beta_weighs_the_kl(generator):
     torch.testing.assert_close(one - two, kl)
 
 
+SHAPED = Gaussian((3,), mean="linear")
+
+
+class Refusing(torch.nn.Module):
+    """A network that takes no context."""
+
+    def forward(self, x):
+        return x
+
+
 @pytest.mark.parametrize(
-    "settings, message",
+    "build, message",
     [
-        ({"event_shape": (3,), "net": "conv"}, "net=mlp"),
-        ({"event_shape": (1, 2, 3, 4)}, "event_shape"),
-        ({"event_shape": (3,), "latent_dim": 0}, "latent_dim"),
-        ({"event_shape": (3,), "likelihood": "poisson"}, "likelihood should be"),
-        ({"event_shape": (3,), "mean": "linear"}, "linear mean"),
-        ({"event_shape": (3,), "net": "transformer"}, "net should be"),
-        ({"event_shape": (3,), "activation": "sine"}, "activation"),
-        ({"event_shape": (3,), "hidden": (0,)}, "hidden"),
-        ({"event_shape": (3, 8, 8), "width": 0}, "width"),
+        (lambda: VAE((1, 2, 3, 4)), "event_shape"),
+        (lambda: VAE((3,), latent_dim=0), "latent_dim"),
+        (lambda: VAE((3,), prior=VAE((4,))), "prior should be a model of vectors"),
+        (lambda: VAE((3,), context_dim=2, encoder=Refusing()), r"encoder \(Refusing\) should take forward\(x, context\)"),
+        (lambda: Gaussian((3,), mean="quadratic"), "mean should be one of sigmoid, linear"),
+        (lambda: DiscretisedLogistic((3,), "given"), "scale should be one of"),
+        (lambda: DiscretisedLogistic((3,), bits=9), "bits"),
+        (lambda: defaults.convolutions((3,), 2, SHAPED), "take pictures"),
+        (lambda: defaults.convolutions((3, 8, 8), 2, SHAPED, width=0), "width"),
+        (lambda: defaults.convolutions((3, 8, 8), 2, SHAPED, blocks=65), "blocks"),
+        (lambda: defaults.perceptrons((3,), 2, SHAPED, activation="sine"), "activation"),
+        (lambda: defaults.perceptrons((3,), 2, SHAPED, hidden=(0,)), "hidden"),
+        (lambda: defaults.perceptrons((3,), 2, SHAPED, hidden=(1,) * 65), "hidden"),
     ],
 )
-def test_bad_settings_are_named(settings, message):
+def test_bad_parts_are_named(build, message):
     with pytest.raises(triptych.TriptychError, match=message):
-        triptych.VAE(**settings)
+        build()
+
+
+def test_outputs_of_another_shape_are_named():
+    model = VAE((6,), 2, encoder=torch.nn.Linear(6, 3), decoder=torch.nn.Linear(2, 5))
+    with pytest.raises(triptych.TriptychError, match=r"the encoder \(Linear\) should return \(7, 4\), got \(7, 3\)"):
+        model.encode(torch.zeros(7, 6))
+    with pytest.raises(triptych.TriptychError, match=r"the decoder \(Linear\) should return \(7, 1, 6\), got \(7, 5\)"):
+        model.decode(torch.zeros(7, 2))
+
+
+def test_grey_values_are_refused_by_a_bernoulli():
+    with pytest.raises(triptych.TriptychError, match="0s and 1s"):
+        VAE((1, 4, 4)).log_prob(torch.full((2, 1, 4, 4), 0.5))
+
+
+@pytest.mark.parametrize(
+    "shape, likelihood, codec, network",
+    [
+        ((1, 28, 28), Bernoulli, "binarise", nets.MLP),
+        ((1, 29, 28), DiscretisedLogistic, "centre", nets.ConvEncoder),
+        ((3, 8, 8), DiscretisedLogistic, "centre", nets.ConvEncoder),
+        ((7,), Gaussian, "none", nets.MLP),
+        ((2, 40), Gaussian, "none", nets.MLP),
+    ],
+)
+def test_the_defaults_suit_the_events_shape(shape, likelihood, codec, network):
+    model = VAE(shape)
+    assert model.latent_dim == 32 and isinstance(model.prior, StandardNormal)
+    assert type(model.likelihood) is likelihood and model.codec.name == codec and type(model.encoder) is network
+
+
+def test_pixels_that_are_not_a_picture_have_a_mass():
+    assert type(defaults.default_likelihood((560,), pixels=True)) is Bernoulli
+    assert type(defaults.default_likelihood((2, 40), pixels=True)) is DiscretisedLogistic
+
+
+def test_part_left_out_is_the_default():
+    encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(30, 6))
+    model = VAE((1, 6, 5), 3, encoder=encoder)
+    assert model.encoder is encoder and type(model.decoder) is nets.MLP
+    assert model.decode(model.encode(torch.ones(2, 1, 6, 5))).shape == (2, 1, 6, 5)
+
+
+@pytest.mark.parametrize("noise", [LaplaceNoise(), LogisticNoise()])
+def test_another_posterior_has_the_same_marginal_likelihood(noise, generator):
+    """Importance weighting with a heavier tail than the Gaussian's finds the same log p(x)."""
+    model = small("gaussian")
+    x = torch.randn(3, 3, generator=generator) * 0.3
+    truth = grid_log_marginal(model, x)
+    model.noise = noise
+    with torch.no_grad():
+        estimate = model.log_prob(x, k=40_000, generator=generator).double()
+        a, b = (f(model, x, draws=20_000, generator=generator).value for f in (estimators.bound_a, estimators.bound_b))
+    torch.testing.assert_close(estimate, truth, atol=0.05, rtol=0)
+    torch.testing.assert_close(a, b, atol=0.1, rtol=0)
+    assert (b < truth + 0.05).all()
+
+
+@pytest.mark.parametrize("noise", [LaplaceNoise(), LogisticNoise()])
+def test_noise_has_its_own_density(noise, generator):
+    epsilon = noise.draw(200_000, 1, generator=generator).double()
+    edges = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    counts = torch.histogram(epsilon[:, 0], edges).hist / len(epsilon)
+    fine = torch.linspace(-3, 3, 12_001, dtype=torch.float64)[:, None]
+    mass = noise.log_prob(fine).exp()[:-1].view(12, 1000).sum(1) * (6 / 12_000)
+    torch.testing.assert_close(counts, mass, atol=5e-3, rtol=0)
+
+
+class Spread(GenerativeModel, HasDensity):
+    """p(z) = N(shift, scale²) by dimension: a prior with something to learn, and to set from data."""
+
+    bound, measure = "exact", "density"
+
+    def __init__(self, event_shape):
+        super().__init__(event_shape, event_shape[0], Floats())
+        self.shift, self.log_scale = (torch.nn.Parameter(torch.zeros(event_shape)) for _ in range(2))
+
+    def initialize(self, x, context=None):
+        self.shift.copy_(x.mean(0))
+        self.log_scale.copy_(x.std(0).log())
+
+    def decode(self, z, context=None):
+        return self.shift + self.log_scale.exp() * z
+
+    def log_prob(self, x, context=None, *, k=1, generator=None):
+        return torch.distributions.Normal(self.shift, self.log_scale.exp()).log_prob(x).sum(-1)
+
+
+def test_a_learned_prior_is_sampled_scored_and_trained(generator):
+    prior = Spread((2,))
+    model = perceptron_vae((3,), 2, Gaussian((3,), mean="linear"), prior=prior)
+    x = torch.randn(16, 3, generator=generator)
+    model.initialize(x)
+    assert prior.shift.abs().max() > 0
+    z = torch.randn(5, 16, 2, generator=generator)
+    torch.testing.assert_close(model.log_prior(z)[3], prior.log_prob(z[3]))
+    assert model.sample(4, generator=generator).shape == (4, 3)
+    assert model.log_prob(x, k=3).shape == (16,)
+    for bound in (estimators.bound_a, estimators.bound_b, estimators.bound_k, estimators.score_function):
+        model.zero_grad()
+        (-bound(model, x, draws=2).value.mean()).backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters()), bound.__name__
+
+
+def test_the_sampled_kl_agrees_with_the_closed_form(generator):
+    """A learned prior that is N(0, I): the same bound on average, here over many draws."""
+    model, x = small(), torch.randn(4, 3, generator=generator)
+    with torch.no_grad():
+        closed = estimators.bound_b(model, x, draws=20_000, generator=generator)
+        model.prior = Spread((2,))
+        sampled = estimators.bound_b(model, x, draws=20_000, generator=generator)
+    torch.testing.assert_close(sampled.kl, closed.kl, atol=0.1, rtol=0)
+    torch.testing.assert_close(sampled.value, closed.value, atol=0.1, rtol=0)
+
+
+def test_a_context_says_what_is_seen():
+    """x = ±2 by the context, plus noise: p(x|c) is above p(x), and samples follow what they are given."""
+
+    def draw():
+        context = torch.randint(0, 2, (64, 1)) * 2.0 - 1
+        hidden = context * (torch.rand(64, 1) > 0.1)
+        return 2 * context + 0.3 * torch.randn(64, 2), hidden
+
+    with seeded(2):
+        model = perceptron_vae((2,), 2, Gaussian((2,), mean="linear"), hidden=(16,), context_dim=1)
+        train(model, draw, 1200)
+        x, _ = draw()
+        context = x[:, :1].sign()
+        given, unknown, wrong = (model.log_prob(x, c, k=50).mean() for c in (context, None, -context))
+        samples = model.sample(64, context=torch.ones(1, 1))
+    assert given > unknown + 0.3 and unknown > wrong
+    assert (samples > 0).float().mean() > 0.95
+    assert model.log_likelihoods(x, torch.zeros(3, 64, 2), context).shape == (3, 64)
+
+
+@pytest.mark.parametrize("network", ["perceptrons", "convolutions"])
+def test_networks_take_a_context(network):
+    shape, likelihood = (2, 9, 6), DiscretisedLogistic((2, 9, 6))
+    encoder, decoder = getattr(defaults, network)(shape, 3, likelihood, context_dim=4)
+    model = VAE(shape, 3, encoder=encoder, decoder=decoder, likelihood=likelihood, context_dim=4)
+    x, context = torch.rand(5, *shape), torch.eye(5, 4)
+    estimators.bound_b(model, x, context, draws=2).value.sum().backward()
+    gradients = {n: p.grad for n, p in model.named_parameters()}
+    assert all(g is not None for g in gradients.values())
+    maps = [g for n, g in gradients.items() if "modulations" in n]
+    assert bool(maps) == (network == "convolutions") and all(g.abs().max() > 0 for g in maps)
+    torch.testing.assert_close(encoder(x), encoder(x, torch.zeros(5, 4)))
+
+
+def test_modulation_starts_as_the_identity_and_scales_by_channel():
+    h = torch.randn(2, 3, 4, 5)
+    modulation = nets.Modulation(2, 3)
+    torch.testing.assert_close(modulation(h, torch.ones(2, 2)), h)
+    with torch.no_grad():
+        modulation.maps.weight[1, 0] = 0.5  # gamma of channel 1
+        modulation.maps.weight[5, 1] = 2.0  # beta of channel 2
+    expected = h.clone()
+    expected[0, 1] *= 1.5
+    expected[1, 2] += 2.0
+    torch.testing.assert_close(modulation(h, torch.eye(2)), expected)
+    assert not list(nets.Modulation(0, 3).parameters())
+
+
+def test_the_player_weighs_the_bound_and_logs_its_parts(generator):
+    model, x = small(), torch.randn(4, 3, generator=generator)
+    player = VAEPlayer(model, functools.partial(estimators.bound_a, draws=3), lambda step: 0.5 * step)
+    with seeded(3):
+        loss = player(x, step=1)
+    with seeded(3):
+        bound = estimators.bound_a(model, x, draws=3, weight=0.5)
+    torch.testing.assert_close(loss.total, -bound.value.mean())
+    torch.testing.assert_close(loss.terms["elbo"], loss.terms["log_likelihood"] - loss.terms["kl"])
+    assert not any(term.requires_grad for term in loss.terms.values())
+
+
+def test_one_builder_draws_as_its_initialiser_says():
+    """A layer is initialised as soon as it is made: random numbers come in the order of the layers."""
+    with seeded(0):
+        made = nets.perceptron((3, 4, 2), torch.nn.ReLU, lambda layer: torch.nn.init.normal_(layer.weight))
+    with seeded(0):
+        expected = []
+        for inputs, outputs in ((3, 4), (4, 2)):
+            layer = torch.nn.Linear(inputs, outputs)
+            expected.append(torch.nn.init.normal_(layer.weight))
+    assert all(torch.equal(layer.weight, w) for layer, w in zip(made[::2], expected, strict=True))

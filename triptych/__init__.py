@@ -1,4 +1,4 @@
-"""triptych: variational autoencoders, adversarial networks and normalizing flows as one map from z ~ N(0, I) to data.
+"""triptych: variational autoencoders, adversarial networks and normalizing flows as one map from codes z ~ p(z) to data.
 
 Names are loaded when first used: importing this package imports no torch and changes no global state.
 """
@@ -10,25 +10,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych import data, edit, evaluate
-    from triptych.checkpoint import load
-    from triptych.codec import bits_per_dim
     from triptych.errors import TriptychError
-    from triptych.flow import NICE, Glow, RealNVP
-    from triptych.gan import GAN, ProgressiveGAN
+    from triptych.evaluate import bits_per_dim
+    from triptych.flow import NICE, Flow, Glow, RealNVP
+    from triptych.gan import GAN, MaxoutGAN, ProgressiveGAN
+    from triptych.pretrained import load
     from triptych.vae import VAE
 
-__version__ = "0.1.0"
+from triptych.version import __version__
 
 _HOME = {
+    "Flow": "triptych.flow",
     "GAN": "triptych.gan",
     "Glow": "triptych.flow",
+    "MaxoutGAN": "triptych.gan",
     "NICE": "triptych.flow",
     "ProgressiveGAN": "triptych.gan",
     "RealNVP": "triptych.flow",
     "TriptychError": "triptych.errors",
     "VAE": "triptych.vae",
-    "bits_per_dim": "triptych.codec",
-    "load": "triptych.checkpoint",
+    "bits_per_dim": "triptych.evaluate.likelihood",
+    "load": "triptych.pretrained",
 }
 _MODULES = ("data", "edit", "evaluate")
 
@@ -36,7 +38,9 @@ __all__ = [
     "GAN",
     "NICE",
     "VAE",
+    "Flow",
     "Glow",
+    "MaxoutGAN",
     "ProgressiveGAN",
     "RealNVP",
     "TriptychError",

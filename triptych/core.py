@@ -1,13 +1,15 @@
-"""What the families share: a map from z ~ N(0, I) to data, and the capabilities a model may add to it.
+"""What the families share: a map from codes z ~ p(z) to data, and the capabilities that a model may add to it.
 
-Shapes: B batch, L latent_dim, E = event_shape (1 to 3 dimensions: (D,), (C, T) or (C, H, W)).
-    z  (B, L)    always flat, prior N(0, I)
-    x  (B, *E)   model coordinates; images live in [0, 1]
+Shapes: B batch, L latent_dim, K context_dim, E = event_shape (1 to 3 dimensions: (D,), (C, T) or (C, H, W)).
+    z        (B, L)    always flat; N(0, I) unless its prior is learned
+    x        (B, *E)   model coordinates; images live in [0, 1]
+    context  (B, K)    what a conditional model is told, zeros where it is unknown; None without a condition
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,12 +20,15 @@ import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
-from triptych.codec import Codec
-from triptych.errors import TriptychError
+from triptych.errors import NotSupported, TriptychError, check_size
+from triptych.parts import Part
+from triptych.randomness import standard_normal
+
+LOG_2PI = math.log(2 * math.pi)
 
 
 class Estimate(NamedTuple):
-    """A measured number: value ± stderr over n independent data.
+    """A measured number: value ± stderr over n independent examples.
 
     >>> Estimate.of(torch.tensor([1.0, 2.0, 3.0]))
     Estimate(value=2.0, stderr=0.57735..., n=3)
@@ -45,14 +50,6 @@ class Estimate(NamedTuple):
         return Estimate(self.value * factor + offset, self.stderr * abs(factor), self.n)
 
 
-def standard_normal(
-    *shape: int, generator: torch.Generator | None = None, device: torch.device | str | None = None
-) -> Tensor:
-    """ε ~ N(0, I) of `shape`, drawn where the generator lives and moved to `device`: a seed means the same on each."""
-    source = generator.device if generator is not None else device
-    return torch.randn(*shape, generator=generator, device=source).to(device)
-
-
 @contextlib.contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside; outside every module has the mode that it had."""
@@ -67,7 +64,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
-    """No gradient by the module's parameters inside; what passes through it has its own."""
+    """No gradient with respect to the module's parameters inside; what passes through it has its own."""
     parameters = [p for p in module.parameters() if p.requires_grad]
     for p in parameters:
         p.requires_grad_(False)
@@ -78,15 +75,84 @@ def frozen(module: nn.Module) -> Iterator[None]:
             p.requires_grad_()
 
 
-class GenerativeModel(nn.Module, ModelHubMixin, ABC):
-    """A map from z ~ N(0, I) to data.
-
-    Subclasses pass `arguments`, the keywords they were built with: they are what a checkpoint stores beside the weights.
+class Codec(Part, ABC):
+    """How stored values are read as model coordinates, and written back; see `triptych.codecs` for the ways there are.
 
     Attributes:
-        event_shape: one datum in model coordinates, 1 to 3 dimensions.
+        name: of the way of reading, for cards and messages.
+        is_picture: whether stored values are 8-bit pixels, in [0, 1] in model coordinates.
+        centred: whether networks should see 2x − 1, in [−1, 1], rather than x.
+        bits: depth at which pixels are read.
+    """
+
+    name: ClassVar[str]
+    is_picture: ClassVar[bool] = True
+    centred: ClassVar[bool] = True
+    bits: int = 8
+
+    @abstractmethod
+    def encode(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Stored values -> x for training and scoring, with fresh noise where this way of reading has any."""
+
+    @abstractmethod
+    def centre(self, stored: Tensor) -> Tensor:
+        """Stored values -> x without noise, for editing."""
+
+    @abstractmethod
+    def decode(self, x: Tensor) -> Tensor:
+        """x -> stored values; an edited picture may leave [0, 1] and is clamped."""
+
+    @abstractmethod
+    def check(self, stored: Tensor) -> Tensor:
+        """The stored values themselves if this codec can read them, else a `TriptychError`."""
+
+    def project(self, x: Tensor) -> Tensor:
+        """x moved into the range that data have: [0, 1] for pictures, everything for floats."""
+        return x.clamp(0, 1) if self.is_picture else x
+
+    @property
+    def noisy(self) -> bool:
+        """Whether `encode` spreads a stored value over a bin of x, so that a density may be averaged over draws of it."""
+        return False
+
+    def added_bits(self, measure: Literal["density", "mass"]) -> float:
+        """What −log p(x) / (D ln 2) lacks to be bits per dimension of the stored values: the bit depth for a density.
+
+        Raises:
+            TriptychError: where the stored values are not pixels, or are binarised: report nats instead.
+        """
+        raise TriptychError(
+            f"bits/dim of 8-bit pixels needs a model of pixels; this one reads data as {self.name!r}: "
+            "report its log-likelihood in nats"
+        )
+
+    def show(self, x: Tensor, event_shape: Sequence[int]) -> Tensor | None:
+        """Pictures uint8 (B, C, H, W) of what x is, for reports and sample sheets; None where there is no picture of it."""
+        return None
+
+
+class StandardNormal(Part, nn.Module):
+    """p(z) = N(0, I), the prior of every model whose prior is not learned.
+
+    >>> StandardNormal().log_prob(torch.zeros(2, 3))
+    tensor([-2.7568, -2.7568])
+    """
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; 0, I) over the last axis, in nats: (…, L) -> (…)."""
+        return -0.5 * (z.square() + LOG_2PI).sum(-1)
+
+
+class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
+    """A map from codes z ~ p(z) to data.
+
+    Attributes:
+        event_shape: one example in model coordinates, 1 to 3 dimensions.
         latent_dim: length of the flat z.
+        context_dim: length of the context, 0 without a condition.
+        prior: p(z): `StandardNormal`, or any model of vectors (L,) with a density.
         codec: how stored values become x, and back.
+        conditions: how attributes become the context (`triptych.codecs.Conditions`); None where nothing says it.
         bf16: whether the networks compute in bfloat16; everything around them (likelihoods, priors, sums) does not.
         grows: whether a step of training may leave some parameters without a gradient; several processes then look for them.
     """
@@ -94,39 +160,76 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
     bf16: bool = False
     grows: bool = False
 
-    def __init__(self, event_shape: Sequence[int], latent_dim: int, codec: Codec, arguments: dict[str, Any]):
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        latent_dim: int,
+        codec: Codec,
+        *,
+        context_dim: int = 0,
+        prior: nn.Module | None = None,
+    ):
         super().__init__()
         self._hub_mixin_config = None  # recipe.json holds the configuration: the mixin shall not write a second one
         self.event_shape = _checked_shape(event_shape)
-        self.latent_dim = _checked_latent(latent_dim)
-        self.codec = codec
-        self.arguments = arguments
+        check_size("latent_dim", latent_dim, 2**31)
+        check_size("context_dim", context_dim, 65_536, least=0)
+        self.latent_dim, self.context_dim, self.codec = latent_dim, context_dim, codec
+        self.conditions: Any = None
+        self.prior = StandardNormal() if prior is None else _checked_prior(prior, latent_dim)
 
     @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """z (B, L) -> x (B, *E)."""
+
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Sets what depends on data from a first batch x (B, *E), once; most models have nothing of the kind."""
 
     def begin(self) -> None:
         """A new training starts from these weights: for models that depend on how long they were trained."""
 
     def mapping(self) -> nn.Module:
-        """What makes data of z, whose weights training averages: all of it, but for a GAN, which has an opponent too."""
+        """What makes data of z, whose weights training averages: all of it, except for a GAN, which has an opponent too."""
         return self
 
+    def growth(self) -> dict[str, float]:
+        """How far a model that grows has grown, numbers by name: side, full_side, alpha; {} for others."""
+        return {}
+
     @torch.no_grad()
-    def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        """n data x = decode(T·ε), ε ~ N(0, I): (n, *E)."""
+    def sample(
+        self,
+        n: int,
+        *,
+        context: Tensor | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """n examples x = decode(z), z ~ p(z) with its noise multiplied by the temperature: (n, *E).
+
+        Args:
+            context: (n, K), or (1, K) for all.
+        """
+        z = self.sample_prior(n, temperature=temperature, generator=generator)
+        context = self.check_context(context, n)
+        parts = [None] * len(z.split(_AT_ONCE)) if context is None else context.split(_AT_ONCE)
+        return torch.cat([self.decode(z, c) for z, c in zip(z.split(_AT_ONCE), parts, strict=True)])
+
+    @torch.no_grad()
+    def sample_prior(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """z ~ p(z), (n, L); the temperature acts on the noise that z is made of."""
         if n < 1 or not 0 <= temperature < math.inf:
-            raise TriptychError(f"sample wants n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
-        z = temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
-        return torch.cat([self.decode(part) for part in z.split(_AT_ONCE)])
+            raise TriptychError(f"sample expects n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
+        if isinstance(self.prior, GenerativeModel):
+            return self.prior.sample(n, temperature=temperature, generator=generator).to(self.device)
+        return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
 
     @property
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
     def networks(self) -> torch.autocast:
-        """The context in which subclasses run their networks: bfloat16 inside where `bf16` asks for it, and only there."""
+        """The context manager in which models run their networks: bfloat16 where `bf16` asks for it, and only there."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
     def check_event(self, x: Tensor) -> Tensor:
@@ -144,23 +247,48 @@ class GenerativeModel(nn.Module, ModelHubMixin, ABC):
             raise TriptychError(f"z should be (B, {self.latent_dim}), got {tuple(z.shape)}: z is flat for every family")
         return z
 
-    def _save_pretrained(self, save_directory: Path) -> None:
-        from triptych.checkpoint import save_model
+    def check_context(self, context: Tensor | None, n: int) -> Tensor | None:
+        """The context of n examples, (n, K): given, given once for all, or zeros, which stand for "unknown"; None if K = 0.
 
-        save_model(self, Path(save_directory))
+        Raises:
+            TriptychError: for a context that the model does not take, or of another width or number.
+        """
+        if not self.context_dim:
+            if context is not None:
+                raise TriptychError(f"this {type(self).__name__} was trained without a condition: leave the context out")
+            return None
+        if context is None:
+            return next(self.parameters()).new_zeros(n, self.context_dim)
+        if context.ndim != 2 or context.shape[1] != self.context_dim or len(context) not in (1, n):
+            raise TriptychError(f"context should be ({n}, {self.context_dim}) or (1, {self.context_dim}), got "
+                                f"{tuple(context.shape)}: model.conditions.encode makes it from attributes")  # fmt: skip
+        return context.to(next(self.parameters())).expand(n, -1)
+
+    def __getattr__(self, name: str) -> Any:
+        for capability in (Encodes, HasDensity, HasPosterior):
+            if name in capability.__abstractmethods__ and not isinstance(self, capability):
+                raise NotSupported(f"a {type(self).__name__} {capability.instead}")
+        return super().__getattr__(name)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        _files().save_model(self, Path(save_directory))
 
     @classmethod
     def _from_pretrained(cls, *, model_id: str, revision: str | None = None, **options: Any) -> GenerativeModel:
-        from triptych.checkpoint import load
-
         download = {k: options.get(k) for k in ("cache_dir", "force_download", "local_files_only", "token")}
-        model = load(model_id, revision=revision, **{k: v for k, v in download.items() if v is not None})
+        given = {k: v for k, v in options.items() if isinstance(v, nn.Module)}
+        model = _files().load(model_id, revision=revision, **{k: v for k, v in download.items() if v is not None}, **given)
         if not isinstance(model, cls):
             raise TriptychError(f"{model_id} holds a {type(model).__name__}, not a {cls.__name__}: use triptych.load")
         return model
 
 
-_AT_ONCE = 256  # data decoded together by `sample`, whatever n is: memory stays bounded
+def _files() -> Any:
+    """`triptych.pretrained`, which stands above this file and knows every type: resolved when a hub method is called."""
+    return importlib.import_module("triptych.pretrained")
+
+
+_AT_ONCE = 256  # examples decoded together by `sample`, whatever n is: memory stays bounded
 
 
 class Encodes(ABC):
@@ -169,12 +297,12 @@ class Encodes(ABC):
     instead: ClassVar[str] = "has no encoder: use triptych.edit.invert, which finds z by optimisation"
 
     @abstractmethod
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, *E) -> z (B, L)."""
 
 
 class HasDensity(ABC):
-    """log p(x), exactly or as a lower bound.
+    """log p(x | context), exactly or as a lower bound.
 
     Attributes:
         bound: "exact", or "lower" where `log_prob` is a bound that tightens with k.
@@ -186,18 +314,55 @@ class HasDensity(ABC):
     measure: Literal["density", "mass"]
 
     @abstractmethod
-    def log_prob(self, x: Tensor, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """log p(x) in nats, (B,); k draws for a bound."""
+    def log_prob(
+        self, x: Tensor, context: Tensor | None = None, *, k: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """log p(x | context) in nats, (B,); k draws for a bound."""
 
 
-Capability = TypeVar("Capability", Encodes, HasDensity)
+class HasPosterior(ABC):
+    """q(z | x), and the two factors of p(x, z): what a variational bound, and estimators of log p(x), are made of."""
+
+    instead: ClassVar[str] = "has no posterior q(z|x): use a VAE, or encode(x) of a model that has an encoder"
+    prior: nn.Module
+
+    @abstractmethod
+    def posterior(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """μ and log σ of q(z | x), each (B, L)."""
+
+    @abstractmethod
+    def log_prior(self, z: Tensor) -> Tensor:
+        """log p(z) in nats: (S, B, L) -> (S, B)."""
+
+    @abstractmethod
+    def log_likelihoods(self, x: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """log p(x | z) in nats of S codes for each example: x (B, *E), z (S, B, L) -> (S, B)."""
+
+    @abstractmethod
+    def observe(self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """A draw x ~ p(x | z), (B, *E): the picture with the model's own noise."""
+
+
+Capability = TypeVar("Capability", Encodes, HasDensity, HasPosterior)
 
 
 def require(model: nn.Module, capability: type[Capability]) -> Capability:
     """The model, if it has the capability; else a `TriptychError` that names the alternative."""
     if not isinstance(model, capability):
-        raise TriptychError(f"a {type(model).__name__} {capability.instead}")
+        raise NotSupported(f"a {type(model).__name__} {capability.instead}")
     return model
+
+
+def encoded(
+    model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """(x, z) of stored values, encoded without noise as editing does it, in parts of up to `batch` examples."""
+    encoder = require(model, Encodes)
+    context = model.check_context(context, len(stored))
+    contexts = [None] * len(stored.split(batch)) if context is None else context.split(batch)
+    for part, c in zip(stored.split(batch), contexts, strict=True):
+        x = model.codec.centre(model.check_event(part)).to(model.device)
+        yield x, encoder.encode(x, c)
 
 
 def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:
@@ -207,7 +372,12 @@ def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def _checked_latent(latent_dim: int) -> int:
-    if latent_dim < 1:
-        raise TriptychError(f"latent_dim should be at least 1, got {latent_dim}")
-    return int(latent_dim)
+def _checked_prior(prior: nn.Module, latent_dim: int) -> nn.Module:
+    if isinstance(prior, StandardNormal):
+        return prior
+    if not (isinstance(prior, GenerativeModel) and isinstance(prior, HasDensity) and prior.event_shape == (latent_dim,)):
+        raise TriptychError(
+            f"prior should be a model of vectors ({latent_dim},) with a density, such as triptych.Glow(({latent_dim},)), "
+            f"got a {type(prior).__name__} of {getattr(prior, 'event_shape', 'no event shape')}"
+        )
+    return prior

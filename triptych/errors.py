@@ -1,4 +1,10 @@
-"""The one exception that is meant for a person."""
+"""Errors that are meant for a person, and the checks of arguments that raise them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
 
 
 class TriptychError(Exception):
@@ -7,3 +13,72 @@ class TriptychError(Exception):
     The message is one line that says what was expected, what came, and what to do. The command line prints it without a
     traceback and exits with 2.
     """
+
+
+class NotSupported(TriptychError, AttributeError):
+    """A model was asked for a capability that it does not have; the message names the alternative.
+
+    It is an `AttributeError` too, so that `hasattr(gan, "encode")` is False.
+    """
+
+
+def unknown(what: str, name: object, known: Iterable[object], advice: str = "") -> TriptychError:
+    """The error for a name that is not among the known ones: it offers the nearest, or else lists them all.
+
+    >>> str(unknown("mask", "lefft", ["left", "right"]))
+    "there is no mask 'lefft': did you mean left?"
+    >>> str(unknown("mask", "x", ["left", "right"]))
+    "there is no mask 'x': choose left or right"
+    """
+    names = [str(k) for k in known]
+    near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
+    if near:
+        hint = f"did you mean {_either(near)}?"
+    else:
+        hint = f"choose {_either(names)}" if names else "there are none"
+    return TriptychError(f"there is no {what} {name!r}: {hint}{advice}")
+
+
+def _either(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def check_choice(name: str, value: object, choices: Iterable[Any]) -> None:
+    """Raises a `TriptychError` for a value that is not among the choices, and names them.
+
+    >>> check_choice("norm", "batch", ("pixel", "batch"))
+    """
+    choices = list(choices)
+    if value not in choices:
+        raise TriptychError(f"{name} should be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises a `TriptychError` for a number outside [low, high].
+
+    >>> check_range("drop", 0.5, 0, 0.99)
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise TriptychError(f"{name} should be a number from {low:g} to {high:g}, got {value!r}")
+
+
+def check_size(name: str, value: int, most: int = 65_536, least: int = 1) -> None:
+    """Raises a `TriptychError` for anything but a whole number from `least` to `most`.
+
+    >>> check_size("width", 32)
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise TriptychError(f"{name} should be a whole number from {least} to {most}, got {value!r}")
+
+
+def check_layers(name: str, sizes: Iterable[int], most: int = 64) -> None:
+    """Raises a `TriptychError` unless `sizes` are up to `most` layer sizes from 1 to 65,536.
+
+    >>> check_layers("hidden", (500, 500))
+    """
+    sizes = list(sizes)
+    if len(sizes) > most:
+        raise TriptychError(f"{name} should be up to {most} layers, got {len(sizes)}")
+    for size in sizes:
+        check_size(f"each size in {name}", size)

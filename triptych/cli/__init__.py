@@ -7,7 +7,6 @@ Torch is imported only by the verb that needs it.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -17,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, unknown
 
 T = TypeVar("T")
 
@@ -25,7 +24,8 @@ COMMANDS = {
     "train": ("triptych.cli.training", "train a model on a data set, resume a run, or fine-tune one"),
     "evaluate": ("triptych.cli.measuring", "likelihoods, bits/dim, latent measures, sample quality, with n and error bars"),
     "doctor": ("triptych.cli.measuring", "what is wrong with a training, with evidence and a remedy"),
-    "sample": ("triptych.cli.verbs", "draw new data"),
+    "sample": ("triptych.cli.verbs", "draw new examples, of a conditional model under --given smile=1,glasses=yes"),
+    "score": ("triptych.cli.measuring", "the likelihood of each example, as a CSV"),
     "directions": ("triptych.cli.verbs", "learn, judge and store edit directions"),
     "edit": ("triptych.cli.verbs", "change attributes of pictures: --set smile=1.5, --sweep smile=-3:3:9; --inpaint left"),
     "mix": ("triptych.cli.verbs", "walk from one picture to another, or span a square between four"),
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has left: nothing more to say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more
         return 1
     except MemoryError:
         return _fail("not enough memory: lower --training.batch, --size or the model's width")
@@ -68,9 +68,7 @@ def _dispatch(words: list[str]) -> int:
         return 0
     command, rest = words[0], words[1:]
     if command not in COMMANDS:
-        near = difflib.get_close_matches(command, COMMANDS, n=2, cutoff=0.4)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(COMMANDS)}"
-        raise TriptychError(f"no command {command!r}: {hint}")
+        raise unknown("command", command, COMMANDS)
     module = importlib.import_module(COMMANDS[command][0])
     getattr(module, command)(rest)
     return 0
@@ -89,15 +87,18 @@ def _usage() -> str:
     return "\n".join(lines)
 
 
-def parse(kind: type[T], arguments: Sequence[str], prog: str, default: T | None = None) -> T:
-    """The command's dataclass from its words, by tyro, whose boxed errors become one line."""
+def parse(kind: type[T], arguments: Sequence[str], prog: str, *, known_only: bool = False) -> Any:
+    """The command's options from its words, by tyro, whose boxed errors become one line.
+
+    Args:
+        known_only: returns the options, and the words that they do not know.
+    """
     import tyro
 
-    options = {} if default is None else {"default": default}
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), prog=prog, **options)  # type: ignore[call-overload]
+            return tyro.cli(kind, args=list(arguments), prog=prog, return_unknown_args=known_only)  # type: ignore[call-overload]
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -1,4 +1,4 @@
-"""What is measured of a trained run: evaluate, doctor."""
+"""What is measured of a trained run: evaluate, score, doctor."""
 
 from __future__ import annotations
 
@@ -6,14 +6,21 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import tyro
+from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
-from triptych.cli.sources import check_positive, check_seed, load_model, load_splits, named_split
+from triptych.cli.options import Doctor, Evaluate, Score
+from triptych.cli.sources import (
+    check_positive,
+    check_seed,
+    context_of,
+    load_model,
+    load_splits,
+    named_split,
+    notice,
+    split_context,
+)
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
@@ -23,53 +30,6 @@ if TYPE_CHECKING:
     from triptych.recipes import Recipe
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    """Measure a run: likelihoods, bits/dim, latent use, sample quality; each with n and standard error."""
-
-    run: tyro.conf.Positional[str]
-    """A run folder or hub id."""
-    data: str | None = None
-    """What to measure on; by default what the run was trained on."""
-    split: str = "test"
-    """Which split of it."""
-    k: int = 1000
-    """Draws of the importance-weighted bound (VAE)."""
-    draws: int = 1
-    """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, at as many passes."""
-    images: int = 500
-    """Data that the likelihood and round trips are measured on."""
-    hmc: int = 100
-    """Data for the paper's HMC estimator (under 5 latent dimensions); 0 leaves it out."""
-    samples: int | None = None
-    """Samples whose quality is measured against as many held-out data, or all there are; by default 1000 of a model without
-    likelihood, else none."""
-    features: Literal["learned", "pixels", "inception"] = "learned"
-    """What they are compared by: a small network trained on the data, raw values, or Inception v3."""
-    download: bool = False
-    """Fetch Inception's weights if they are not at hand."""
-    temperature: float = 1.0
-    """Of those samples."""
-    seed: int = 0
-    """Of all noise."""
-    json: Path | None = None
-    """Also write the numbers here."""
-
-
-@dataclass(frozen=True)
-class Doctor:
-    """Say in plain words what is wrong with a training, with evidence and a remedy."""
-
-    run: tyro.conf.Positional[Path]
-    """A run folder."""
-    data: str | None = None
-    """What to compare samples with; by default what the run was trained on."""
-    samples: int = 200
-    """Samples that are looked at, 2 or more; 0 reads the records alone."""
-    json: Path | None = None
-    """Also write the verdicts here."""
-
-
 def evaluate(words: Sequence[str]) -> None:
     options = parse(Evaluate, words, "triptych evaluate")
     check_positive(k=options.k, draws=options.draws, images=options.images, hmc=options.hmc + 1)
@@ -77,9 +37,9 @@ def evaluate(words: Sequence[str]) -> None:
     from triptych import storage
     from triptych.evaluate import evaluate as measure
 
-    model = load_model(options.run)
+    model = load_model(options.run, options.model)
     splits = load_splits(options.run, model, options.data)
-    split = named_split(splits, options.split, options.data or options.run)
+    split = named_split(splits, options.split)
     drawn = _samples(options, model, split)
     numbers = {"k": options.k, "draws": options.draws, "images": options.images, "hmc": options.hmc}
     results = measure(model, split, **numbers, seed=options.seed)
@@ -88,13 +48,42 @@ def evaluate(words: Sequence[str]) -> None:
         _print_estimates(results, f"{options.run} on {options.split}")
     if drawn:
         quality = _quality(options, model, splits, drawn)
-        against = f"{quality.n} samples of {options.run} against {quality.held_out} held-out data"
+        against = f"{quality.n} samples of {options.run} against {quality.held_out} held-out examples"
         _print_quality(quality, f"{against}, by {quality.features}")
         stored |= quality.as_json()
     if not stored:
         raise TriptychError(f"a {type(model).__name__} is measured by its samples alone: leave out --samples 0")
     if options.json:
         storage.write_json(options.json, stored)
+
+
+def score(words: Sequence[str]) -> None:
+    """Writes the log-likelihood of each example."""
+    options = parse(Score, words, "triptych score")
+    check_positive(k=options.k)
+    check_seed(options.seed)
+    import torch
+
+    from triptych.evaluate.likelihood import log_likelihoods
+
+    if not options.data:
+        raise TriptychError("score expects a run and data: triptych score RUN DATA")
+    model = load_model(options.run, options.model)
+    split = named_split(load_splits(options.run, model, options.data), options.split)
+    context = split_context(model, split) if options.given is None else context_of(model, options.given)
+    noise = torch.Generator(model.device).manual_seed(options.seed)
+    found = log_likelihoods(model, split[:], context=context, k=options.k, generator=noise)
+    _write_scores(options.out, found)
+    print(options.out)
+
+
+def _write_scores(path: Path, found: dict[str, Any]) -> None:
+    """A CSV: example, then the columns by name."""
+    from triptych import storage
+
+    rows = zip(*(values.tolist() for values in found.values()), strict=True)
+    lines = [",".join(["example", *found]), *(f"{i}," + ",".join(f"{v:.6g}" for v in row) for i, row in enumerate(rows))]
+    storage.write_file(path, lambda p: p.write_text("\n".join(lines) + "\n", encoding="utf-8"))
 
 
 def _samples(options: Evaluate, model: GenerativeModel, split: Split) -> int:
@@ -112,7 +101,6 @@ def _samples(options: Evaluate, model: GenerativeModel, split: Split) -> int:
 
 
 def _quality(options: Evaluate, model: GenerativeModel, splits: Splits, n: int) -> Quality:
-    from triptych.cli.training import notice
     from triptych.evaluate import features, sample_quality
 
     test, train = splits[options.split], splits["train"]
@@ -130,19 +118,18 @@ def doctor(words: Sequence[str]) -> None:
     if options.samples < 0 or options.samples == 1:
         raise TriptychError(f"--samples should be 0, or 2 or more to be compared with one another, got {options.samples}")
     from triptych import storage
-    from triptych.cli.training import notice
     from triptych.doctor import History, diagnose, examine
 
-    history, found, looked_at = History.of(options.run), {}, True
+    history, found, looked_at = History.of(Path(options.run)), {}, True
     if options.samples:
-        model = load_model(str(options.run))
+        model = load_model(str(options.run), options.model)
         splits = load_splits(str(options.run), model, options.data)
         try:
             found = examine(model, splits, options.samples)
         except TriptychError as error:  # of a model that is ill itself: the records still say why
             looked_at = False
             notice(f"its samples could not be looked at: {error}")
-    verdicts = diagnose(history, found, _recipe(options.run))
+    verdicts = diagnose(history, found, _recipe(Path(options.run)))
     verdicts = [verdict for verdict in verdicts if looked_at or verdict.name != "healthy"]
     for verdict in verdicts:
         print(verdict)
@@ -152,7 +139,7 @@ def doctor(words: Sequence[str]) -> None:
 
 def _recipe(run: Path) -> Recipe | None:
     """The run's own, if it can be read: records are judged without it too."""
-    from triptych.checkpoint import read_recipe
+    from triptych.pretrained import read_recipe
 
     with contextlib.suppress(TriptychError):
         return read_recipe(run)
@@ -177,13 +164,13 @@ def _remarks(quality: Quality) -> str:
     if quality.held_out < quality.n:
         remarks.append("shares and biases go with both counts: compare at equal ones")
     if not quality.floor:
-        remarks.append("too few training data for real data's own")
+        remarks.append("too few training examples for real data's own")
     if quality.scales is not None:
         number, taps = quality.scales
         scales = f"{number} scale{'s' * (number > 1)}" + (" of 5" if number < 5 else "")
         remarks.append(f"ms_ssim: {scales}, a window of {taps}, as the size allows")
     if not math.isfinite(quality.measures["nearest_ratio"].value):
-        remarks.append("nearest_ratio: every sample is itself a held-out datum, so that it says nothing")
+        remarks.append("nearest_ratio: every sample is itself a held-out example, so that it says nothing")
     return "\n".join(remarks)
 
 

@@ -1,34 +1,80 @@
-"""What the verbs share: the run that is named, its data, and checks of numbers."""
+"""What the commands share: the run that is named, its data, a model of one's own, and checks of numbers."""
 
 from __future__ import annotations
 
+import importlib
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, unknown
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from triptych.core import GenerativeModel
     from triptych.data import Split, Splits
+    from triptych.recipes import Recipe
 
 
-def load_model(source: str) -> GenerativeModel:
-    from triptych.checkpoint import load
-    from triptych.cli.training import flush_subnormals
+def notice(line: str) -> None:
+    """A line for a person, beside the progress bar."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def flush_subnormals() -> None:
+    """Before the first parallel operation: a flush after the pool of workers exists misses them."""
+    import torch
+
+    torch.set_flush_denormal(True)
+
+
+def own_factory(place: str) -> Callable[[tuple[int, ...]], Any]:
+    """What --model my_package:MyVAE names, imported from the Python path or the current folder.
+
+    Raises:
+        TriptychError: where there is no such module or name in it.
+    """
+    module, colon, name = place.partition(":")
+    if not (module and colon and name):
+        raise TriptychError(f"--model expects module:name, such as my_package:MyVAE, got {place!r}")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise TriptychError(f"--model {place}: {error}; check the name, and that Python finds the module here") from error
+
+
+def own_parts(folder: Path, place: str | None) -> dict[str, Any]:
+    """The user's own model for a run, as `triptych.load` takes it; nothing without --model."""
+    if place is None:
+        return {}
+    from triptych.families import own_model
+    from triptych.pretrained import read_description
+
+    return {"model": own_model(own_factory(place), tuple(read_description(folder)["event_shape"]))}
+
+
+def load_model(source: str, own: str | None = None) -> GenerativeModel:
+    """The model of a run folder or hub id.
+
+    Args:
+        own: what --model says.
+    """
+    from triptych.pretrained import load
 
     flush_subnormals()
-    return load(source)
+    return load(source, **(own_parts(folder_of(source), own) if own else {}))
 
 
-def load_editable(source: str) -> GenerativeModel:
+def load_editable(source: str, own: str | None = None) -> GenerativeModel:
     """The model, together with a way to invert it where it has no encoder of its own: the run's learned one, if any."""
-    from triptych.cli.training import notice
     from triptych.core import Encodes
     from triptych.edit.inversion import Inverting, is_outdated, load_encoder
 
-    model, folder = load_model(source), folder_of(source)
+    model, folder = load_model(source, own), folder_of(source)
     if isinstance(model, Encodes):
         return model
     if is_outdated(folder):
@@ -40,9 +86,8 @@ def encoding(model: GenerativeModel, folder: Path, stored: Tensor, weights: str)
     """The same with an encoder in any case, learned now from samples and `stored` where the run has none yet.
 
     Args:
-        weights: `checkpoint.stamp` of the model's.
+        weights: `pretrained.stamp` of the model's.
     """
-    from triptych.cli.training import notice
     from triptych.core import Encodes
     from triptych.edit.inversion import Inverting, is_outdated, learn_encoder, load_encoder, save_encoder
 
@@ -57,46 +102,68 @@ def encoding(model: GenerativeModel, folder: Path, stored: Tensor, weights: str)
     return Inverting(model, encoder)
 
 
+def context_of(model: GenerativeModel, given: str | None) -> Tensor | None:
+    """The context (1, K) that --given says; None where nothing is said, which means unknown.
+
+    Raises:
+        TriptychError: for a model without conditions, an attribute that it is not given, or a value that cannot be.
+    """
+    if given is None:
+        return None
+    if model.conditions is None:
+        raise TriptychError(
+            f"this {type(model).__name__} was trained without conditions: leave out --given, or train with it"
+        )
+    return model.conditions.parse(given)
+
+
 def folder_of(source: str) -> Path:
-    from triptych.checkpoint import local_folder
+    """The run's folder, here or where the hub's copy was put."""
+    from triptych.pretrained import local_folder
 
     return local_folder(source)
 
 
-def load_split(source: str, model: GenerativeModel, data: str | None, split: str) -> Split:
-    """The split to measure on, at the model's size, from `data` or what the run was trained on."""
-    return named_split(load_splits(source, model, data), split, data or source)
-
-
-def named_split(splits: Splits, name: str, source: str) -> Split:
+def named_split(splits: Splits, name: str) -> Split:
+    """A split by its name."""
     if name not in splits:
-        raise TriptychError(f"{source} has no split {name!r}: it has {', '.join(splits)}")
+        raise unknown("split", name, splits)
     return splits[name]
 
 
 def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits:
     """All splits at the model's size, of `data` or of what the run was trained on."""
-    from triptych.checkpoint import read_recipe
-    from triptych.cli.training import correlations, notice
     from triptych.data import load
+    from triptych.pretrained import read_recipe
 
     recipe = read_recipe(folder_of(source))
     if recipe is None and data is None:
         raise TriptychError(f"{source} does not say what it was trained on: give --data")
-    name = data or recipe.data  # type: ignore[union-attr]
-    correlate = correlations(recipe.correlate) if recipe is not None and data in (None, recipe.data) else None
-    picture = len(model.event_shape) == 3 and model.codec.reading != "none"
-    size = model.event_shape[1:] if picture else None
+    size = model.event_shape[1:] if len(model.event_shape) == 3 and model.codec.is_picture else None
     seed = recipe.seed if recipe is not None else 0  # decides what is held out: it must be what training left out
-    return load(name, size=size, seed=seed, correlate=correlate, notice=notice)  # type: ignore[arg-type]
+    return load(data or recipe.data, size=size, seed=seed, notice=notice)  # type: ignore[union-attr]
+
+
+def load_data(recipe: Recipe) -> Splits:
+    """The recipe's data, with notices (skipped pictures) on standard error."""
+    from triptych.data import load
+
+    return load(recipe.data, size=recipe.size, seed=recipe.seed, notice=notice)
+
+
+def split_context(model: GenerativeModel, split: Split) -> Tensor | None:
+    """What a conditional model is given of each example, (n, K); None for other models."""
+    return None if model.conditions is None else model.conditions.encode(split.attributes, len(split))
 
 
 def check_seed(seed: int) -> None:
+    """Raises for a seed that generators do not take."""
     if not 0 <= seed < 2**63:
         raise TriptychError(f"--seed should be 0 to 2^63 − 1, got {seed}")
 
 
 def check_positive(**numbers: int) -> None:
+    """Raises for the first that is below 1."""
     for name, value in numbers.items():
         if value < 1:
             raise TriptychError(f"--{name} should be at least 1, got {value}")

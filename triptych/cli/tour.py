@@ -5,21 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from triptych.cli import parse
+from triptych.cli.options import Tour
 from triptych.errors import TriptychError
-
-
-@dataclass(frozen=True)
-class Tour:
-    """Train a VAE on the embedded faces, score it, sample it, and make a face smile."""
-
-    out: Path = Path("tour")
-    """Where the run and the pictures go; an earlier tour there is replaced."""
-    steps: int = 2600
-    """Of training."""
 
 
 def tour(words: Sequence[str]) -> None:
@@ -58,7 +48,7 @@ _PICTURES = ("samples.png", "smile.png", "age.png", "hair_length.png", "smile.gi
 def _clear(folder: Path) -> None:
     """Removes what an earlier tour wrote, by name, and nothing else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARK).exists():
-        raise TriptychError(f"{folder} holds something else than a tour: choose another --out")
+        raise TriptychError(f"{folder} holds something other than a tour: choose another --out")
     from triptych import storage
 
     with storage.explained(str(folder), "choose another --out"):
@@ -73,7 +63,7 @@ def _clear(folder: Path) -> None:
 def _held_out_faces(folder: Path, count: int) -> list[Path]:
     """A few test faces as picture files, as a person would bring her own."""
     from triptych.data import load
-    from triptych.report import image
+    from triptych.figures import image
 
     test = load("faces", size=32, n=count * 10)["test"]
     paths = [folder / f"face{i}.png" for i in range(count)]

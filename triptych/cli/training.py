@@ -3,135 +3,54 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal
+from typing import TYPE_CHECKING, Any
 
-import tyro
-
-from triptych import recipes
 from triptych.cli import parse
-from triptych.errors import TriptychError
-from triptych.recipes import FAMILIES, PRESETS, Recipe, preset
-from triptych.recipes.recipe import Model, Objective
+from triptych.cli.options import Source, train_options
+from triptych.cli.sources import flush_subnormals, load_data, notice, own_factory, own_parts
+from triptych.errors import TriptychError, unknown
+from triptych.families import FAMILIES, build_for, preset
+from triptych.recipes import Recipe
 
 if TYPE_CHECKING:
     from triptych.data import Splits
-    from triptych.run import Run
-
-
-@dataclass(frozen=True)
-class Train(Generic[Model, Objective]):
-    """What every family's command takes."""
-
-    recipe: Annotated[Recipe[Model, Objective], tyro.conf.arg(name="")]
-    """What to train, on what, how long."""
-    out: Path | None = None
-    """The run's folder; refused if it exists, unless --overwrite."""
-    preset: str | None = None
-    """Settings to start from, by name; without one, those made for the data."""
-    resume: Path | None = None
-    """Go on with this run; only --steps may change."""
-    init: str | None = None
-    """Fine-tune from the weights of this run folder or hub id."""
-    overwrite: bool = False
-    """Replace the run in --out."""
-    track: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Also log to these trackers."""
-
-
-class TrainVAE(Train[recipes.VAEModel, recipes.VAEObjective]):
-    """Train a variational autoencoder (Kingma & Welling 2013)."""
-
-
-class TrainGAN(Train[recipes.GANModel, recipes.GANObjective]):
-    """Train a generative adversarial network of perceptrons (Goodfellow et al. 2014)."""
-
-
-class TrainDCGAN(Train[recipes.DCGANModel, recipes.GANObjective]):
-    """Train a convolutional generative adversarial network, for pictures of any size."""
-
-
-class TrainProgressive(Train[recipes.ProgressiveModel, recipes.GANObjective]):
-    """Train a progressively grown generative adversarial network (Karras et al. 2018)."""
-
-
-class TrainNICE(Train[recipes.NICEModel, recipes.FlowObjective]):
-    """Train NICE, a flow of additive couplings (Dinh, Krueger & Bengio 2014)."""
-
-
-class TrainRealNVP(Train[recipes.RealNVPModel, recipes.FlowObjective]):
-    """Train RealNVP, a flow of masked affine couplings (Dinh, Sohl-Dickstein & Bengio 2016)."""
-
-
-class TrainGlow(Train[recipes.GlowModel, recipes.FlowObjective]):
-    """Train Glow, a flow with invertible 1×1 convolutions (Kingma & Dhariwal 2018)."""
-
-
-COMMANDS: dict[str, type] = {
-    "vae": TrainVAE,
-    "gan": TrainGAN,
-    "dcgan": TrainDCGAN,
-    "progressive": TrainProgressive,
-    "nice": TrainNICE,
-    "realnvp": TrainRealNVP,
-    "glow": TrainGlow,
-}
+    from triptych.training.run import Run
 
 
 def train(words: Sequence[str]) -> None:
     """Parses, then creates, resumes or fine-tunes a run, and trains it."""
     if not words or words[0] in ("-h", "--help"):
-        print(f"usage: triptych train {{{'|'.join(COMMANDS)}}} --data DATA --out RUN … (each has its own --help)")
+        print(f"usage: triptych train {{{'|'.join(FAMILIES)}}} --data DATA --out RUN … (each has its own --help)")
         print("       triptych train --resume RUN")
         print("       triptych train --init RUN|HUB --data DATA --out RUN …")
         return
-    family, rest = _family(words)
-    command = COMMANDS[family]
-    options = parse(command, rest, f"triptych train {family}", default=_defaults(command, family, rest))
-    if options.resume:
-        _check_resumable(options, rest)
-        _resume(options, "--steps" in _flags(rest))
+    name, said = _said(words)
+    if "resume" in said:
+        _resume(said)
     else:
-        _start(options)
+        _start(name, said)
 
 
-def _family(words: Sequence[str]) -> tuple[str, list[str]]:
-    """The family: named, or that of the run to resume or to start from."""
-    if words[0] in COMMANDS:
-        return words[0], list(words[1:])
+def _said(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    """The family, named or that of the run to resume or to start from, and what the words say, each parsed once."""
     if not words[0].startswith("-"):
-        raise TriptychError(f"unknown family {words[0]!r}: choose {', '.join(COMMANDS)}")
-    source = _peek(words, "--resume") or _peek(words, "--init")
-    if source is None:
-        raise TriptychError(f"train wants a family ({', '.join(COMMANDS)}), or --resume RUN, or --init RUN")
-    return _recipe_of(source).family, list(words)
+        if words[0] not in FAMILIES:
+            raise unknown("family", words[0], FAMILIES)
+        return words[0], parse(train_options(FAMILIES[words[0]]), words[1:], f"triptych train {words[0]}")
+    source, rest = parse(Source, words, "triptych train", known_only=True)
+    if source.resume is None and source.init is None:
+        raise TriptychError(f"train expects a family ({', '.join(FAMILIES)}), or --resume RUN, or --init RUN")
+    _check_there(source.resume)
+    name = _recipe_of(source.resume or source.init).family
+    named = {k: v for k, v in vars(source).items() if v is not None}
+    return name, {**parse(train_options(FAMILIES[name]), rest, f"triptych train {name}"), **named}
 
 
-def _defaults(command: type, family: str, words: Sequence[str]) -> Any:
-    """The recipe to override: that of --resume or --init, the preset's, or the data's."""
-    source = _peek(words, "--resume") or _peek(words, "--init")
-    if source is not None:
-        _check_init(words)
-        recipe = _recipe_of(source) if _peek(words, "--resume") else _recipe_of(source, family)
-        if recipe.family != family:
-            raise TriptychError(f"{source} is a {recipe.family}, not a {family}: leave the family out")
-    else:
-        recipe = preset(family, _peek(words, "--preset"), _peek(words, "--data"))
-    return command(recipe=recipe)
-
-
-def _check_init(words: Sequence[str]) -> None:
-    changed = sorted(flag for flag in _flags(words) if flag.startswith("--model."))
-    if changed:
-        raise TriptychError(f"the model is that of the run it starts from: {', '.join(changed)} cannot change; leave it out")
-
-
-def _recipe_of(source: str, family: str | None = None) -> Recipe:
+def _recipe_of(source: str | Path, family: str | None = None) -> Recipe:
     """The recipe a run was trained by; a model saved without one gets its family's default, where that is named."""
-    from triptych.checkpoint import local_folder, read_recipe
+    from triptych.pretrained import local_folder, read_recipe
 
     recipe = read_recipe(local_folder(source))
     if recipe is None and family is not None:
@@ -141,33 +60,21 @@ def _recipe_of(source: str, family: str | None = None) -> Recipe:
     return recipe
 
 
-def _peek(words: Sequence[str], flag: str) -> str | None:
-    """The value of a flag before everything is parsed, `--flag value` or `--flag=value`."""
-    for i, word in enumerate(words):
-        if word == flag and i + 1 < len(words):
-            return words[i + 1]
-        if word.startswith(flag + "="):
-            return word.split("=", 1)[1]
-    return None
+def _check_there(run: Path | None) -> None:
+    if run is not None and not run.is_dir():
+        raise TriptychError(f"there is no run {run} to resume")
 
 
-def _flags(words: Sequence[str]) -> set[str]:
-    return {w.split("=", 1)[0] for w in words if w.startswith("--")}
+def _resume(said: dict[str, Any]) -> None:
+    from triptych.training.run import Run
 
-
-def _check_resumable(options: Any, words: Sequence[str]) -> None:
-    others = sorted(_flags(words) - {"--resume", "--steps", "--track"})
+    others = sorted(_flags(said) - {"--resume", "--steps", "--track", "--model"})
     if others:
         raise TriptychError(f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run")
-    if options.resume is not None and not options.resume.is_dir():
-        raise TriptychError(f"there is no run {options.resume} to resume")
-
-
-def _resume(options: Any, lengthen: bool) -> None:
-    from triptych.run import Run
-
+    _check_there(said["resume"])
     flush_subnormals()
-    run = Run.resume(options.resume, trackers=options.track, steps=options.recipe.steps if lengthen else None)
+    own = own_parts(said["resume"], said.get("own_model"))
+    run = Run.resume(said["resume"], trackers=said.get("track", ()), steps=said.get("steps"), given=own)
     if run.step >= run.recipe.steps:
         print(f"{run.folder} is finished at step {run.step}: --steps N makes it longer")
         return
@@ -175,76 +82,62 @@ def _resume(options: Any, lengthen: bool) -> None:
     _fit(run, load_data(run.recipe))
 
 
-def _start(options: Any) -> None:
-    from triptych.checkpoint import initial_model
-    from triptych.data.batches import parse_augment
-    from triptych.recipes import build, first_batch
-    from triptych.run import Run, check_room, processes
+def _flags(said: dict[str, Any]) -> set[str]:
+    """The flags that were said, as one types them."""
+    nested = {name: list(value) for name, value in said.items() if isinstance(value, dict)}
+    flat = {"model" if name == "own_model" else name for name in said if name not in nested}
+    dotted = {f"{part}.{name}" for part, names in nested.items() for name in names}
+    return {"--" + name.replace("_", "-") for name in flat | dotted}
 
+
+def _start(name: str, said: dict[str, Any]) -> None:
+    from triptych.data.batches import parse_augment
+    from triptych.pretrained import initial_model, local_folder
+    from triptych.training.run import Run, check_folder, processes
+
+    recipe, init = _recipe(name, said), said.get("init")
     flush_subnormals()
-    if options.out is None:
-        raise TriptychError("train wants --out RUN, a folder for the run")
+    if "out" not in said:
+        raise TriptychError("train expects --out RUN, a folder for the run")
+    out, overwrite = said["out"], said.get("overwrite", False)
     if processes().is_main_process:
-        check_room(options.out, options.overwrite)  # before the data, which may take long
-    recipe = _rooted(options.recipe)
+        check_folder(out, overwrite)  # before the data, which may take long
+    factory = own_factory(said["own_model"]) if "own_model" in said else None
     splits = load_data(recipe)
     parse_augment(recipe.augment, splits.train)
-    if options.init:
-        model = initial_model(options.init, splits.train.event_shape)
+    if init:
+        own = own_parts(local_folder(init), said.get("own_model"))
+        model = initial_model(init, splits.train.event_shape, **own)
     else:
-        model = build(recipe, first_batch(splits.train))
-    run = Run.create(options.out, recipe, model, overwrite=options.overwrite, trackers=options.track)
-    _fit(run, splits)
+        model = build_for(recipe, splits.train, factory)
+    _fit(Run.create(out, recipe, model, overwrite=overwrite, trackers=said.get("track", ())), splits)
 
 
-def flush_subnormals() -> None:
-    """Before the first parallel operation: a flush after the pool of workers exists misses them."""
-    import torch
-
-    torch.set_flush_denormal(True)
-
-
-def _rooted(recipe: Recipe) -> Recipe:
-    """The recipe with a path made absolute, so that the run can be resumed and scored from anywhere."""
+def _recipe(name: str, said: dict[str, Any]) -> Recipe:
+    """The preset's recipe, or that of the run to start from, with what was said in place; a path made absolute."""
+    init = said.get("init")
+    if init and (changed := sorted(flag for flag in _flags(said) if flag.startswith("--model.") or flag == "--given")):
+        raise TriptychError(f"the model is that of the run it starts from: {', '.join(changed)} cannot change; leave it out")
+    start = _recipe_of(init, name) if init else preset(name, said.get("preset"), said.get("data"))
+    if start.family != name:
+        raise TriptychError(f"{init} is a {start.family}, not a {name}: leave the family out")
+    names = {f.name for f in dataclasses.fields(Recipe)}
+    parts = {k: dataclasses.replace(getattr(start, k), **v) for k, v in said.items() if isinstance(v, dict)}
+    recipe = dataclasses.replace(start, **({k: v for k, v in said.items() if k in names} | parts))
     path = Path(recipe.data)
-    embedded = recipe.data in ("faces", "digits")
+    embedded = recipe.data.partition("?")[0] in ("faces", "digits")
     return recipe if embedded or not path.exists() else dataclasses.replace(recipe, data=str(path.resolve()))
-
-
-def load_data(recipe: Recipe) -> Splits:
-    """The recipe's data, with notices (skipped pictures) on standard error."""
-    from triptych.data import load
-
-    correlate = correlations(recipe.correlate)
-    return load(recipe.data, size=recipe.size, seed=recipe.seed, correlate=correlate, notice=notice)
-
-
-def correlations(pairs: Sequence[str]) -> dict[tuple[str, str], float] | None:
-    """("hair_length:beard:-0.9",) -> {("hair_length", "beard"): -0.9}; None for no pairs."""
-    found = {}
-    for pair in pairs:
-        try:
-            first, second, value = pair.split(":")
-            found[first, second] = float(value)
-        except ValueError:
-            raise TriptychError(f"--correlate wants pairs such as hair_length:beard:-0.9, got {pair!r}") from None
-    return found or None
-
-
-def notice(line: str) -> None:
-    """A line for a person, beside the progress bar."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def _fit(run: Run, splits: Splits) -> None:
     from triptych.doctor import History, diagnose
-    from triptych.train import fit
+    from triptych.training.loop import fit
 
     try:
         with progress(run) as watch:
             fit(run, splits["train"], notice=notice, watch=watch)
     except KeyboardInterrupt:
-        print(f"\nsaved at step {run.step}: triptych train --resume {run.folder} goes on", file=sys.stderr)
+        notice(f"\nsaved at step {run.step}: triptych train --resume {run.folder} goes on")
         raise
     print(f"{run.folder}: {run.step} steps done; triptych evaluate {run.folder} scores it")
     if run.is_main:
@@ -286,5 +179,3 @@ class progress:
 
 
 _SHOWN = ("loss", "elbo", "kl", "bits_per_dim", "nll", "round_trip", "d_accuracy", "spread_ratio", "bad_steps")
-
-assert set(COMMANDS) == set(FAMILIES) == set(PRESETS)

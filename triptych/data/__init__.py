@@ -8,8 +8,8 @@
 'class'
 """
 
-from triptych.data.batches import Batches
+from triptych.data.batches import Batch, Batches
 from triptych.data.names import load
-from triptych.data.splits import Skipped, Source, Split, Splits
+from triptych.data.splits import Skipped, Source, Split, Splits, fixed_subset
 
-__all__ = ["Batches", "Skipped", "Source", "Split", "Splits", "load"]
+__all__ = ["Batch", "Batches", "Skipped", "Source", "Split", "Splits", "fixed_subset", "load"]

@@ -1,4 +1,4 @@
-"""Pictures in files or table rows, not decoded yet: `Album` knows their names and attributes, and reads the rest."""
+"""Pictures in files or table rows, not yet decoded: `Album` knows their names and attributes, and decodes them on demand."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from triptych.data.attributes import Raw
+from triptych.data.attributes import RawColumn
 from triptych.data.pictures import Decoder, Encoded, all_grey
 from triptych.data.splits import Skipped, Source
-from triptych.data.stored import Reading, gather, kept
+from triptych.data.stored import Options, find_cached, store
 from triptych.errors import TriptychError
-
-Skips = list[tuple[int, Skipped]]
 
 
 @dataclass
@@ -24,41 +22,40 @@ class Album:
     where: str
     """For messages: the folder, file or hub id."""
     count: int
+    """The number of pictures."""
     read: Callable[[np.ndarray], Iterator[Encoded]]
     """The pictures at these sorted indices, one after the other, so that a set need not fit in memory."""
     key: Any
     """What identifies the pictures, for the cache."""
-    columns: dict[str, Raw] = field(default_factory=dict)
+    columns: dict[str, RawColumn] = field(default_factory=dict)
+    """Attributes as they were found, by name."""
 
-    def rows(self, wanted: np.ndarray | None, reading: Reading, grey: bool) -> tuple[Source, np.ndarray, Skips]:
-        """Decode (all, or those `wanted`): the data, the indices that they had here, and what could not be read."""
-        key = ("album", self.key, None if wanted is None else wanted.tobytes(), reading.size, grey)
+    def rows(self, wanted: np.ndarray | None, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
+        """Decodes all pictures or those `wanted`: the stored values, their indices here, and by index what was skipped."""
+        key = ("album", self.key, None if wanted is None else wanted.tobytes(), options.size, grey)
         indices = np.arange(self.count) if wanted is None else wanted
-        found = kept(key, reading.budget)
-        if found is None:
-            decoder = Decoder(grey, reading.size)
-            data = gather(decoder.chunks(self.read(indices)), len(indices), key, reading, lambda: _about(decoder))
-            about = _about(decoder)
+        if cached := find_cached(key, options.budget):
+            data, about = cached
+            skipped = {int(index): Skipped(*what) for index, what in about["skipped"]}
         else:
-            data, about = found
-        skipped: Skips = [(int(index), Skipped(*what)) for index, what in about["skipped"]]
-        self._tell(skipped, len(indices), reading)
-        return data, np.setdiff1d(indices, [index for index, _ in skipped]), skipped
+            decoder = Decoder(grey, options.size)
+            data = store(
+                decoder.chunks(self.read(indices)), len(indices), key, options, lambda: {"skipped": decoder.skipped}
+            )
+            skipped = dict(decoder.skipped)
+        self._report(skipped, len(indices), options)
+        return data, np.setdiff1d(indices, list(skipped)), skipped
 
     def grey(self) -> bool:
         """Whether all of them are grey."""
         return all_grey(self.read(np.arange(self.count)))
 
-    def _tell(self, skipped: Skips, count: int, reading: Reading) -> None:
-        """One notice for all that could not be read; an error when that is every one."""
+    def _report(self, skipped: dict[int, Skipped], count: int, options: Options) -> None:
+        """One notice about all pictures that could not be read; an error if there is no other."""
         if not skipped:
             return
-        named = ", ".join(f"{one.name} ({one.reason})" for _, one in skipped[:3])
-        said = f"{len(skipped)} of {count} pictures in {self.where} cannot be read: {named}{', …' * (len(skipped) > 3)}"
+        named = ", ".join(f"{one.name} ({one.reason})" for one in list(skipped.values())[:3])
+        line = f"{len(skipped)} of {count} pictures in {self.where} cannot be read: {named}{', …' * (len(skipped) > 3)}"
         if len(skipped) == count:
-            raise TriptychError(f"{said}; expected at least one picture that can, so check or replace the files")
-        reading.notice(f"{said}; they are left out")
-
-
-def _about(decoder: Decoder) -> dict[str, Any]:
-    return {"skipped": [[index, list(what)] for index, what in decoder.skipped]}
+            raise TriptychError(f"{line}; expected at least one readable picture: check or replace the files")
+        options.notice(f"{line}; they are left out")

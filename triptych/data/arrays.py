@@ -1,7 +1,8 @@
-"""Arrays that are pictures or other events already: checked, brought to uint8 or float32, resized.
+"""Arrays that hold pictures or other events already: checked, converted to uint8 or float32, resized.
 
-uint8 and bool of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) when the last
-axis, and not the second, is 1 to 4 long; of rank 2 events (N, D). Floats of rank 2 to 4 are events (N, *event).
+uint8 and bool of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) when the last axis,
+and not the second, has length 1 to 4; of rank 2 events (N, D), or grey pictures where `size` is given and H·W = D. Floats
+of rank 2 to 4 are events (N, *event).
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from triptych.data.attributes import Raw
+from triptych.data.attributes import RawColumn
 from triptych.data.pictures import resized
-from triptych.data.splits import Source
-from triptych.data.stored import Reading, gather, kept, rows_in
+from triptych.data.splits import Skipped, Source
+from triptych.data.stored import Options, find_cached, rows_in_chunk, store
 from triptych.errors import TriptychError
 
 
@@ -26,13 +27,32 @@ class Array:
     where: str
     """For messages: the file."""
     shape: tuple[int, ...]
+    """(N, …), as in the file."""
     dtype: np.dtype
+    """As in the file."""
     chunks: Callable[[], Iterator[np.ndarray]]
     """The rows from first to last, a bounded number at a time."""
     key: Any
+    """What identifies the values, for the cache."""
     mapped: np.ndarray | None = None
     """The same rows as a memory map, where the file allows it."""
-    columns: dict[str, Raw] = field(default_factory=dict)
+    columns: dict[str, RawColumn] = field(default_factory=dict)
+    """Attributes as they were found, by name."""
+
+    @classmethod
+    def of(cls, values: np.ndarray, where: str, key: Any, columns: dict[str, RawColumn] | None = None) -> Array:
+        """An array that is in memory or mapped, read in chunks.
+
+        >>> Array.of(np.zeros((5, 3), np.float32), "zeros", 0).count
+        5
+        """
+        step = rows_in_chunk(values.shape[1:], values.dtype)
+        mapped = values if isinstance(values, np.memmap) and values.flags.c_contiguous else None
+
+        def chunks() -> Iterator[np.ndarray]:
+            return (np.asarray(values[i : i + step]) for i in range(0, len(values), step))
+
+        return cls(where, values.shape, values.dtype, chunks, key, mapped, columns or {})
 
     @property
     def count(self) -> int:
@@ -40,7 +60,7 @@ class Array:
         return self.shape[0]
 
     def check(self) -> None:
-        """Raise TriptychError unless dtype and rank are such as can be learned from."""
+        """Raises a `TriptychError` unless dtype and rank are those of data that can be learned from."""
         if self.dtype.kind not in "buif":
             raise TriptychError(
                 f"{self.where}: expected numbers (uint8 pictures or floats), got dtype {self.dtype}; "
@@ -48,50 +68,49 @@ class Array:
             )
         if not 2 <= len(self.shape) <= 4:
             raise TriptychError(
-                f"{self.where}: expected rows of 1 to 3 dimensions, (N, D) to (N, C, H, W), got shape "
-                f"{self.shape}; reshape it"
+                f"{self.where}: expected rows of 1 to 3 dimensions, (N, D) to (N, C, H, W), got {self.shape}: reshape it"
             )
         if 0 in self.shape:
             raise TriptychError(f"{self.where}: expected at least one row, got shape {self.shape}")
 
-    def rows(self, wanted: np.ndarray | None, reading: Reading, grey: bool) -> tuple[Source, np.ndarray, list]:
-        """The stored values, the indices that they had here, and nothing skipped; what `Album.rows` gives."""
+    def rows(self, wanted: np.ndarray | None, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
+        """The stored values, all of them (reading is cheap, and the caller chooses); otherwise as `Album.rows`."""
         self.check()
-        return self._data(reading), np.arange(self.count), []  # all of it: reading is cheap, and the caller chooses
+        return self._data(options), np.arange(self.count), {}
 
-    def _data(self, reading: Reading) -> Source:
-        plan = Plan.of(self, reading)
-        if plan.as_is and self.mapped is not None and self.mapped.nbytes > reading.budget:
+    def _data(self, options: Options) -> Source:
+        plan = Plan.of(self, options)
+        if plan.as_is and self.mapped is not None and self.mapped.nbytes > options.budget:
             if self.dtype.kind == "f":
-                for _ in self._converted(plan):  # to the end, for what it may raise
+                for _ in self._converted(plan):  # only for the errors that it may raise
                     pass
             return self.mapped.reshape(len(self.mapped), *plan.event)
         key = ("array", self.key, plan)
-        found = kept(key, reading.budget)
-        return found[0] if found else gather(self._converted(plan), self.count, key, reading)
+        cached = find_cached(key, options.budget)
+        return cached[0] if cached else store(self._converted(plan), self.count, key, options)
 
     def _converted(self, plan: Plan) -> Iterator[np.ndarray]:
         done = 0
         for chunk in self.chunks():
             values = plan.convert(chunk, self.where, done)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
-                self._refuse(done, values)
+                raise self._not_finite(done, values)
             yield values
             done += len(chunk)
 
-    def _refuse(self, start: int, values: np.ndarray) -> None:
-        """Count the values that are not finite in float32, over the whole file, and name the first."""
+    def _not_finite(self, start: int, values: np.ndarray) -> TriptychError:
+        """Counts the values that are not finite in float32, over the whole file, and names the first."""
         at = [int(i) for i in np.unravel_index(int((~np.isfinite(values)).argmax()), values.shape)]
-        count = sum(int((~np.isfinite(_floats(chunk))).sum()) for chunk in self.chunks())
-        raise TriptychError(
+        count = sum(int((~np.isfinite(_float32(chunk))).sum()) for chunk in self.chunks())
+        return TriptychError(
             f"{self.where}: expected finite numbers, got {count} NaN or infinite values, the first at "
-            f"{(start + at[0], *at[1:])}; mend these rows or drop them"
+            f"{(start + at[0], *at[1:])}: fill in or drop these rows"
         )
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What has to happen to each chunk of an array."""
+    """What has to be done to each chunk of an array."""
 
     event: tuple[int, ...]
     """Stored event before any resizing."""
@@ -103,21 +122,20 @@ class Plan:
     size: tuple[int, int] | None
 
     @classmethod
-    def of(cls, array: Array, reading: Reading) -> Plan:
-        """Decide from shape, dtype and, for small integers, a look at the values."""
-        picture = array.dtype.kind in "bui"
-        event, last = _event(array.shape[1:], picture)
-        if picture and len(event) == 1 and reading.size and np.prod(reading.size) == event[0]:
-            event = (1, *reading.size)
-        if reading.size and not (picture and len(event) == 3):
+    def of(cls, array: Array, options: Options) -> Plan:
+        """Decides by shape, dtype and, for small integers, the values."""
+        picture, size = array.dtype.kind in "bui", options.size
+        event, channels_last = _event(array.shape[1:], picture)
+        if picture and len(event) == 1 and size and size[0] * size[1] == event[0]:
+            event = (1, *size)
+        if size and not (picture and len(event) == 3):
             raise TriptychError(
-                f"{array.where}: size is for uint8 pictures, got {array.dtype} rows of shape {event}; leave --size out"
+                f"{array.where}: size applies to uint8 pictures, got {array.dtype} rows of shape {event}: omit --size"
             )
         factor = 255 if picture and _only_bits(array) else 1
         if factor > 1 and array.dtype.kind != "b":
-            reading.notice(f"{array.where} holds only 0 and 1: they are stored as 0 and 255")
-        size = reading.size if reading.size and reading.size != event[1:] else None
-        return cls(event, array.dtype.str, last, factor, size)
+            options.notice(f"{array.where} holds only 0 and 1: they are stored as 0 and 255")
+        return cls(event, array.dtype.str, channels_last, factor, size if size != event[1:] else None)
 
     @property
     def as_is(self) -> bool:
@@ -127,8 +145,8 @@ class Plan:
     def convert(self, chunk: np.ndarray, where: str, start: int) -> np.ndarray:
         """A chunk of the file as stored values; `start` is its first row, for messages."""
         if chunk.dtype.kind == "f":
-            return _floats(chunk)
-        pixels = _bytes(chunk, where, start) * np.uint8(self.factor)
+            return _float32(chunk)
+        pixels = _uint8(chunk, where, start) * np.uint8(self.factor)
         if self.channels_last:
             pixels = pixels.transpose(0, 3, 1, 2)
         pixels = np.ascontiguousarray(pixels).reshape(len(chunk), *self.event)
@@ -136,7 +154,7 @@ class Plan:
 
 
 def _event(shape: tuple[int, ...], picture: bool) -> tuple[tuple[int, ...], bool]:
-    """The stored event shape, and whether channels were last."""
+    """The stored event shape, and whether the channels are last."""
     if picture and len(shape) == 2:
         return (1, *shape), False
     if picture and len(shape) == 3 and shape[2] <= 4 < shape[0]:
@@ -145,7 +163,7 @@ def _event(shape: tuple[int, ...], picture: bool) -> tuple[tuple[int, ...], bool
 
 
 def _only_bits(array: Array) -> bool:
-    """Whether no value passes 1, as in drawings saved as 0 and 1; an ordinary set is told by its first chunk."""
+    """Whether no value exceeds 1, as in drawings saved as 0 and 1; the first chunk usually tells."""
     largest = 0
     for chunk in array.chunks():
         largest = max(largest, int(chunk.max()))
@@ -154,7 +172,7 @@ def _only_bits(array: Array) -> bool:
     return largest == 1
 
 
-def _bytes(chunk: np.ndarray, where: str, start: int) -> np.ndarray:
+def _uint8(chunk: np.ndarray, where: str, start: int) -> np.ndarray:
     if chunk.dtype in (np.uint8, np.bool_):
         return chunk.view(np.uint8)
     outside = (chunk < 0) | (chunk > 255)
@@ -167,21 +185,6 @@ def _bytes(chunk: np.ndarray, where: str, start: int) -> np.ndarray:
     return chunk.astype(np.uint8)
 
 
-def _floats(chunk: np.ndarray) -> np.ndarray:
+def _float32(chunk: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # a float64 too large for float32 becomes infinite, and is counted with the rest
         return chunk.astype(np.float32, copy=False)
-
-
-def array_of(values: np.ndarray, where: str, key: Any, columns: dict[str, Raw] | None = None) -> Array:
-    """An array that is in memory or mapped, read in chunks.
-
-    >>> array_of(np.zeros((5, 3), np.float32), "zeros", 0).count
-    5
-    """
-    step = rows_in(values.shape[1:], values.dtype)
-    mapped = values if isinstance(values, np.memmap) and values.flags.c_contiguous else None
-
-    def chunks() -> Iterator[np.ndarray]:
-        return (np.asarray(values[i : i + step]) for i in range(0, len(values), step))
-
-    return Array(where, values.shape, values.dtype, chunks, key, mapped, columns or {})

@@ -1,6 +1,6 @@
 """Batches as pure functions of (seed, step, rank), so that a run that resumes at a step sees what it would have seen.
 
-Shapes: N data, B in a batch of one rank, R ranks; pictures are uint8 (B, C, H, W).
+Shapes: N examples, B in a batch of one rank, R ranks, K numbers of context; pictures are uint8 (B, C, H, W).
 """
 
 from __future__ import annotations
@@ -9,42 +9,55 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from triptych.data.splits import Split
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, unknown
 
 if TYPE_CHECKING:
     import torch
 
 SHIFT = 0.1
-"""The most that `shift` moves a picture, as a part of its height or width."""
+"""The most that `shift` moves a picture, as a fraction of its height or width."""
 _ORDER, _AUGMENT = 0, 1  # so that the order and the augmentation never draw the same numbers
 
 
-class Batches:
-    """The batches of a split, in an order that `seed` decides.
+class Batch(NamedTuple):
+    """Stored values (B, *event) and their context (B, K), or None in an unconditional model."""
 
-    An epoch is a permutation of the split from (seed, epoch). It is cut into steps of R·B data, of which rank r takes
-    the r-th B; what is left over at the end is dropped, another datum in each epoch. When N < R·B a step is made
-    of ⌈RB / N⌉ permutations from (seed, step, 0), (seed, step, 1), …, one after the other, so that no datum
-    appears twice more than another.
+    stored: torch.Tensor
+    context: torch.Tensor | None
+
+
+class Batches:
+    """The batches of a split, in an order that `seed` determines.
+
+    An epoch is a permutation of the split, drawn from (seed, epoch) and cut into steps of R·B examples, of which rank r
+    takes the r-th B; the remainder at the end is dropped, different examples in each epoch. When N < R·B, a step is made
+    of ⌈RB / N⌉ permutations from (seed, step, 0), (seed, step, 1), …, one after the other, so that no two examples differ
+    by more than one in how often they appear.
 
     Args:
-        split: where the data come from.
+        split: the examples.
         batch_size: B, for each rank.
-        seed, world, rank: the order; the number of ranks R; which one this is.
+        seed, world, rank: the order's seed; the number of ranks R; this rank.
         augment: None, or names joined by commas, applied in that order: "flip" mirrors half of the pictures, "shift"
-            moves each by up to a tenth of height and width, repeating its edge. Those of a GAN's players are passed over.
-        num_workers: processes that `stream` reads ahead with; None is 2 for data not in memory, 0 for others.
+            moves each by up to a tenth of height and width, repeating its edge. Those that act inside a GAN are ignored.
+        num_workers: processes with which `stream` reads ahead; by default 2 if the split is not in memory, else 0.
+        context: (N, K) float32, of the whole split, or None.
+
+    Raises:
+        TriptychError: for an empty split, a batch size, rank or augmentation out of range, and a context of another length.
 
     >>> import numpy as np
     >>> batches = Batches(Split(np.arange(10, dtype=np.float32)[:, None]), 4, seed=1)
-    >>> batches.steps_per_epoch, tuple(batches.at(0).shape), bool((batches.at(7) == batches.at(7)).all())
-    (2, (4, 1), True)
+    >>> batches.steps_per_epoch, tuple(batches.at(0).stored.shape), batches.at(0).context
+    (2, (4, 1), None)
+    >>> bool((batches.at(7).stored == batches.at(7).stored).all())
+    True
     """
 
     def __init__(
@@ -57,24 +70,30 @@ class Batches:
         rank: int = 0,
         augment: str | None = None,
         num_workers: int | None = None,
+        context: torch.Tensor | None = None,
     ):
         if batch_size < 1 or not 0 <= rank < world or not len(split):
             raise TriptychError(
-                f"expected a batch size of at least 1, a rank in 0..world − 1 and data, got batch size "
-                f"{batch_size}, rank {rank} of {world} and {len(split)} data"
+                f"expected a batch size of at least 1, a rank in 0..world − 1 and a split with examples, got batch size "
+                f"{batch_size}, rank {rank} of {world} and {len(split)} examples"
             )
+        if context is not None and (context.ndim != 2 or len(context) != len(split)):
+            raise TriptychError(f"expected a context ({len(split)}, K) for the whole split, got {tuple(context.shape)}")
         self.split, self.batch_size, self.seed, self.world, self.rank = split, batch_size, seed, world, rank
+        self.context = context
         self.augmentations = parse_augment(augment, split)
-        self.num_workers = _workers(split) if num_workers is None else num_workers
+        if num_workers is None:
+            num_workers = 0 if split.in_memory else min(2, os.cpu_count() or 1)
+        self.num_workers = num_workers
         self._epoch: tuple[int, np.ndarray] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps in which each datum is seen once, but for a remainder."""
+        """Steps in which each example is seen once, except for a remainder."""
         return max(1, len(self.split) // (self.batch_size * self.world))
 
     def indices(self, step: int) -> np.ndarray:
-        """Which data are in this rank's batch (B,)."""
+        """The examples in this rank's batch (B,)."""
         total, start = self.batch_size * self.world, self.rank * self.batch_size
         if len(self.split) < total:
             return self._repeated(step, total)[start : start + self.batch_size]
@@ -82,18 +101,20 @@ class Batches:
         start += within * total
         return self._permutation(epoch)[start : start + self.batch_size]
 
-    def at(self, step: int) -> torch.Tensor:
-        """This rank's batch of a step: a new tensor (B, *event) of stored values, augmented."""
+    def at(self, step: int) -> Batch:
+        """This rank's batch of a step, as new tensors; pictures are augmented."""
         import torch
 
-        batch = self.split.rows(self.indices(step))
+        indices = self.indices(step)
+        stored = self.split.rows(indices)
         if self.augmentations:
             random = _generator(self.seed, _AUGMENT, step, self.rank)
             for augmentation in self.augmentations:
-                batch = augmentation(batch, random)
-        return torch.from_numpy(np.ascontiguousarray(batch))
+                stored = augmentation(stored, random)
+        context = None if self.context is None else self.context[torch.from_numpy(indices)]
+        return Batch(torch.from_numpy(np.ascontiguousarray(stored)), context)
 
-    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[torch.Tensor]:
+    def stream(self, start: int = 0, stop: int | None = None) -> Iterator[Batch]:
         """`at(start)`, `at(start + 1)`, … before `stop`, or without end; workers read ahead what is not in memory."""
         steps = count(start) if stop is None else range(start, stop)
         if not self.num_workers:
@@ -114,11 +135,10 @@ class Batches:
         )
 
     def _permutation(self, epoch: int) -> np.ndarray:
-        """The order of an epoch; the latest is kept, since all its steps ask for it."""
-        kept = self._epoch
-        if kept is None or kept[0] != epoch:
-            kept = self._epoch = (epoch, _generator(self.seed, _ORDER, epoch).permutation(len(self.split)))
-        return kept[1]
+        """The order of an epoch; the latest is cached, since all its steps need it."""
+        if self._epoch is None or self._epoch[0] != epoch:
+            self._epoch = (epoch, _generator(self.seed, _ORDER, epoch).permutation(len(self.split)))
+        return self._epoch[1]
 
     def _repeated(self, step: int, total: int) -> np.ndarray:
         n = len(self.split)
@@ -127,20 +147,16 @@ class Batches:
 
 @dataclass
 class _Steps:
-    """What a DataLoader takes for a data set: its data are whole batches, by step."""
+    """What a DataLoader takes for a data set: its items are whole batches, by step."""
 
     batches: Batches
 
-    def __getitem__(self, step: int) -> torch.Tensor:
+    def __getitem__(self, step: int) -> Batch:
         return self.batches.at(step)
 
 
-def _workers(split: Split) -> int:
-    return 0 if split.in_memory else min(2, os.cpu_count() or 1)
-
-
 def _generator(seed: int, *key: int) -> np.random.Generator:
-    """Random numbers that depend on nothing but the seed and the key."""
+    """Random numbers that depend only on the seed and the key."""
     return np.random.default_rng([seed % 2**64, *key])
 
 
@@ -148,7 +164,7 @@ Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def flip(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Mirror each picture (B, C, H, W) left to right with probability ½."""
+    """Mirrors each picture (B, C, H, W) left to right with probability ½."""
     mirrored = np.flatnonzero(random.integers(0, 2, len(pictures)))
     pictures = pictures.copy()
     pictures[mirrored] = pictures[mirrored, :, :, ::-1]
@@ -156,7 +172,7 @@ def flip(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def shift(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Move each picture (B, C, H, W) by whole pixels, up to ±10 % of height and of width, repeating the edge."""
+    """Moves each picture (B, C, H, W) by whole pixels, up to ±10 % of height and of width, repeating the edge."""
     n, _, height, width = pictures.shape
     down, right = int(height * SHIFT), int(width * SHIFT)
     wide = np.pad(pictures, ((0, 0), (0, 0), (down, down), (right, right)), mode="edge")
@@ -165,22 +181,24 @@ def shift(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {"flip": flip, "shift": shift}
-DIFFERENTIABLE = ("diffaug", "ada")  # what a discriminator sees of data and samples alike: `triptych.gan.augment`
+"""What is done to stored pictures, by name."""
+DIFFERENTIABLE = ("diffaug", "ada")
+"""Names of what a discriminator sees of data and samples alike: done inside a GAN, not to stored pictures."""
 
 
 def parse_augment(augment: str | None, split: Split) -> list[Augmentation]:
-    """The augmentations that "flip,shift" names.
+    """The augmentations of stored pictures that a text such as "flip,shift" names.
 
-    Raises TriptychError for a name that is not known, and for data that are not pictures.
+    Raises:
+        TriptychError: for an unknown name, and for data that are not pictures.
     """
     names = [name.strip() for name in (augment or "").split(",") if name.strip()]
     known = (*AUGMENTATIONS, *DIFFERENTIABLE)
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise TriptychError(f"expected augment of {', '.join(known)}, got {unknown[0]}; join several by commas")
+    for name in names:
+        if name not in known:
+            raise unknown("augmentation", name, known, "; join several with commas")
     if names and not split.is_image:
         raise TriptychError(
-            f"augment is for uint8 pictures (C, H, W), got {split.data.dtype} data of shape "
-            f"{split.event_shape}; leave it out"
+            f"augment expects uint8 pictures (C, H, W), got {split.data.dtype} of shape {split.event_shape}: leave it out"
         )
     return [AUGMENTATIONS[name] for name in names if name in AUGMENTATIONS]

@@ -1,7 +1,7 @@
 """The embedded data set `faces`: portraits drawn, not stored, from eleven attributes that are known exactly.
 
 Every picture is a function of its attributes and every attribute a function of (seed, index), so any subset, in any
-order and batch, on any machine, is the same data, and what a model learned can be held against the truth.
+order and batch, on any machine, is the same, and what a model learned can be compared with the truth.
 
 Shapes: B pictures, N in a source. Attributes are float32 (B,), pictures uint8 (B, 3, size, size).
 
@@ -20,35 +20,38 @@ Shapes: B pictures, N in a source. Attributes are float32 (B,), pictures uint8 (
 | earrings    | binary     | 0, 1   | without, with                                        |
 
 Continuous attributes are uniform over their ranges, binary ones are fair coins, and all are independent, unless
-`correlate` couples some of them.
+`correlate` couples them or `ranges` changes them. As a name, `faces?hair_length:beard=-0.9&smile=-2:2`.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from math import erfc, pi, sin, sqrt
-from operator import index as as_int
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, check_size, unknown
 
 if TYPE_CHECKING:
     import torch
 
+    from triptych.codecs.conditions import Kind
+
 Correlate = Mapping[tuple[str, str], float]
+"""Pearson correlations by pair of names."""
 Ranges = Mapping[str, tuple[float, float]]
+"""Low and high ends by name."""
 
 SIZES = (16, 256)
 """The smallest and the largest side of a picture, in pixels."""
 PIXELS_AT_ONCE = 2**19
-"""Pixels drawn together: more fall out of the cache, fewer leave the threads idle."""
+"""Pixels drawn together: more do not fit the cache, fewer leave the threads idle."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +59,19 @@ class Attribute:
     """One of the numbers that a portrait is drawn from."""
 
     name: str
-    """The key under which it is given and returned."""
-    kind: Literal["continuous", "binary"]
-    """A continuous one is uniform over [low, high], a binary one is 0 or 1 with equal chance."""
+    """The key by which it is given and returned."""
+    kind: Kind
+    """A continuous one is uniform over [low, high], a binary one is 0 or 1 with equal probability."""
     low: float
-    """Lower end of the range that data are drawn from."""
+    """Lower end of its range in the data set."""
     high: float
     """Upper end of that range."""
     neutral: float
-    """The value that `draw` takes when it is given none."""
+    """The value that `draw` uses by default."""
     sentence: str
-    """What it changes, from low to high."""
+    """What it changes in the picture, from low to high."""
     reach: float = 1.0
-    """`draw` accepts `reach` times the range, about its centre."""
+    """`draw` accepts values in `reach` times the range, about its centre."""
 
     @property
     def drawable(self) -> tuple[float, float]:
@@ -77,11 +80,7 @@ class Attribute:
         return centre - half * self.reach, centre + half * self.reach
 
 
-def _table(*attributes: Attribute) -> dict[str, Attribute]:
-    return {attribute.name: attribute for attribute in attributes}
-
-
-ATTRIBUTES: dict[str, Attribute] = _table(
+_TABLE = (
     Attribute("smile", "continuous", -1, 1, 0.2, "From a frown to a grin; mouth, teeth, cheeks, eyes and brows.", 2.0),
     Attribute("age", "continuous", 0, 1, 0.2, "Lines on forehead, eyes and cheeks, and greying hair."),
     Attribute("hair_length", "continuous", 0, 1, 0.45, "From bald to hair over the shoulders."),
@@ -94,6 +93,7 @@ ATTRIBUTES: dict[str, Attribute] = _table(
     Attribute("glasses", "binary", 0, 1, 0.0, "Dark, square frames."),
     Attribute("earrings", "binary", 0, 1, 0.0, "Drops of jade, over long hair too."),
 )
+ATTRIBUTES: dict[str, Attribute] = {attribute.name: attribute for attribute in _TABLE}
 """The attributes of a portrait, by name, in the order of the table above."""
 
 
@@ -113,29 +113,69 @@ def attributes(
     with each still uniform: the normal scores of two uniform attributes get r = 2 sin(πρ/6), of two binary ones
     sin(πρ/2), and of one of each √2 sin(πρ/√12), where |ρ| stays below √3/2 = 0.866.
 
-    Raises TriptychError for unknown names, for impossible correlations and for ranges that cannot be drawn.
+    Raises:
+        TriptychError: for unknown names, for impossible correlations and for ranges that cannot be drawn.
 
-    >>> one, again = attributes([7])["smile"], attributes([3, 7], seed=0)["smile"][1:]
-    >>> bool(one == again)
+    >>> alone, together = attributes([7])["smile"], attributes([3, 7])["smile"]
+    >>> bool(alone[0] == together[1])
     True
     """
     where = np.atleast_1d(np.asarray(indices))
     if where.ndim != 1 or (where.size and (where.dtype.kind not in "iu" or where.min() < 0)):
-        raise TriptychError(f"expected a list of indices of 0 or more, got {indices!r}: number the pictures from 0")
+        raise TriptychError(f"expected indices of at least 0, got {indices!r}")
     spans = _spans(ranges or {})
     uniform = {name: _uniform(where.astype(np.uint64), name, seed) for name in ATTRIBUTES}
     uniform |= _coupled(uniform, correlate or {})
-    return {name: _scaled(u, ATTRIBUTES[name].kind, *spans[name]) for name, u in uniform.items()}
+    values = {}
+    for name, u in uniform.items():
+        low, high = spans[name]
+        values[name] = (u >= 0.5 if ATTRIBUTES[name].kind == "binary" else low + (high - low) * u).astype(np.float32)
+    return values
+
+
+class Distribution(NamedTuple):
+    """How the attributes are distributed: the arguments `correlate` and `ranges` of `attributes` and `Faces`."""
+
+    correlate: dict[tuple[str, str], float]
+    ranges: dict[str, tuple[float, float]]
+
+
+def parse_distribution(text: str) -> Distribution:
+    """What follows the question mark in a name such as `faces?hair_length:beard=-0.9&smile=-2:2`.
+
+    Raises:
+        TriptychError: for anything but pairs with a correlation and names with a range, joined by &.
+
+    >>> parse_distribution("hair_length:beard=-0.9&smile=-2:2")
+    Distribution(correlate={('hair_length', 'beard'): -0.9}, ranges={'smile': (-2.0, 2.0)})
+    """
+    found = Distribution({}, {})
+    for term in filter(None, text.split("&")):
+        names, _, value = term.partition("=")
+        try:
+            match names.split(":"), [float(number) for number in value.split(":")]:
+                case [first, second], [rho]:
+                    found.correlate[first, second] = rho
+                case [name], [low, high]:
+                    found.ranges[name] = (low, high)
+                case _:
+                    raise ValueError
+        except ValueError:
+            raise TriptychError(
+                f"expected faces?hair_length:beard=-0.9 or faces?smile=-2:2, joined by &, got {term!r}"
+            ) from None
+    return found
 
 
 def draw(attributes: Mapping[str, Any], size: int = 32, *, device: str | torch.device = "cpu") -> torch.Tensor:
     """Portraits with these attributes: uint8 (B, 3, size, size), in RGB, on `device`.
 
     Each value is a number or B of them (list, array or tensor); a number goes to every picture, and an attribute that
-    is not given takes its neutral value. A picture on a CPU has the same bytes whatever it is drawn together with.
+    is not given has its neutral value. A picture on a CPU has the same bytes whatever it is drawn together with.
 
-    Raises TriptychError for an unknown attribute, for values that are not finite or not in the attribute's `drawable`
-    range, for lists of different lengths, and for a size outside 16 … 256.
+    Raises:
+        TriptychError: for an unknown attribute, for values that are not finite or not in the attribute's `drawable`
+            range, for lists of different lengths, and for a size outside 16 … 256.
 
     >>> draw({"smile": [-1, 0, 1], "glasses": 1}, size=64).shape
     torch.Size([3, 3, 64, 64])
@@ -144,18 +184,19 @@ def draw(attributes: Mapping[str, Any], size: int = 32, *, device: str | torch.d
 
     from triptych.data.portrait import Look, portrait
 
-    chunk = PIXELS_AT_ONCE // _side(size) ** 2
+    check_size("size", size, SIZES[1], SIZES[0])
+    chunk = PIXELS_AT_ONCE // size**2
     columns = [column.to(device)[:, None, None].split(chunk) for column in _columns(attributes).values()]
     looks = (Look(**dict(zip(ATTRIBUTES, part, strict=True))) for part in zip(*columns, strict=True))
     return torch.cat([portrait(look, size) for look in looks])
 
 
 class Faces:
-    """N portraits as an array that is drawn where it is looked at: the pictures start, …, start + n − 1 of a seed.
+    """N portraits as an array that is drawn on demand: the pictures start, …, start + n − 1 of a seed.
 
     shape (N, 3, size, size), dtype uint8; `faces[slice | integers | booleans]` is a numpy array, `faces[i]` one picture
     (3, size, size), and `faces.attributes` the truth, by name, float32 (N,). The arguments are those of `attributes`
-    and `draw`, with their errors; disjoint stretches of one seed, or different seeds, give disjoint data.
+    and `draw`, with their errors; disjoint stretches of one seed, or different seeds, are disjoint data.
 
     >>> faces = Faces(60_000, size=32, seed=1)
     >>> faces[10:20].shape, faces.attributes["smile"].shape
@@ -175,11 +216,12 @@ class Faces:
         ranges: Ranges | None = None,
     ):
         if n < 0 or start < 0:
-            raise TriptychError(f"expected n and start of 0 or more, got n={n} and start={start}: count from 0")
-        self.shape = (as_int(n), 3, _side(size), _side(size))
-        self.seed, self.start = seed, as_int(start)
+            raise TriptychError(f"expected n and start of at least 0, got n={n} and start={start}")
+        check_size("size", size, SIZES[1], SIZES[0])
+        self.shape = (operator.index(n), 3, size, size)
+        self.seed, self.start = seed, operator.index(start)
         self.correlate, self.ranges = dict(correlate or {}), dict(ranges or {})
-        self._sample(np.arange(0))  # a wrong argument is reported here, not where the first picture is read
+        self._sample(np.arange(0))  # raises for wrong arguments here, not where the first picture is read
 
     def _sample(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         return attributes(indices, seed=self.seed, correlate=self.correlate, ranges=self.ranges)
@@ -201,7 +243,7 @@ class Faces:
 def _uniform(indices: np.ndarray, name: str, seed: int) -> np.ndarray:
     """Uniform numbers in (0, 1), float64 (B,): a counter through SplitMix64 (Steele, Lea and Flood, 2014).
 
-    The stream hangs on the attribute's name, not its place, so that a further attribute would leave the others alone.
+    The stream depends on the attribute's name, not its position, so that a new attribute would not change the others.
     """
     key = _mix(_mix(np.array([seed % 2**64], np.uint64)) ^ np.uint64(crc32(name.encode())))
     bits = _mix(key + indices * np.uint64(0x9E3779B97F4A7C15))
@@ -215,27 +257,22 @@ def _mix(z: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _scaled(u: np.ndarray, kind: str, low: float, high: float) -> np.ndarray:
-    return (u >= 0.5 if kind == "binary" else low + (high - low) * u).astype(np.float32)
-
-
 def _spans(ranges: Ranges) -> dict[str, tuple[float, float]]:
-    """The range of every attribute, with those of the caller checked."""
+    """The range of every attribute, after a check of those given."""
     _check_names(ranges)
     for name, (low, high) in ranges.items():
         bottom, top = ATTRIBUTES[name].drawable
         if ATTRIBUTES[name].kind == "binary":
-            raise TriptychError(f"expected no range for {name}, which is 0 or 1, got ({low}, {high}): leave it out")
+            raise TriptychError(f"{name} is 0 or 1 and has no range, got ({low}, {high}): leave it out")
         if not bottom <= low <= high <= top:
-            raise TriptychError(f"range of {name}: expected {bottom:g} ≤ low ≤ high ≤ {top:g}, got ({low}, {high}): mend it")
+            raise TriptychError(f"range of {name}: expected {bottom:g} ≤ low ≤ high ≤ {top:g}, got ({low}, {high})")
     return {name: (a.low, a.high) for name, a in ATTRIBUTES.items()} | dict(ranges)
 
 
 def _check_names(names: Iterable[str]) -> None:
     for name in names:
         if name not in ATTRIBUTES:
-            near = get_close_matches(str(name), ATTRIBUTES, n=3, cutoff=0.4) or list(ATTRIBUTES)
-            raise TriptychError(f"expected an attribute of faces, got {name!r}: did you mean {' or '.join(near)}?")
+            raise unknown("attribute of faces", name, ATTRIBUTES)
 
 
 def _coupled(uniform: dict[str, np.ndarray], correlate: Correlate) -> dict[str, np.ndarray]:
@@ -259,11 +296,11 @@ def _factor(names: list[str], correlate: Correlate) -> np.ndarray:
         r = _score_correlation(pair, rho)
         a, b = (names.index(name) for name in pair)
         if matrix[a, b] != 0:
-            raise TriptychError(f"expected each pair once, got {pair[0]} with {pair[1]} twice: keep one correlation")
+            raise TriptychError(f"expected each pair once, got {pair[0]} with {pair[1]} twice: keep one")
         matrix[a, b] = matrix[b, a] = r
     if names and np.linalg.eigvalsh(matrix)[0] < 1e-9:
-        got = ", ".join(f"{a}:{b}:{rho:g}" for (a, b), rho in correlate.items())
-        raise TriptychError(f"expected correlations that can hold together (positive definite), got {got}: weaken some")
+        got = ", ".join(f"{a}:{b}={rho:g}" for (a, b), rho in correlate.items())
+        raise TriptychError(f"expected correlations that are possible together (positive definite), got {got}: weaken them")
     return np.linalg.cholesky(matrix)
 
 
@@ -275,25 +312,19 @@ def _score_correlation(pair: tuple[str, str], rho: float) -> float:
     binaries = sum(ATTRIBUTES[name].kind == "binary" for name in pair)
     bound = sqrt(3) / 2 if binaries == 1 else 1.0
     if not abs(rho) <= bound:
-        raise TriptychError(f"correlation of {pair[0]} and {pair[1]}: expected at most {bound:.3g} in size, got {rho}")
+        raise TriptychError(f"correlation of {pair[0]} and {pair[1]}: expected at most ±{bound:.3g}, got {rho}")
     return (2 * sin(pi * rho / 6), sqrt(2) * sin(pi * rho / sqrt(12)), sin(pi * rho / 2))[binaries]
 
 
-def _side(size: int) -> int:
-    if not isinstance(size, int | np.integer) or not SIZES[0] <= size <= SIZES[1]:
-        raise TriptychError(f"expected a side of {SIZES[0]} … {SIZES[1]} pixels, got {size}: draw faces in that range")
-    return int(size)
-
-
 def _columns(values: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Every attribute as float32 (B,), in the table's order, checked."""
+    """Every attribute as float32 (B,), in the table's order, after checks."""
     import torch
 
     _check_names(values)
     columns = [_column(a, values.get(a.name, a.neutral)) for a in ATTRIBUTES.values()]
     lengths = {len(column) for column in columns} - {1}
     if len(lengths) > 1:
-        raise TriptychError(f"expected one length for all attributes, got {sorted(lengths)}: give each B values or one")
+        raise TriptychError(f"expected one length for all attributes, got {sorted(lengths)}: give B values of each, or one")
     return dict(zip(ATTRIBUTES, torch.broadcast_tensors(*columns), strict=True))
 
 
@@ -303,10 +334,10 @@ def _column(attribute: Attribute, value: Any) -> torch.Tensor:
     try:
         column = torch.as_tensor(value, dtype=torch.float32).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise TriptychError(f"{attribute.name}: expected numbers, got {value!r}: give one, or one a picture") from None
+        raise TriptychError(f"{attribute.name}: expected a number, or one for each picture, got {value!r}") from None
     low, high = attribute.drawable
     wrong = column[~((column >= low) & (column <= high))]  # NaN compares false, so it is wrong as well
     if wrong.numel() or column.ndim > 1:
         got = f"shape {tuple(column.shape)}" if column.ndim > 1 else f"{wrong[0].item():g}"
-        raise TriptychError(f"{attribute.name}: expected a list of values in {low:g} … {high:g}, got {got}: mend it")
+        raise TriptychError(f"{attribute.name}: expected a list of values in {low:g} … {high:g}, got {got}")
     return column.reshape(-1)

@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from triptych.data.album import Album
-from triptych.data.attributes import Raw
+from triptych.data.attributes import RawColumn
 from triptych.data.files import Part, is_idx, read_file, read_idx, read_parquet
 from triptych.data.pictures import SUFFIXES, Encoded
 from triptych.data.stored import identity
@@ -29,20 +29,23 @@ SPLIT_NAMES = {
     "validation": "valid",
     "dev": "valid",
 }
+"""Words in names of files and folders, and the split that each means."""
 METADATA = "metadata.csv"
+"""The Hugging Face convention: a column `file_name`, the others are attributes."""
 
 
 def read_folder(folder: Path) -> dict[str, Part]:
     """The splits in a folder, "train" first; the pictures or the one file of a folder without splits are "train".
 
-    Raises TriptychError for nothing that can be read, for pictures beside data files, for splits without "train".
+    Raises:
+        TriptychError: for a folder with nothing to read, for pictures beside data files, for splits without "train".
     """
     files = _data_files(folder)
     beside = [path.name for path in _visible(folder) if path.suffix.lower() in SUFFIXES]
     if files and beside:
         raise TriptychError(
             f"{folder}: expected pictures or data files, got both ({beside[0]}, "
-            f"{next(iter(files.values()))[0].name}); name the file that is meant, or move it elsewhere"
+            f"{next(iter(files.values()))[0].name}); name the file you mean, or move it elsewhere"
         )
     if files:
         return _ordered({split: _read_all(paths) for split, paths in files.items()}, folder)
@@ -82,7 +85,7 @@ def _plain_idx(path: Path) -> bool:
 
 
 def _split_of(name: str) -> str | None:
-    """The split that a word of a file's name stands for: train-00000-of-00002.parquet, t10k-images-idx3-ubyte.
+    """The split that a word in a file's name means: train-00000-of-00002.parquet, t10k-images-idx3-ubyte.
 
     >>> _split_of("t10k-images-idx3-ubyte.gz"), _split_of("letters_train.npy"), _split_of("trainer.npy")
     ('test', 'train', None)
@@ -99,7 +102,7 @@ def _read_all(paths: list[Path]) -> Part:
     if len(paths) > 1:
         raise TriptychError(
             f"{paths[0].parent}: expected one data file for each split, got "
-            f"{', '.join(path.name for path in paths[:3])}; name the one that is meant"
+            f"{', '.join(path.name for path in paths[:3])}; name the one you mean"
         )
     return read_idx(paths[0]) if "idx" in paths[0].name else read_file(paths[0])
 
@@ -107,11 +110,11 @@ def _read_all(paths: list[Path]) -> Part:
 def _read_pictures(folder: Path) -> dict[str, Part]:
     names = _listing(folder)
     if not names:
-        kinds = Counter(path.suffix or "no suffix" for path in _visible(folder))
-        held = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(3)) or "nothing"
+        suffixes = Counter(path.suffix or "no suffix" for path in _visible(folder))
+        found = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(3)) or "nothing"
         raise TriptychError(
             f"{folder}: expected pictures (jpg, png, webp, …) or parquet, IDX, npy or npz files, got "
-            f"{held}; name another folder"
+            f"{found}; name another folder"
         )
     metadata = _read_metadata(folder, names)
     return {split: _album(folder, its, metadata) for split, its in _by_split(names).items()}
@@ -121,7 +124,7 @@ def _listing(folder: Path) -> list[str]:
     """Pictures in a folder and below, as sorted relative names with forward slashes; hidden ones are left out."""
     found = []
     for at, folders, files in os.walk(folder):
-        runs = [name for name in folders if (Path(at) / name / "recipe.json").exists()]  # a run's samples are no data
+        runs = [name for name in folders if (Path(at) / name / "recipe.json").exists()]  # a run's samples are not data
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and name not in runs)
         found += [
             (Path(at) / name).relative_to(folder).as_posix()
@@ -132,7 +135,7 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _by_split(names: list[str]) -> dict[str, list[str]]:
-    """By the first folder when each of them is a split's, else all as "train"."""
+    """By the first folder if each of them is a split's, else all as "train"."""
     tops = {PurePosixPath(name).parts[0] for name in names if "/" in name}
     if any("/" not in name for name in names) or not all(top.lower() in SPLIT_NAMES for top in tops):
         return {"train": names}
@@ -143,12 +146,12 @@ def _by_split(names: list[str]) -> dict[str, list[str]]:
 
 
 def _album(folder: Path, names: list[str], metadata: dict[str, dict[str, str]]) -> Album:
-    columns: dict[str, Raw] = {}
+    columns: dict[str, RawColumn] = {}
     for column in dict.fromkeys(column for row in metadata.values() for column in row):
-        columns[column] = Raw([metadata.get(name, {}).get(column) for name in names])
+        columns[column] = RawColumn([metadata.get(name, {}).get(column) for name in names])
     classes = _class_folders(names)
     if classes and "label" not in columns:
-        columns["label"] = Raw(classes)
+        columns["label"] = RawColumn(classes)
     key = [identity(folder / name) for name in names]
     return Album(str(folder), len(names), partial(_read, folder, names), key, columns)
 
@@ -179,7 +182,7 @@ def _read_metadata(folder: Path, names: list[str]) -> dict[str, dict[str, str]]:
     if missing:
         raise TriptychError(
             f"{folder}: {METADATA} names {len(missing)} files that are not there: "
-            f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}; add them or take out their rows"
+            f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}; add them or remove their rows"
         )
     return rows
 
@@ -189,17 +192,17 @@ def _read_csv(path: Path) -> dict[str, dict[str, str]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = list(csv.DictReader(file, skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TriptychError(f"{path}: expected comma-separated UTF-8 text ({error}); save it as CSV, UTF-8") from None
-    held = [str(name) for name in table[0]] if table else []
-    if "file_name" not in held:
+        raise TriptychError(f"{path}: expected comma-separated UTF-8 text ({error}): save it as CSV, UTF-8") from None
+    header = [str(name) for name in table[0]] if table else []
+    if "file_name" not in header:
         raise TriptychError(
             f"{path}: expected a column file_name and one for each attribute, got "
-            f"{', '.join(held) or 'no rows'}; rename the column, separate by commas"
+            f"{', '.join(header) or 'no rows'}; rename the column, separate values with commas"
         )
     rows: dict[str, dict[str, str]] = {}
     for row in table:
         name = PurePosixPath((row["file_name"] or "").replace("\\", "/")).as_posix()
         if name in rows:
-            raise TriptychError(f"{path}: expected one row for each picture, got two for {name}; take one out")
+            raise TriptychError(f"{path}: expected one row for each picture, got two for {name}: remove one")
         rows[name] = {key: value for key, value in row.items() if key and key != "file_name"}
     return rows

@@ -1,4 +1,4 @@
-"""Sets from the Hugging Face hub, through `datasets` (imported here, when one is asked for)."""
+"""Data sets from the Hugging Face hub, through `datasets` (imported only when one is asked for)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from triptych.data.album import Album
-from triptych.data.attributes import Raw
+from triptych.data.attributes import RawColumn
 from triptych.data.files import IMAGE_COLUMNS, Part
 from triptych.data.folder import SPLIT_NAMES
-from triptych.data.pictures import Encoded
+from triptych.data.pictures import Encoded, one_line
 from triptych.errors import TriptychError
 
 DOWNLOADS = {
@@ -21,13 +21,14 @@ DOWNLOADS = {
     "cifar10": "uoft-cs/cifar10",
     "celeba": "flwrlabs/celeba",
 }
-"""What a name stands for on the hub."""
+"""The hub ids of sets that have a name here."""
 
 
 def read_hub(name: str) -> dict[str, Part]:
     """The splits of `owner/name`, or `owner/name:config`, on the hub, downloaded if they are not in its cache.
 
-    Raises TriptychError when the hub cannot be reached, does not know the name, or the set holds no pictures.
+    Raises:
+        TriptychError: for a hub that cannot be reached, an unknown name, and a set without pictures or train split.
     """
     import datasets
 
@@ -35,37 +36,31 @@ def read_hub(name: str) -> dict[str, Part]:
     try:
         loaded = datasets.load_dataset(repository, *([config] if config else []))
     except Exception as error:  # network, hub and datasets raise many kinds
-        said = " ".join(str(error).split())[:200] or type(error).__name__
         raise TriptychError(
-            f"cannot get {name} from the Hugging Face hub ({said}); check the name and the connection, "
+            f"cannot get {name} from the Hugging Face hub ({one_line(error)}): check the name and the connection, "
             "or download its files and give their folder"
         ) from None
     tables = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
     named = {SPLIT_NAMES[split]: table for split, table in tables.items() if split in SPLIT_NAMES}
     if "train" not in named:
-        raise TriptychError(f"hf:{name}: expected a train split, got {', '.join(tables)}; choose another set")
+        raise TriptychError(f"hf:{name}: expected a train split, got {', '.join(tables)}: choose another set")
     return {split: _album(f"hf:{name}", table) for split, table in named.items()}
 
 
 def _album(where: str, table: Any) -> Album:
     import datasets
 
-    image = _image_column(where, table.features)
+    images = [name for name, feature in table.features.items() if isinstance(feature, datasets.Image)]
+    if not images:
+        got = ", ".join(table.features)
+        raise TriptychError(f"{where}: expected a column of pictures, got {got}: choose a set of pictures")
+    image = next((name for name in IMAGE_COLUMNS if name in images), images[0])
     encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     simple = (datasets.Value, datasets.ClassLabel)
     plain = [name for name, feature in table.features.items() if isinstance(feature, simple)]
-    columns = {name: Raw(list(table[name]), tuple(getattr(table.features[name], "names", ()))) for name in plain}
+    columns = {name: RawColumn(list(table[name]), tuple(getattr(table.features[name], "names", ()))) for name in plain}
     key = (where, getattr(table, "_fingerprint", None), len(table))
     return Album(where, len(table), partial(_read, encoded, image), key, columns)
-
-
-def _image_column(where: str, features: Any) -> str:
-    import datasets
-
-    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
-    if images:
-        return next((name for name in IMAGE_COLUMNS if name in images), images[0])
-    raise TriptychError(f"{where}: expected a column of pictures, got {', '.join(features)}; choose a set of images")
 
 
 def _read(table: Any, image: str, wanted: np.ndarray) -> Iterator[Encoded]:

@@ -5,6 +5,7 @@ Shapes: a picture becomes (C, H, W) with C = 1 (grey) or 3 (RGB); `size` is (hei
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -19,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from triptych.data.splits import Skipped
-from triptych.data.stored import rows_in
+from triptych.data.stored import rows_in_chunk
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
@@ -31,30 +32,37 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 
 
 class Encoded(NamedTuple):
-    """A picture before it is decoded: its place in the set, its name for messages, its file or bytes."""
+    """A picture before it is decoded: its index in the set, its name for messages, its file or bytes."""
 
-    place: int
+    row: int
     name: str
     content: Path | bytes | None
 
 
-def parse_size(size: int | tuple[int, int] | None) -> Size | None:
-    """`size` as (height, width).
+def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
+    """A size as (height, width): a side, a pair, or either as text.
 
-    >>> parse_size(64), parse_size((28, 20)), parse_size(None)
-    ((64, 64), (28, 20), None)
+    Raises:
+        TriptychError: for anything but one or two whole numbers of at least 1.
+
+    >>> parse_size(64), parse_size((28, 20)), parse_size("28,20"), parse_size(None)
+    ((64, 64), (28, 20), (28, 20), None)
     """
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, (int, np.integer)) else size
-    if not isinstance(pair, (tuple, list)) or len(pair) != 2 or any(int(side) != side or side < 1 for side in pair):
-        raise TriptychError(f"expected size as one whole number or (height, width), got {size!r}; give for example 64")
-    return int(pair[0]), int(pair[1])
+    sides = size.split(",") if isinstance(size, str) else size if isinstance(size, (tuple, list)) else [size]
+    try:
+        pair = [operator.index(int(side) if isinstance(side, str) else side) for side in sides]
+        if len(pair) in (1, 2) and min(pair) >= 1:
+            return pair[0], pair[-1]
+    except (TypeError, ValueError):
+        pass
+    raise TriptychError(f"expected size as one whole number or height,width, got {size!r}: give for example 64")
 
 
 @contextmanager
 def pillow_checked() -> Iterator[None]:
-    """Pillow's word on huge pictures as an error, its remarks on sloppy metadata unsaid. Not for threads to enter."""
+    """Makes Pillow's warning about huge pictures an error, and ignores the rest. Not for use inside threads."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -67,7 +75,7 @@ def decode(content: Path | bytes, grey: bool, size: Size | None) -> np.ndarray:
         if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
             raise Image.DecompressionBombError
         if size:
-            image.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode at the smallest scale that is fine enough
+            image.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode at the smallest sufficient scale
         upright = ImageOps.exif_transpose(image)
         return planes(fit(flatten(upright).convert("L" if grey else "RGB"), size))
 
@@ -75,29 +83,33 @@ def decode(content: Path | bytes, grey: bool, size: Size | None) -> np.ndarray:
 def open_picture(picture: Path | bytes, *, channels: int, size: int | Size | None = None) -> torch.Tensor:
     """One picture as stored values, uint8 (C, H, W), prepared as those of a set are: to edit, score or mix it.
 
-    Raises TriptychError for what is no picture, is dangerously large, or has to have other than 1 or 3 channels.
+    Raises:
+        TriptychError: for what is not a picture or dangerously large, and for other than 1 or 3 channels.
     """
     import torch
 
     name = str(picture) if isinstance(picture, Path) else "this picture"
     if channels not in (1, 3):
         raise TriptychError(
-            f"{name}: expected to open it as grey (1 channel) or RGB (3), got {channels} channels; give an array instead"
+            f"{name}: pictures are opened as grey (1 channel) or RGB (3), got {channels} channels: give an array instead"
         )
     try:
         with pillow_checked():
             return torch.from_numpy(np.array(decode(picture, channels == 1, parse_size(size))))
     except FileNotFoundError:
-        raise TriptychError(f"there is no file {name}; check the name") from None
+        raise TriptychError(f"there is no file {name}: check the name") from None
     except Exception as error:  # broken bytes make Pillow raise nearly anything
         refuse_bomb(Encoded(0, name, picture), error)
-        raise TriptychError(f"{name} cannot be read as a picture: {reason(error)}; give a jpg, png or webp") from None
+        raise TriptychError(f"{name} cannot be read as a picture: {one_line(error)}; give a jpg, png or webp file") from None
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """Eight bits a channel and no alpha: transparent parts show white, 16-bit values lose their low byte."""
+    """Eight bits per channel and no alpha: transparent parts become white, 16-bit values lose their low byte."""
     if image.mode.startswith("I"):
-        return Image.fromarray(_eight_bits(np.asarray(image)))
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"values {values.min()}..{values.max()} are not 16-bit; save it as 8 or 16 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("floating-point pictures have no stated range; save it as 8 or 16 bits")
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
@@ -106,18 +118,12 @@ def flatten(image: Image.Image) -> Image.Image:
     return image
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"values {values.min()}..{values.max()} are not 16-bit; save it as 8 or 16 bits")
-    return (values >> 8).astype(np.uint8)
-
-
 def fit(image: Image.Image, size: Size | None) -> Image.Image:
-    """Resize so that the picture just covers `size`, antialiased, and keep the centre."""
+    """Resizes until the picture just covers `size`, antialiased, and crops the centre."""
     if size is None or (image.height, image.width) == size:
         return image
     scale = max(size[0] / image.height, size[1] / image.width)
-    height, width = size[0] / scale, size[1] / scale  # of the centre that is kept, in the source's pixels
+    height, width = size[0] / scale, size[1] / scale  # of the centre crop, in the source's pixels
     left, top = (image.width - width) / 2, (image.height - height) / 2
     box = (max(0.0, left), max(0.0, top), min(image.width, left + width), min(image.height, top + height))
     kernel = Image.Resampling.LANCZOS if scale < 1 else Image.Resampling.BICUBIC
@@ -144,32 +150,32 @@ def resized(pictures: np.ndarray, size: Size) -> np.ndarray:
 
 
 class Decoder:
-    """Decodes a stream of pictures to chunks (k, C, H, W) and remembers which could not be read.
+    """Decodes a stream of pictures to chunks (k, C, H, W) and collects in `skipped` which could not be read.
 
-    Raises TriptychError for a picture that is dangerously large, and, without `size`, for pictures of several sizes.
+    Raises:
+        TriptychError: for a picture that is dangerously large, and, without `size`, for pictures of different sizes.
     """
 
     def __init__(self, grey: bool, size: Size | None):
         self.grey, self.size = grey, size
-        self.kept: list[int] = []
         self.skipped: list[tuple[int, Skipped]] = []
         self._first: tuple[str, tuple[int, ...]] | None = None
 
     def chunks(self, pictures: Iterable[Encoded]) -> Iterator[np.ndarray]:
-        """Decode in threads (Pillow lets go of the interpreter), a bounded number of pictures ahead."""
+        """Decodes in threads (Pillow releases the interpreter's lock), a bounded number of pictures ahead."""
         pictures = iter(pictures)
         with pillow_checked(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            while window := list(islice(pictures, self._ahead())):
+            while window := list(islice(pictures, self._window())):
                 decoded = [
                     array
-                    for one, result in zip(window, pool.map(self._try, window), strict=True)
-                    if (array := self._note(one, result)) is not None
+                    for picture, result in zip(window, pool.map(self._try, window), strict=True)
+                    if (array := self._accepted(picture, result)) is not None
                 ]
                 if decoded:
                     yield np.stack(decoded)
 
-    def _ahead(self) -> int:
-        return min(512, rows_in(self._first[1], "uint8")) if self._first else 1
+    def _window(self) -> int:
+        return min(512, rows_in_chunk(self._first[1], "uint8")) if self._first else 1
 
     def _try(self, picture: Encoded) -> np.ndarray | Exception:
         try:
@@ -179,23 +185,22 @@ class Decoder:
         except Exception as error:  # broken bytes make Pillow raise nearly anything
             return error
 
-    def _note(self, picture: Encoded, result: np.ndarray | Exception) -> np.ndarray | None:
+    def _accepted(self, picture: Encoded, result: np.ndarray | Exception) -> np.ndarray | None:
         if isinstance(result, Exception):
             refuse_bomb(picture, result)
-            self.skipped.append((picture.place, Skipped(picture.name, reason(result))))
+            self.skipped.append((picture.row, Skipped(picture.name, one_line(result))))
             return None
         self._first = self._first or (picture.name, result.shape)
         if result.shape != self._first[1]:
             raise TriptychError(
                 f"expected pictures of one size, got {_sides(self._first[1])} ({self._first[0]}) and "
-                f"{_sides(result.shape)} ({picture.name}); give --size to resize and crop them"
+                f"{_sides(result.shape)} ({picture.name}): give --size to resize and crop them"
             )
-        self.kept.append(picture.place)
         return result
 
 
 def all_grey(pictures: Iterable[Encoded]) -> bool:
-    """Whether every picture that has a readable head is grey; stops at the first that is not."""
+    """Whether every picture with a readable header is grey; stops at the first that is not."""
     with pillow_checked():
         return all(_mode(picture) in GREY for picture in pictures)
 
@@ -205,22 +210,22 @@ def _mode(picture: Encoded) -> str:
     try:
         with Image.open(BytesIO(content or b"") if not isinstance(content, Path) else content) as image:
             return image.mode
-    except Exception as error:  # decoding will name it and say why
+    except Exception as error:  # decoding will report it
         refuse_bomb(picture, error)
         return "L"
 
 
 def refuse_bomb(picture: Encoded, error: Exception) -> None:
-    """Raise for a picture over Pillow's limit of pixels: it may be made to exhaust memory."""
+    """Raises for a picture over Pillow's limit of pixels: it may be made to exhaust memory."""
     if isinstance(error, (Image.DecompressionBombWarning, Image.DecompressionBombError)):
         raise TriptychError(
             f"{picture.name} is too large to be decoded safely: expected at most "
-            f"{Image.MAX_IMAGE_PIXELS:,} pixels; shrink it or take it out"
+            f"{Image.MAX_IMAGE_PIXELS:,} pixels; shrink it or remove it"
         ) from None
 
 
-def reason(error: Exception) -> str:
-    """An exception as a few words on one line."""
+def one_line(error: Exception) -> str:
+    """What an exception says, on one line of at most 200 characters."""
     if isinstance(error, Image.UnidentifiedImageError):
         return "not a picture that Pillow knows"
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -58,6 +58,7 @@ class Look:
 
     @cached_property
     def skin(self) -> Tensor:
+        """The colour of the skin (B, 3, 1, 1)."""
         return ramp(SKIN, self.skin_tone)
 
     @cached_property
@@ -67,6 +68,7 @@ class Look:
 
     @cached_property
     def backdrop(self) -> Tensor:
+        """The colour of the background (B, 3, 1, 1)."""
         return ramp(BACKGROUND, self.background)
 
     @cached_property
@@ -83,6 +85,7 @@ class Look:
 
 
 def tint(colour: RGB, like: Tensor) -> Tensor:
+    """A colour as (3, 1, 1), of the dtype and on the device of another tensor."""
     return like.new_tensor(colour)[:, None, None]
 
 
@@ -162,6 +165,7 @@ def ear_place(look: Look, side: int) -> Tensor:
 
 
 def ears(canvas: Canvas, look: Look) -> None:
+    """Each with its shaded inside."""
     for side in (-1, 1):
         part = half(canvas, side, 0.3, -0.2, 0.68, 0.26)
         x = ear_place(look, side)
@@ -170,6 +174,7 @@ def ears(canvas: Canvas, look: Look) -> None:
 
 
 def head_outline(canvas: Canvas, look: Look) -> Tensor:
+    """Signed distance (B, h, w) to the edge of the head."""
     across = power(canvas.x - 0.02 * look.head_turn, HEAD_RX + 0.008 * look.smile)
     return blob(canvas, across, egg(canvas.y - HEAD_Y, HEAD_TOP, HEAD_CHIN + 0.012 * look.joy))
 
@@ -190,14 +195,15 @@ def head(canvas: Canvas, look: Look) -> None:
 
 
 def age_lines(canvas: Canvas, look: Look) -> None:
-    """Forehead, crow's feet, bags under the eyes; and the folds beside the mouth, which a smile deepens too."""
+    """Forehead, crow's feet, bags under the eyes; and the creases beside the mouth, which a smile deepens too."""
     forehead(canvas.window(-0.4, -0.54, 0.4, -0.26), look)
     for side in (-1, 1):
         around_eye(half(canvas, side, -0.1, -0.2, 0.54, 0.18), look, side)
-        fold(half(canvas, side, -0.14, 0.0, 0.54, 0.42), look, side)
+        crease(half(canvas, side, -0.14, 0.0, 0.54, 0.42), look, side)
 
 
 def forehead(part: Canvas, look: Look) -> None:
+    """Three lines that age deepens."""
     x, _ = look.place(0.0, 0.5)
     for row, width in ((-0.50, 0.20), (-0.425, 0.25), (-0.35, 0.22)):
         u = (part.x - x) / width
@@ -205,6 +211,7 @@ def forehead(part: Canvas, look: Look) -> None:
 
 
 def around_eye(part: Canvas, look: Look, side: int) -> None:
+    """The bag under an eye, and the crow's feet beside it."""
     x, narrow = look.place(side * EYE_X, 0.46)
     u = (part.x - x) / (0.13 * narrow)
     bag = arc(part, u, EYE_Y + 0.125 - 0.02 * look.smile - 0.035 * u * u, 0.040)
@@ -215,7 +222,8 @@ def around_eye(part: Canvas, look: Look, side: int) -> None:
         part.paint(arc(part, u, EYE_Y + 0.01 + slope * (1 + side * u), 0.034) * (0.55 * look.age), look.shade * 0.85)
 
 
-def fold(part: Canvas, look: Look, side: int) -> None:
+def crease(part: Canvas, look: Look, side: int) -> None:
+    """The crease from the nose to the corner of the mouth."""
     x, narrow = look.place(side * (0.155), 0.45)
     sideways = turned(part)
     u = (sideways.x - 0.20 + 0.02 * look.smile) / 0.15
@@ -264,6 +272,7 @@ def nose(canvas: Canvas, look: Look) -> None:
 
 
 def eyes(canvas: Canvas, look: Look) -> None:
+    """Both eyes with their brows."""
     for side in (-1, 1):
         eye(half(canvas, side, -0.08, -0.2, 0.48, 0.06), look, side)
         brow(half(canvas, side, -0.14, -0.42, 0.52, -0.1), look, side)
@@ -286,6 +295,7 @@ def eye(part: Canvas, look: Look, side: int) -> None:
 
 
 def brow(part: Canvas, look: Look, side: int) -> None:
+    """An arc that a smile raises."""
     x, narrow = look.place(side * 0.20, 0.46)
     u = (part.x - x) / (0.145 * narrow)
     middle = -0.262 - 0.018 * look.smile + (0.012 - 0.014 * look.smile) * side * u + 0.045 * u * u
@@ -326,6 +336,7 @@ def parting(canvas: Canvas, look: Look, drop: float) -> Tensor:
 
 
 def glasses(canvas: Canvas, look: Look) -> None:
+    """Square frames with a bridge and bluish lenses; values between 0 and 1 are translucent."""
     part = canvas.window(-0.56, -0.26, 0.56, 0.16)
     frame = tint(FRAME, look.smile)
     for side in (-1, 1):

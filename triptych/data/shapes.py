@@ -1,8 +1,8 @@
 """Antialiased flat shapes: signed distances, their coverage of pixels, and a canvas to paint on.
 
 Shapes: B pictures, h rows, w columns (of a window), S the side of the picture in pixels. Coordinates run over [-1, 1],
-x to the right and y downwards; columns are (1, 1, w), rows (1, h, 1), a parameter of each picture (B, 1, 1), a distance
-or a coverage (B, h, w), a colour (3, 1, 1) or (B, 3, 1, 1), and the paint (B, 3, h, w).
+x to the right and y downwards; columns are (1, 1, w), rows (1, h, 1), a parameter of each picture is (B, 1, 1), a
+distance or a coverage (B, h, w), a colour (3, 1, 1) or (B, 3, 1, 1), and the paint (B, 3, h, w).
 
 Per pixel there are only additions, products, quotients, square roots and comparisons. IEEE 754 rounds each of them
 correctly, so vector units, their scalar tails, any batch size and any number of threads give the same bits; an

@@ -1,13 +1,14 @@
 """What `load` returns: splits of stored values, with attributes by name.
 
-Shapes: N data in a split, B in a batch; `event` is the shape of one datum, (C, H, W) for pictures, else (D,) or (C, T).
+Shapes: N examples in a split, B in a batch; `event` is one example's shape, (C, H, W) for pictures, else (D,) or (C, T).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,16 +17,20 @@ from triptych.errors import TriptychError
 if TYPE_CHECKING:
     import torch
 
-Kind = Literal["binary", "continuous", "class"]
+    from triptych.codecs.conditions import Kind
 
 
 class Source(Protocol):
-    """Rows of one dtype: an array, a memory map, or something that draws or reads them when they are asked for."""
+    """Rows of one dtype: an array, a memory map, or something that draws or reads them on demand."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """(N, *event)."""
+
     @property
-    def dtype(self) -> np.dtype: ...
+    def dtype(self) -> np.dtype:
+        """Of the stored values."""
+
     def __len__(self) -> int: ...
     def __getitem__(self, rows: Any) -> np.ndarray: ...
 
@@ -38,7 +43,7 @@ class Skipped(NamedTuple):
 
 
 class Selected:
-    """Some rows of a source that is too large to copy: row i is `source[index[i]]`, read when asked for."""
+    """Some rows of a source that is too large to copy: row i is `source[index[i]]`, read on demand."""
 
     def __init__(self, source: Source, index: np.ndarray):
         self.source, self.index = source, index
@@ -57,8 +62,8 @@ class Selected:
         self.__dict__.update(state, source=_reopened(state["source"]))
 
 
-class _File(NamedTuple):
-    """A memory map by name: what a worker process gets in place of the bytes themselves."""
+class _MappedFile(NamedTuple):
+    """A memory map by name: what a worker process gets instead of the bytes themselves."""
 
     path: str
     dtype: np.dtype
@@ -68,25 +73,27 @@ class _File(NamedTuple):
 
 def _portable(source: Any) -> Any:
     if isinstance(source, np.memmap) and source.filename is not None and source.flags.c_contiguous:
-        return _File(str(source.filename), source.dtype, source.offset, source.shape)
+        path = Path(source.filename)
+        if source.offset + source.nbytes == path.stat().st_size:  # a slice of a map keeps the offset of the whole
+            return _MappedFile(str(path), source.dtype, source.offset, source.shape)
     return source
 
 
 def _reopened(source: Any) -> Any:
-    if isinstance(source, _File):
+    if isinstance(source, _MappedFile):
         return np.memmap(source.path, source.dtype, "r", source.offset, source.shape)
     return source
 
 
 def in_memory(source: Source) -> bool:
-    """Whether indexing costs no disk and no drawing."""
+    """Whether indexing neither reads from disk nor draws."""
     return isinstance(source, np.ndarray) and not isinstance(source, np.memmap)
 
 
 def _rows(source: Source, index: np.ndarray) -> np.ndarray:
-    """Rows in the order asked for; a map on disk is read front to back, which spares it seeks."""
-    if isinstance(source, np.ndarray) and not isinstance(source, np.memmap):
-        return source.take(index, 0)  # faster than source[index]
+    """Rows in the order of `index`; a memory map is read front to back, which saves seeks."""
+    if in_memory(source):
+        return source.take(index, 0)  # type: ignore[attr-defined]  # faster than source[index]
     if not isinstance(source, np.memmap) or np.ndim(index) == 0:
         return np.asarray(source[index])
     order = np.argsort(index, kind="stable")
@@ -95,16 +102,35 @@ def _rows(source: Source, index: np.ndarray) -> np.ndarray:
     return rows
 
 
-def _kind(values: np.ndarray) -> Kind:
+def kind_of(values: np.ndarray) -> Kind:
+    """The kind of an attribute that is not a class, by its values (N,): binary where the known ones are all 0 or 1.
+
+    >>> kind_of(np.array([0.0, 1.0, np.nan])), kind_of(np.array([0.0, 0.5]))
+    ('binary', 'continuous')
+    """
     return "binary" if np.isin(values[~np.isnan(values)], (0, 1)).all() else "continuous"
+
+
+def fixed_subset(n: int, count: int) -> np.ndarray:
+    """Indices of `count` of n examples (all of them where n ≤ count): always the same, in a random order.
+
+    The first `count` of a sorted set would not be a sample of it.
+
+    >>> fixed_subset(1000, 3).tolist() == fixed_subset(1000, 4)[:3].tolist()
+    True
+    """
+    return np.random.default_rng(0).permutation(n)[:count]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """N stored data and what is known of each.
+    """N stored examples and their attributes.
 
-    Indexing gives torch tensors of the stored dtype: `split[i]` one datum (*event), `split[2:5]` and `split[[4, 0]]`
-    a batch (B, *event). `__getitems__` is how a `DataLoader` asks for a whole batch at once.
+    Indexing returns torch tensors of the stored dtype: `split[i]` is one example (*event), `split[2:5]` and `split[[4, 0]]`
+    are batches (B, *event). `__getitems__` is how a `DataLoader` asks for a whole batch at once.
+
+    Raises:
+        TriptychError: for an attribute that does not have one value for each example.
 
     >>> import numpy as np
     >>> split = Split(np.zeros((4, 1, 8, 8), np.uint8), {"smile": np.array([0, 1, 1, 0])})
@@ -114,34 +140,33 @@ class Split:
 
     data: Source
     """Stored values (N, *event): uint8 pictures (N, C, H, W) in 0..255, or float32 of 1 to 3 event dimensions."""
-    attributes: dict[str, np.ndarray] = field(default_factory=dict)
-    """Name to float32 (N,): 0/1, a number, or a class's index; NaN where it is not known."""
-    kinds: dict[str, Kind] = field(default_factory=dict)
-    """Name to "binary", "continuous" or "class"."""
-    classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Name of a class attribute to what its indices 0, 1, … are called, where that is known."""
-    skipped: list[Skipped] = field(default_factory=list)
+    attributes: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """Name to float32 (N,): 0/1, a number, or a class's index; NaN where unknown."""
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
+    """Name to "binary", "continuous" or "class"; by default what the values are."""
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Name of a class attribute to the names of its values 0, 1, …, where they are known."""
+    skipped: tuple[Skipped, ...] = ()
     """Pictures that could not be read, with the reason."""
 
     def __post_init__(self) -> None:
-        for name, raw in self.attributes.items():
-            values = np.asarray(raw, np.float32)
+        attributes = {name: np.asarray(values, np.float32) for name, values in self.attributes.items()}
+        for name, values in attributes.items():
             if values.shape != (len(self.data),):
                 raise TriptychError(
-                    f"attribute {name!r}: expected {len(self.data)} values, one a datum, got shape "
-                    f"{values.shape}; give one number for each datum"
+                    f"attribute {name!r}: expected {len(self.data)} values, one for each example, got shape {values.shape}"
                 )
-            self.attributes[name] = values
-            self.kinds.setdefault(name, _kind(values))
+        object.__setattr__(self, "attributes", attributes)
+        object.__setattr__(self, "kinds", {name: kind_of(v) for name, v in attributes.items()} | dict(self.kinds))
 
     @property
     def event_shape(self) -> tuple[int, ...]:
-        """The shape of one datum."""
+        """The shape of one example."""
         return tuple(self.data.shape[1:])
 
     @property
     def is_image(self) -> bool:
-        """Whether the data are pictures: uint8 (C, H, W)."""
+        """Whether the examples are pictures: uint8 (C, H, W)."""
         return self.data.dtype == np.uint8 and len(self.event_shape) == 3
 
     @property
@@ -155,33 +180,34 @@ class Split:
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
         if isinstance(index, slice):
             return self.__getitems__(np.arange(*index.indices(len(self))))
-        one = np.ndim(index) == 0
-        return self.__getitems__([int(index)])[0] if one else self.__getitems__(index)  # type: ignore[arg-type]
+        if np.ndim(index) == 0:
+            return self.__getitems__([int(index)])[0]  # type: ignore[arg-type]
+        return self.__getitems__(index)  # type: ignore[arg-type]
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-        """The data at `indices` (B,) as one new tensor (B, *event)."""
+        """The examples at `indices` (B,) as one new tensor (B, *event)."""
         import torch
 
         return torch.from_numpy(self.rows(indices))
 
     def rows(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> np.ndarray:
-        """The same as a new array; on one thread, for threads of several runs would wait for each other."""
+        """The same as a new array; on one thread, since threads of several runs would wait for each other."""
         return np.ascontiguousarray(_rows(self.data, self._checked(indices)))
 
     def take(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> Split:
-        """The split of these data, in this order; copied when in memory, a view when too large for that."""
+        """The split of the examples at `indices`, in that order; copied if in memory, else a view."""
         index = self._checked(indices)
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return Split(data, attributes, dict(self.kinds), dict(self.classes), list(self.skipped))
+        return Split(data, attributes, self.kinds, self.classes, self.skipped)
 
     def _checked(self, indices: Any) -> np.ndarray:
-        """Indices (B,) as int64 in 0..N−1; negative ones count from the end, and N booleans choose."""
+        """Indices (B,) as int64 in 0..N−1; negative ones count from the end, and N booleans are a mask."""
         index = np.asarray(indices) if len(indices) else np.empty(0, np.int64)
         if index.dtype == np.bool_ and index.shape == (len(self),):
             index = np.flatnonzero(index)
         if index.dtype.kind not in "iu" or index.ndim != 1:
-            raise IndexError(f"expected whole numbers (B,) or {len(self)} booleans, got {index.dtype} {index.shape}")
+            raise IndexError(f"expected integers (B,) or {len(self)} booleans, got {index.dtype} {index.shape}")
         index = index.astype(np.int64, copy=False)
         if index.size and (index.min() < -len(self) or index.max() >= len(self)):
             raise IndexError(f"expected indices in 0..{len(self) - 1}, got {index.min()}..{index.max()}")

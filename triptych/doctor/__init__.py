@@ -1,12 +1,13 @@
 """What is wrong with a training, in plain words: verdicts with their evidence and a remedy, from the run's own records.
 
-It reads metrics.jsonl (`history`) and, where a model and data are given, a few samples (`samples`). A verdict is a rule with
-a threshold, named beside it (`rules`), with those remedies that the run has not got already (`remedies`). Where nothing is
-found the run is called healthy, which says no more than that none of the rules applies.
+It reads metrics.jsonl (`history`) and, where a model and data are given, examines a few samples (`samples`). A verdict is a
+rule that applies (`rules`, one table), with those remedies that the run does not follow already (`remedies`). Where no rule
+applies the run is called healthy, which says no more than that.
 """
 
+from triptych.doctor.diagnosis import Verdict, diagnose
 from triptych.doctor.history import ENOUGH, History
-from triptych.doctor.rules import NAMES, Verdict, diagnose
+from triptych.doctor.rules import NAMES, RULES, Rule
 from triptych.doctor.samples import COMPARABLE, examine
 
-__all__ = ["COMPARABLE", "ENOUGH", "NAMES", "History", "Verdict", "diagnose", "examine"]
+__all__ = ["COMPARABLE", "ENOUGH", "NAMES", "RULES", "History", "Rule", "Verdict", "diagnose", "examine"]

@@ -12,14 +12,15 @@ import numpy as np
 
 from triptych.errors import TriptychError
 
-ENOUGH = 8  # lines of history below which trends say nothing
-SETTLED = 50  # steps before which nothing has had time to go well
+ENOUGH = 8  # lines of history below which trends show nothing
+EARLY = 50  # steps before which nothing has had time to go well
 
 
 class History:
-    """The numbers of metrics.jsonl by name, over the lines that hold them.
+    """The numbers of metrics.jsonl by name, over the lines that have them.
 
     Attributes:
+        lines: the records that have a step.
         damaged: lines that could not be read and were skipped.
     """
 
@@ -29,7 +30,7 @@ class History:
 
     @classmethod
     def of(cls, folder: Path) -> History:
-        """That of a run; lines that cannot be read are skipped, and counted but for the last, which a kill may cut short."""
+        """The history of a run. Unreadable lines are skipped, and counted except for the last, which a kill may cut."""
         path = folder / "metrics.jsonl"
         if not path.is_file():
             raise TriptychError(f"{folder} has no metrics.jsonl: give the folder of a run that has trained")
@@ -46,7 +47,7 @@ class History:
     @property
     def is_short(self) -> bool:
         """Whether there are too few records, or steps, to be sure of a verdict."""
-        return len(self.lines) < ENOUGH or self.last_step < SETTLED
+        return len(self.lines) < ENOUGH or self.last_step < EARLY
 
     def values(self, name: str) -> np.ndarray:
         """(T,), NaN where a number was not finite; lines without it are left out."""
@@ -64,7 +65,7 @@ class History:
         return float(np.median(late[np.isfinite(late)])) if np.isfinite(late).any() else math.nan
 
     def players(self) -> list[str]:
-        """Names of a game's players; of a single one there is none."""
+        """Names of a game's players; none where there is a single player."""
         return sorted({name.removeprefix("loss_") for line in self.lines for name in line if name.startswith("loss_")})
 
 

@@ -1,4 +1,4 @@
-"""Whether a series of numbers goes round."""
+"""Whether a series of numbers is periodic."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def period(values: np.ndarray) -> tuple[float, int, float]:
-    """Amplitude, the lag at which the autocorrelation of ranks comes back after it was negative, and its height there.
+    """Amplitude, the lag at which the autocorrelation of ranks peaks after it was negative, and its height there.
 
-    Ranks, because V's turns may be sharp dips. The height is no more than the depth before, and a third of the values the
-    longest lag: noise comes back by chance, but seldom as high as it fell, and seldom so soon.
+    Ranks, because V's turning points may be sharp. The height is limited to the depth before it, and the lag to a third of
+    the values: the autocorrelation of noise rises by chance too, but seldom as far as it fell, and seldom so soon.
     """
     swing = math.sqrt(2) * float(_detrended(values).std())
     if swing < 1e-6:

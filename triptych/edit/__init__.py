@@ -1,8 +1,9 @@
-"""Edits in the latent space, one implementation for every family, since z ~ N(0, I) for all.
+"""Edits in the latent space, one implementation for every family, since all move in codes z.
 
 `learn_directions` finds them from labels or without, `apply` sets calibrated coordinates, `sweep` goes through values,
-`interpolate` walks from one datum to another, `manifold` spans a surface through four, `inpaint` fills in what is hidden.
-They want an encoder; for a model without one `invert` finds z, and `Inverting` makes all of them work.
+`change_context` changes what a conditional model was given,
+`interpolate` walks from one example to another, `manifold` spans a surface through four, `inpaint` fills in what is hidden.
+They need an encoder; for a model without one `invert` finds z, and `Inverting` makes all of them work.
 """
 
 from triptych.edit.directions import Direction, Directions
@@ -10,7 +11,7 @@ from triptych.edit.inpainting import MASKS, inpaint, mask
 from triptych.edit.inversion import Inverting, invert, learn_encoder, psnr
 from triptych.edit.judging import judge
 from triptych.edit.learning import learn_directions, unsupervised_directions
-from triptych.edit.moving import apply, interpolate, manifold, move, sweep
+from triptych.edit.moving import apply, change_context, interpolate, manifold, move, sweep
 
 __all__ = [
     "MASKS",
@@ -18,6 +19,7 @@ __all__ = [
     "Directions",
     "Inverting",
     "apply",
+    "change_context",
     "inpaint",
     "interpolate",
     "invert",

@@ -12,7 +12,6 @@ unsupervised one it counts standard deviations.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,10 +22,10 @@ import torch
 from torch import Tensor
 
 from triptych import storage
-from triptych.checkpoint import stamp
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, unknown
+from triptych.pretrained import stamp
 
-Kind = Literal["binary", "continuous", "unsupervised"]
+DirectionKind = Literal["binary", "continuous", "unsupervised"]
 FILE = "directions"
 
 
@@ -44,7 +43,7 @@ class Direction:
     """
 
     name: str
-    kind: Kind
+    kind: DirectionKind
     normal: Tensor
     offset: float
     scale: float
@@ -66,9 +65,7 @@ class Directions(Mapping[str, Direction]):
 
     def __getitem__(self, name: str) -> Direction:
         if name not in self._directions:
-            near = difflib.get_close_matches(name, self._directions, n=3, cutoff=0.3)
-            hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(self._directions) or 'none'}"
-            raise TriptychError(f"no direction called {name!r}: {hint}")
+            raise unknown("direction", name, self._directions)
         return self._directions[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -88,7 +85,7 @@ class Directions(Mapping[str, Direction]):
         """Writes directions.safetensors and directions.json into a run.
 
         Args:
-            weights: `checkpoint.stamp` of the weights whose z they move, taken before they were learned, for a training may
+            weights: `pretrained.stamp` of the weights whose z they move, taken before they were learned, for a training may
                 go on meanwhile; by default of those that the run holds now.
         """
         tensors: dict[str, Tensor] = {}
@@ -156,7 +153,7 @@ def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> 
 
 def calibrated(
     name: str,
-    kind: Kind,
+    kind: DirectionKind,
     normal: Tensor,
     step: Tensor,
     low_high: tuple[float, float],

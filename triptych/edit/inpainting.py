@@ -5,15 +5,15 @@ Shapes: B batch, E event_shape; x (B, *E) model coordinates, mask (*E) or (B, *E
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from triptych.core import GenerativeModel, HasDensity, evaluating, require, standard_normal
-from triptych.errors import TriptychError
+from triptych.core import GenerativeModel, HasDensity, evaluating, require
+from triptych.errors import TriptychError, unknown
+from triptych.randomness import standard_normal
 
 
 def inpaint(
@@ -73,8 +73,8 @@ def inpaint(
         draws = x[:0] if scale is not None and start is not None else _drawn(model, generator).to(x)
         units = _measured(model, draws, generator) if scale is None else _checked_scale(model, scale)
         first = _nearest(draws, x, hidden) if start is None else _checked_start(x, start)
-        some = _at_once(model)
-        parts = zip(x.split(some), hidden.split(some), first.split(some), strict=True)
+        size = _at_once(model)
+        parts = zip(x.split(size), hidden.split(size), first.split(size), strict=True)
         return torch.cat([_ascend(model, *part, units.to(x), steps, temperature, generator) for part in parts])
 
 
@@ -89,7 +89,7 @@ def _at_once(model: GenerativeModel) -> int:
 def _drawn(model: GenerativeModel, generator: torch.Generator | None) -> Tensor:
     """x of the model's own, (_DRAWS, *E), as many at once as are differentiated together."""
     sizes = [len(part) for part in torch.empty(_DRAWS).split(_at_once(model))]
-    return _projected(model, torch.cat([model.sample(size, generator=generator) for size in sizes]))
+    return model.codec.project(torch.cat([model.sample(size, generator=generator) for size in sizes]))
 
 
 def _ascend(
@@ -102,7 +102,7 @@ def _ascend(
     temperature: float | None,
     generator: torch.Generator | None,
 ) -> Tensor:
-    filled = torch.where(hidden, _projected(model, first), x)
+    filled = torch.where(hidden, model.codec.project(first), x)
     for i in range(steps):
         alpha = 10 / (100 + i)
         noise = alpha if temperature is None else math.sqrt(2 * alpha * temperature)
@@ -111,7 +111,7 @@ def _ascend(
         moved = filled + alpha * units.square() * gradient + noise * units * epsilon
         if not moved[hidden].isfinite().all():
             raise TriptychError(f"log p has no finite gradient at step {i + 1} of inpainting: give a smaller scale")
-        filled = torch.where(hidden, _projected(model, moved), x)
+        filled = torch.where(hidden, model.codec.project(moved), x)
     return filled
 
 
@@ -123,11 +123,6 @@ def _gradient(model: GenerativeModel, x: Tensor, generator: torch.Generator | No
         if not log_p.requires_grad:
             raise TriptychError(f"the density of this {type(model).__name__} cannot be differentiated by x: use a flow")
         return torch.autograd.grad(log_p.sum(), x)[0]
-
-
-def _projected(model: GenerativeModel, x: Tensor) -> Tensor:
-    """Pictures are kept in [0, 1]; other data have no range."""
-    return x if model.codec.reading == "none" else x.clamp(0, 1)
 
 
 def _measured(model: GenerativeModel, draws: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -152,7 +147,7 @@ def _checked_scale(model: GenerativeModel, scale: float | Tensor) -> Tensor:
 
 
 def _nearest(draws: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
-    """For each datum the draw whose observed part is nearest to its own, (B, *E)."""
+    """For each example the draw whose observed part is nearest to its own, (B, *E)."""
     draws = draws[draws.flatten(1).isfinite().all(1)]
     if not len(draws):
         raise TriptychError("the model's own draws hold NaN or infinity: train it further, or give start")
@@ -170,13 +165,13 @@ def _checked_start(x: Tensor, start: Tensor) -> Tensor:
 
 def _check_numbers(steps: int, temperature: float | None) -> None:
     if steps < 1:
-        raise TriptychError(f"inpainting wants at least 1 step, got {steps}")
+        raise TriptychError(f"inpainting expects at least 1 step, got {steps}")
     if temperature is not None and not 0 <= temperature < math.inf:
         raise TriptychError(f"temperature should be 0 or more, got {temperature}")
 
 
 def _check_mask(x: Tensor, hidden: Tensor) -> Tensor:
-    """The mask for each datum, (B, *E)."""
+    """The mask for each example, (B, *E)."""
     if hidden.dtype != torch.bool:
         raise TriptychError(f"mask should be bool, True where hidden, got {hidden.dtype}: write mask > 0.5, say")
     if hidden.shape not in (x.shape, x.shape[1:]):
@@ -210,9 +205,7 @@ def mask(name: str, shape: Sequence[int], generator: torch.Generator | None = No
              [1, 1, 0, 0]]], dtype=torch.int32)
     """
     if name not in _HIDDEN:
-        near = difflib.get_close_matches(name, MASKS, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise TriptychError(f"no mask {name!r}: {hint}there are {', '.join(MASKS)}")
+        raise unknown("mask", name, MASKS)
     if not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise TriptychError(f"a mask's shape should be (D,), (C, T) or (C, H, W) with sizes ≥ 1, got {tuple(shape)}")
     rows, columns = shape[1:] if len(shape) == 3 else (1, shape[-1])

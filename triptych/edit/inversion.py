@@ -1,6 +1,7 @@
 """z for given data where a model has no encoder: by optimisation with restarts, from a learned encoder where there is one.
 
-Shapes: B batch, R restarts, L latent_dim, E event_shape; x (B, *E) model coordinates, z (B, L).
+Shapes: B batch, R restarts, L latent_dim, K context_dim, E event_shape.
+    x (B, *E) model coordinates · z (B, L) · context (B, K), or (1, K) for all, or None
 """
 
 from __future__ import annotations
@@ -15,21 +16,24 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych import storage
-from triptych.checkpoint import stamp
-from triptych.core import Encodes, GenerativeModel, evaluating, frozen, standard_normal
+from triptych.core import Encodes, GenerativeModel, evaluating, frozen
 from triptych.errors import TriptychError
 from triptych.nets import MLP, ConvEncoder
+from triptych.parts import call
+from triptych.pretrained import save_model, stamp
+from triptych.randomness import seeded, standard_normal
 
 FILE = "encoder.safetensors"
 PULL = 0.005  # of z towards the encoder's answer: most of the PSNR, and attributes nearly as clear (benchmarks/inversion.py)
 _PRIOR = 1e-4
-_AT_ONCE = 64  # data that `Inverting` optimises together: memory stays bounded
+_AT_ONCE = 64  # examples that `Inverting` optimises together: memory stays bounded
 
 
 def invert(
     model: GenerativeModel,
     x: Tensor,
     *,
+    context: Tensor | None = None,
     steps: int = 300,
     restarts: int = 4,
     encoder: nn.Module | None = None,
@@ -45,47 +49,48 @@ def invert(
     2004.00049, whose pull is towards encoder(decode(z)): this one needs no gradient through the encoder).
 
     Starts are draws from N(0, I), and where there is an encoder its answer. All are optimised together for a while, then
-    the better half of each datum's is kept, and so on until one is left (successive halving), which has half of the steps
+    the better half of each example's is kept, and so on until one is left (successive halving), which has half of the steps
     to itself. Of all z on the way the one with the lowest objective is returned.
 
     Args:
         model: in any mode; it is evaluated in eval mode, and keeps its own gradients.
-        x: model coordinates, as `model.codec.centre(stored)` gives.
-        restarts: R, starts for each datum; memory grows with B · R.
-        encoder: x -> z, of `learn_encoder`.
+        x: model coordinates, as `model.codec.centre(stored)` returns.
+        context: of a conditional model; None: unknown.
+        restarts: R, starts for each example; memory grows with B · R.
+        encoder: x -> z, or x, context -> z of a conditional model, of `learn_encoder`.
         rate: of Adam, falling by a cosine.
         prior: 0 or more; by default 1e-4, and 0.005 with an encoder.
-        watch: called after each step (from 1) with the mean square error of the best z so far of each datum, (B,).
+        watch: called after each step (from 1) with the mean square error of the best z so far of each example, (B,).
 
     Raises:
-        TriptychError: for data of another shape or not finite, for numbers that cannot be, and where what the model or the
-            encoder gives is not finite.
+        TriptychError: for x of another shape or not finite, for numbers out of range, and where outputs of the model or the
+            encoder are not finite.
 
     >>> z = invert(model, model.codec.centre(stored), encoder=encoder)  # doctest: +SKIP
     """
     prior = (_PRIOR if encoder is None else PULL) if prior is None else prior
     _check_numbers(steps, restarts, rate, prior)
-    model.check_event(x)
+    context = model.check_context(context, len(model.check_event(x)))
     if not x.isfinite().all():
-        raise TriptychError("the data to invert hold NaN or infinity: remove such data first")
+        raise TriptychError("the examples to invert hold NaN or infinity: remove them first")
     starts = standard_normal(restarts, len(x), model.latent_dim, generator=generator, device=x.device)
     centre = torch.zeros_like(starts[0])
     if encoder is not None:
-        starts[0] = centre = _answer(encoder, x)
+        starts[0] = centre = _answer(encoder, x, context)
     with evaluating(model), torch.enable_grad():
-        return _search(_Best(model, x, starts, centre, prior), steps, rate, watch)
+        return _search(_Best(model, x, context, starts, centre, prior), steps, rate, watch)
 
 
 def _check_numbers(steps: int, restarts: int, rate: float, prior: float) -> None:
     if min(steps, restarts) < 1:
-        raise TriptychError(f"invert wants at least 1 step and 1 restart, got {steps} and {restarts}")
+        raise TriptychError(f"invert expects at least 1 step and 1 restart, got {steps} and {restarts}")
     if not (0 < rate < math.inf and 0 <= prior < math.inf):
-        raise TriptychError(f"invert wants a finite rate above 0 and a finite prior of 0 or more, got {rate} and {prior}")
+        raise TriptychError(f"invert expects a finite rate above 0 and a finite prior of 0 or more, got {rate} and {prior}")
 
 
-def _answer(encoder: nn.Module, x: Tensor) -> Tensor:
+def _answer(encoder: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
     with torch.no_grad(), evaluating(encoder):
-        z = encoder(x)
+        z = call(encoder, x, context)
     if not z.isfinite().all():
         raise TriptychError("the encoder's answer holds NaN or infinity: learn it again")
     return z
@@ -96,14 +101,14 @@ def _search(best: _Best, steps: int, rate: float, watch: Callable[[int, Tensor],
     for count, more in _rounds(len(best.z), steps):
         z = best.keep(count).requires_grad_()
         optimizer = torch.optim.Adam([z])
-        objective = best.heed(z)
+        objective = best.update(z)
         best.check()
         for _ in range(more):
             (z.grad,) = torch.autograd.grad(objective.sum(), z)
             optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
             optimizer.step()
             step += 1
-            objective = best.heed(z)
+            objective = best.update(z)
             if watch:
                 watch(step, best.error)
     return best.keep(1)[0]
@@ -120,21 +125,30 @@ def _rounds(starts: int, steps: int) -> list[tuple[int, int]]:
 
 
 class _Best:
-    """The lowest objective of each start and datum up to now, the error there, and where it was.
+    """The lowest objective of each start and example so far, the error there, and where it was.
 
     Attributes:
         z, objectives, errors: (R, B, L), (R, B) and (R, B), of the starts that are left.
     """
 
-    def __init__(self, model: GenerativeModel, x: Tensor, starts: Tensor, centre: Tensor, prior: float):
-        self.model, self.x, self.centre, self.prior = model, x, centre, prior
+    def __init__(
+        self,
+        model: GenerativeModel,
+        x: Tensor,
+        context: Tensor | None,
+        starts: Tensor,
+        centre: Tensor,
+        prior: float,
+    ):
+        self.model, self.x, self.context, self.centre, self.prior = model, x, context, centre, prior
         self.z = starts.clone()
         self.objectives = torch.full(starts.shape[:2], math.inf, device=x.device)
         self.errors = self.objectives.clone()
 
-    def heed(self, z: Tensor) -> Tensor:
-        """The objective at z, (R, B), with its graph; what is better than before is kept."""
-        decoded = self.model.decode(z.flatten(0, 1)).view(*z.shape[:2], *self.x.shape[1:])
+    def update(self, z: Tensor) -> Tensor:
+        """The objective at z, (R, B), with its graph; every z that is better than before is kept."""
+        context = None if self.context is None else self.context.repeat(len(z), 1)
+        decoded = self.model.decode(z.flatten(0, 1), context).view(*z.shape[:2], *self.x.shape[1:])
         error = (decoded - self.x).square().flatten(2).mean(-1)
         objective = error + self.prior * (z - self.centre).square().mean(-1)
         with torch.no_grad():
@@ -145,16 +159,16 @@ class _Best:
         return objective
 
     def check(self) -> None:
-        """Raises where no start of a datum has an objective: nothing leads on from there."""
+        """Raises a `TriptychError` where no start of an example has a finite objective: nothing leads on from there."""
         lost = int((~self.objectives.amin(0).isfinite()).sum())
         if lost:
             raise TriptychError(
-                f"{lost} of {len(self.x)} data have no z: what this {type(self.model).__name__} decodes is not finite: "
+                f"{lost} of {len(self.x)} examples have no z: what this {type(self.model).__name__} decodes is not finite: "
                 "go back to an earlier checkpoint"
             )
 
     def keep(self, count: int) -> Tensor:
-        """Forgets all but the best `count` starts of each datum, and returns where those were: (count, B, L)."""
+        """Drops all but the best `count` starts of each example, and returns where those were: (count, B, L)."""
         self.objectives, rows = self.objectives.topk(count, dim=0, largest=False)
         self.errors = self.errors.gather(0, rows)
         self.z = self.z.gather(0, rows[..., None].expand(-1, -1, self.z.shape[-1]))
@@ -174,6 +188,7 @@ def learn_encoder(
     model: GenerativeModel,
     *,
     data: Tensor | None = None,
+    context: Tensor | None = None,
     steps: int = 2000,
     batch: int = 64,
     width: int = 32,
@@ -181,25 +196,27 @@ def learn_encoder(
     seed: int = 0,
     progress: Callable[[int, float], object] | None = None,
 ) -> nn.Module:
-    """A network x -> z that inverts a generator roughly: a start for `invert`, or enough where speed matters.
+    """A network x[, context] -> z that inverts a generator roughly: a start for `invert`, or enough where speed matters.
 
     It minimises |E(G(z)) − z|² / L + |G(E(x)) − x|² / (D · Var x) over drawn z, where x are samples, and, where given,
     real data too: they are what will be inverted (Zhu et al. 2020, in-domain inversion, without its discriminator).
 
     Args:
         data: stored values (n, *E).
-        progress: called with each step and the loss every 100.
+        context: of a conditional model, contexts (n, K) to draw from, those of the data where they are given; None: unknown.
+        progress: called every 100 steps with the step and the loss.
     """
     if min(steps, batch) < 1:
-        raise TriptychError(f"learn_encoder wants at least 1 step and data in a batch, got {steps} and {batch}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = blank_encoder(model.event_shape, model.latent_dim, width).to(model.device)
+        raise TriptychError(f"learn_encoder expects at least 1 step and 1 example in a batch, got {steps} and {batch}")
+    if context is not None:
+        context = model.check_context(context, len(context) if data is None else len(data))
+    with seeded(seed, model.device):
+        encoder = blank_encoder(model.event_shape, model.latent_dim, width, model.context_dim).to(model.device)
         optimizer = torch.optim.Adam(encoder.parameters(), fused=model.device.type in ("cpu", "cuda"))
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
         with evaluating(model), frozen(model):
             for step in range(steps):
-                loss = _encoder_loss(model, encoder, batch, data)
+                loss = _encoder_loss(model, encoder, batch, data, context)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -209,15 +226,20 @@ def learn_encoder(
     return encoder.eval()
 
 
-def _encoder_loss(model: GenerativeModel, encoder: nn.Module, batch: int, data: Tensor | None) -> Tensor:
+def _encoder_loss(
+    model: GenerativeModel, encoder: nn.Module, batch: int, data: Tensor | None, context: Tensor | None
+) -> Tensor:
     z = torch.randn(batch, model.latent_dim, device=model.device)
+    given = model.check_context(None if context is None else context[torch.randint(len(context), (batch,))], batch)
     with torch.no_grad():
-        x = model.decode(z)
-    found = encoder(x)
-    loss = F.mse_loss(found, z) + _relative_error(model.decode(found), x)
+        x = model.decode(z, given)
+    found = call(encoder, x, given)
+    loss = F.mse_loss(found, z) + _relative_error(model.decode(found, given), x)
     if data is not None:
-        real = model.codec.centre(data[torch.randint(len(data), (batch,))].to(model.device))
-        loss = loss + _relative_error(model.decode(encoder(real)), real)
+        rows = torch.randint(len(data), (batch,))
+        real = model.codec.centre(data[rows].to(model.device))
+        given = model.check_context(None if context is None else context[rows], batch)
+        loss = loss + _relative_error(model.decode(call(encoder, real, given), given), real)
     return loss
 
 
@@ -225,33 +247,33 @@ def _relative_error(found: Tensor, x: Tensor) -> Tensor:
     return F.mse_loss(found, x) / x.var().clamp(min=1e-4)
 
 
-def blank_encoder(event_shape: tuple[int, ...], latent_dim: int, width: int) -> nn.Module:
+def blank_encoder(event_shape: tuple[int, ...], latent_dim: int, width: int, context_dim: int = 0) -> nn.Module:
     """The encoder's network before it has learned: convolutions for pictures, a perceptron for the rest."""
     if len(event_shape) == 3 and min(event_shape[1:]) >= 4:
-        return ConvEncoder(event_shape, width, latent_dim)
-    return MLP(event_shape, (32 * width, 16 * width), latent_dim, "silu")
+        return ConvEncoder(event_shape, width, latent_dim, context_dim=context_dim)
+    return MLP(event_shape, (32 * width, 16 * width), latent_dim, "silu", context_dim=context_dim)
 
 
 def save_encoder(encoder: nn.Module, folder: Path, weights: str | None = None) -> None:
     """Writes encoder.safetensors into a run.
 
     Args:
-        weights: `checkpoint.stamp` of the weights that it inverts, taken before it was learned, for a training may go on
+        weights: `pretrained.stamp` of the weights that it inverts, taken before it was learned, as training may go on
             meanwhile; by default of those that the run holds now.
     """
     storage.write_tensors(folder / FILE, encoder.state_dict(), stamp(folder) if weights is None else weights)
 
 
 def is_outdated(folder: Path) -> bool:
-    """Whether the run has an encoder of other weights than it holds now: it was trained further since."""
+    """Whether the run's encoder inverts other weights than it holds now: it was trained further since."""
     return (folder / FILE).is_file() and storage.read_stamp(folder / FILE) != stamp(folder)
 
 
 def load_encoder(model: GenerativeModel, folder: Path, width: int = 32) -> nn.Module | None:
-    """The run's learned encoder, or None where it has none of the weights that it holds now."""
+    """The run's learned encoder, or None where it has none, or one that inverts other weights than it holds now."""
     if not (folder / FILE).is_file() or is_outdated(folder):
         return None
-    encoder = blank_encoder(model.event_shape, model.latent_dim, width)
+    encoder = blank_encoder(model.event_shape, model.latent_dim, width, model.context_dim)
     storage.load_weights(encoder, storage.read_tensors(folder / FILE), folder / FILE)
     return encoder.to(model.device).eval()
 
@@ -259,8 +281,9 @@ def load_encoder(model: GenerativeModel, folder: Path, width: int = 32) -> nn.Mo
 class Inverting(GenerativeModel, Encodes):
     """A model without encoder together with how it is inverted, so that every edit works: `encode` is `invert`.
 
-    Coordinates are learned, judged and read by the encoder where there is one (`reader`); what moves is the z of `invert`,
-    which gives the datum back better.
+    Coordinates are learned, judged and read by the encoder where there is one (`coordinate_model`); what moves is the z of
+    `invert`, which reproduces x better. Saved (`save_pretrained`) are the model, as `triptych.load` reads it, and beside it
+    the encoder, as `load_encoder` does.
 
     Args:
         model: what decodes.
@@ -273,29 +296,39 @@ class Inverting(GenerativeModel, Encodes):
     def __init__(
         self, model: GenerativeModel, encoder: nn.Module | None = None, *, steps: int = 200, restarts: int | None = None
     ):
-        super().__init__(model.event_shape, model.latent_dim, model.codec, model.arguments)
+        super().__init__(model.event_shape, model.latent_dim, model.codec, context_dim=model.context_dim)
         if steps < 1 and encoder is None:
-            raise TriptychError("inversion without steps wants an encoder: give one, or steps")
+            raise TriptychError("inversion without steps needs an encoder: give one, or steps")
         self.model, self.encoder, self.steps = model, encoder, steps
+        self.conditions = model.conditions
         self.restarts = restarts if restarts is not None else 4 if encoder is None else 1
 
-    def decode(self, z: Tensor) -> Tensor:
-        return self.model.decode(z)
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.model.decode(z, context)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """z by `invert`, always from the same draws."""
+        context = self.check_context(context, len(self.check_event(x)))
         if self.steps < 1:
             assert self.encoder is not None
-            return _answer(self.encoder, self.check_event(x))
-        found = partial(invert, self.model, steps=self.steps, restarts=self.restarts, encoder=self.encoder)
+            return _answer(self.encoder, x, context)
         noise = torch.Generator().manual_seed(0)
-        return torch.cat([found(part, generator=noise) for part in x.split(_AT_ONCE)])
+        found = partial(invert, self.model, steps=self.steps, restarts=self.restarts, encoder=self.encoder, generator=noise)
+        parts = x.split(_AT_ONCE)
+        contexts = [None] * len(parts) if context is None else context.split(_AT_ONCE)
+        return torch.cat([found(x, context=c) for x, c in zip(parts, contexts, strict=True)])
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        folder = Path(save_directory)
+        save_model(self.model, folder)
+        if self.encoder is not None:
+            save_encoder(self.encoder, folder)
 
 
-def reader(model: GenerativeModel) -> GenerativeModel:
-    """What coordinates are read by: the model itself, or the encoder alone of an `Inverting` one that has it.
+def coordinate_model(model: GenerativeModel) -> GenerativeModel:
+    """The model by which coordinates are read: itself, or the encoder alone of an `Inverting` one that has it.
 
-    The attributes of a datum are clearer in the encoder's answer than in z that were optimised to give its values back.
+    The attributes of an example are clearer in the encoder's answer than in a z that was optimised to reproduce its values.
     """
     if isinstance(model, Inverting) and model.encoder is not None and model.steps > 0:
         return Inverting(model.model, model.encoder, steps=0)

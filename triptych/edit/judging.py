@@ -20,7 +20,7 @@ from torch import Tensor
 
 from triptych.core import Encodes, GenerativeModel, require
 from triptych.edit.directions import Direction, Directions
-from triptych.edit.inversion import reader
+from triptych.edit.inversion import coordinate_model
 from triptych.edit.moving import move
 from triptych.evaluate.latent import codes
 
@@ -32,8 +32,8 @@ def judge(
     model: GenerativeModel, directions: Directions, stored: Tensor, attributes: Mapping[str, Tensor | np.ndarray]
 ) -> Directions:
     """The same directions with `judged` filled in from held-out data `stored` (n, *E) and their attributes."""
-    z = codes(reader(model), stored)
-    n = _MOVED if reader(model) is model else _SEARCHED
+    z = codes(coordinate_model(model), stored)
+    n = _MOVED if coordinate_model(model) is model else _SEARCHED
     leakage = _leakage(model, directions, codes(model, stored[:n]), z[:n])
     judged = {}
     for name, direction in directions.items():
@@ -69,7 +69,7 @@ def _leakage(model: GenerativeModel, directions: Directions, z: Tensor, read: Te
     Args:
         z, read: the codes that are moved, and those that coordinates are read from.
     """
-    encoder = require(reader(model), Encodes)
+    encoder = require(coordinate_model(model), Encodes)
     spread = {name: c.std(correction=0).clamp(min=1e-6) for name, c in directions.coordinates(read).items()}
     table = {}
     for name, direction in directions.items():

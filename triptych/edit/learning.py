@@ -11,7 +11,6 @@ Shapes: z (n, L) training codes, a (n,) an attribute.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -20,13 +19,13 @@ import torch
 from torch import Tensor
 
 from triptych.core import GenerativeModel
-from triptych.edit.directions import Direction, Directions, Kind, calibrated
-from triptych.edit.inversion import reader
-from triptych.errors import TriptychError
+from triptych.edit.directions import Direction, DirectionKind, Directions, calibrated
+from triptych.edit.inversion import coordinate_model
+from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
 
 Method = Literal["means", "regression", "joint"]
-FEWEST = 10  # data of each class, or in all for a continuous attribute, below which nothing is learned
+FEWEST = 10  # examples of each class, or in all for a continuous attribute, below which nothing is learned
 
 
 def learn_directions(
@@ -50,7 +49,7 @@ def learn_directions(
     chosen = list(names) if names is not None else list(attributes)
     check_attributes(attributes, chosen, len(stored))
     values = {name: _values(a) for name, a in attributes.items()}
-    z = codes(reader(model), stored)
+    z = codes(coordinate_model(model), stored)
     steps = _joint_steps(z, values) if method == "joint" else {}
     normals = _normals(z, values, chosen, method)
     return Directions({name: _learn(name, z, values[name], normals[name], steps.get(name)) for name in chosen})
@@ -61,7 +60,7 @@ def unsupervised_directions(model: GenerativeModel, stored: Tensor, count: int) 
     from sklearn.decomposition import PCA
 
     check_components(count, len(stored), model.latent_dim)
-    z = codes(reader(model), stored)
+    z = codes(coordinate_model(model), stored)
     pca = PCA(count, random_state=0).fit(z.numpy())
     found = {}
     for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
@@ -75,7 +74,7 @@ def _learn(name: str, z: Tensor, a: Tensor, normal: Tensor, step: Tensor | None)
     known = a.isfinite()
     z, a = z[known], a[known]
     binary = len(a.unique()) == 2
-    kind: Kind = "binary" if binary else "continuous"
+    kind: DirectionKind = "binary" if binary else "continuous"
     found = calibrated(name, kind, normal, normal if step is None else step, *_anchors(normal, z, a, binary), z)
     return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2) if binary else found
 
@@ -154,7 +153,7 @@ def _joint_steps(z: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Tenso
     known = {name: a.nan_to_num(a.nanmean().item()) for name, a in attributes.items() if a.shape == (len(z),)}
     attributes = {name: a for name, a in known.items() if a.std() > 0}
     columns = torch.stack([(a - a.mean()) / a.std() for a in attributes.values()], dim=1).double()
-    # a pinch of ridge: attributes that determine each other (or two names for one thing) must not blow up
+    # a little ridge: attributes that determine each other (or two names for one thing) must not blow up
     gram = columns.T @ columns + 1e-3 * len(z) * torch.eye(columns.shape[1], dtype=torch.float64)
     rows = torch.linalg.solve(gram, columns.T @ (z - z.mean(0)).double())
     return dict(zip(attributes, rows.float(), strict=True))
@@ -171,7 +170,8 @@ def check_attributes(attributes: Mapping[str, Tensor | np.ndarray], names: Seque
     if not names:
         raise TriptychError(f"no attribute is named to learn a direction of: known: {', '.join(attributes) or 'none'}")
     for name in names:
-        _check_name(name, attributes)
+        if name not in attributes:
+            raise unknown("attribute", name, attributes)
         _check_values(name, _values(attributes[name]), n)
 
 
@@ -179,18 +179,11 @@ def _values(a: Tensor | np.ndarray) -> Tensor:
     return torch.as_tensor(np.asarray(a), dtype=torch.float32)
 
 
-def _check_name(name: str, attributes: Mapping[str, object]) -> None:
-    if name not in attributes:
-        near = difflib.get_close_matches(name, attributes, n=3, cutoff=0.3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(attributes) or 'none'}"
-        raise TriptychError(f"the data have no attribute {name!r}: {hint}")
-
-
 def _check_values(name: str, a: Tensor, n: int) -> None:
     if a.shape != (n,):
-        raise TriptychError(f"attribute {name} should have one value for each of {n} data, has shape {tuple(a.shape)}")
+        raise TriptychError(f"attribute {name} should have one value for each of {n} examples, has shape {tuple(a.shape)}")
     if a.isinf().any():
-        raise TriptychError(f"attribute {name} holds infinity: mend or leave out those data first")
+        raise TriptychError(f"attribute {name} holds infinity: correct or leave out those examples first")
     values, counts = a[a.isfinite()].unique(return_counts=True)
     n = int(counts.sum())
     if n == 0:
@@ -199,4 +192,4 @@ def _check_values(name: str, a: Tensor, n: int) -> None:
         raise TriptychError(f"attribute {name} is {values[0].item():g} everywhere: no direction can be learned from it")
     if n < FEWEST or (len(values) == 2 and counts.min() < FEWEST):
         few = int(counts.min()) if len(values) == 2 else n
-        raise TriptychError(f"attribute {name} has only {few} data in its smaller class or in all: {FEWEST} are needed")
+        raise TriptychError(f"attribute {name} has only {few} examples in its smaller class or in all: {FEWEST} are needed")

@@ -1,4 +1,4 @@
-"""Moves in z: set calibrated coordinates, go through their values, walk between data, span a manifold.
+"""Moves in z: set calibrated coordinates, go through their values, walk between examples, span a manifold.
 
 Shapes: B batch, L latent_dim, E event_shape; x (B, *E) model coordinates, z (B, L).
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from triptych.core import Encodes, GenerativeModel, require
 from triptych.edit.directions import Directions
-from triptych.edit.inversion import reader
+from triptych.edit.inversion import coordinate_model
 from triptych.errors import TriptychError
 
 
@@ -33,7 +33,7 @@ def move(
     Args:
         values: c' by name, numbers or (B,).
         add: what to add to c instead.
-        hold: names whose coordinate shall not change.
+        hold: names whose coordinate must not change.
         read: codes (B, L) of the same data from which c is read, by default z: those that the directions were calibrated on.
     """
     add, read = add or {}, z if read is None else read
@@ -64,23 +64,25 @@ def apply(
     directions: Directions,
     *,
     hold: Sequence[str] = (),
+    context: Tensor | None = None,
 ) -> Tensor:
     """x with the named coordinates set: decode(encode(x) moved), (B, *E).
 
     Args:
         x: model coordinates; `model.codec.centre(stored)` for stored pictures.
         values: {"smile": 1.5} sets c; {"smile": "+1.5"}, a text that begins with a plus, adds to it.
-        hold: names whose coordinate shall not change.
+        hold: names whose coordinate must not change.
+        context: of a conditional model, what x shows, (B, K) or (1, K).
 
     Raises:
-        TriptychError: for an unknown name (the nearest ones are offered), a text that is no number, a model without
+        TriptychError: for an unknown name (the nearest ones are offered), a text that is not a number, a model without an
             encoder.
 
     >>> edited = apply(model, x, {"smile": 1.5, "age": "+1"}, directions)  # doctest: +SKIP
     """
     setting, adding = split_values(values)
-    z, read = _codes(model, x, directions, [*values, *hold])
-    return model.decode(move(z, setting, directions, add=adding, hold=hold, read=read))
+    z, read = _codes(model, x, directions, [*values, *hold], context)
+    return model.decode(move(z, setting, directions, add=adding, hold=hold, read=read), context)
 
 
 @torch.no_grad()
@@ -92,14 +94,37 @@ def sweep(
     directions: Directions,
     *,
     hold: Sequence[str] = (),
+    context: Tensor | None = None,
 ) -> Tensor:
     """x with one coordinate set to each value in turn: (B, len(values), *E)."""
-    z, read = _codes(model, x, directions, [name, *hold])
-    moved = [model.decode(move(z, {name: float(v)}, directions, hold=hold, read=read)) for v in values]
+    z, read = _codes(model, x, directions, [name, *hold], context)
+    moved = [model.decode(move(z, {name: float(v)}, directions, hold=hold, read=read), context) for v in values]
     return torch.stack(moved, dim=1)
 
 
-def _codes(model: GenerativeModel, x: Tensor, directions: Directions, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+@torch.no_grad()
+def change_context(model: GenerativeModel, x: Tensor, context: Tensor | None, given: Tensor) -> Tensor:
+    """x with its condition changed and its z kept: decode(encode(x | context) | given), (B, *E).
+
+    A conditional model's z is independent of its context, so that what the context does not say stays.
+
+    Args:
+        x: model coordinates; `model.codec.centre(stored)` for stored pictures.
+        context: what x shows now, (B, K) or (1, K); None where it is unknown.
+        given: what it should show, (B, K) or (1, K).
+
+    Raises:
+        TriptychError: for a model without an encoder, and for one without conditions.
+
+    >>> with_glasses = change_context(model, x, None, model.conditions.parse("glasses=yes"))  # doctest: +SKIP
+    """
+    z = require(model, Encodes).encode(model.check_event(x), model.check_context(context, len(x)))
+    return model.decode(z, model.check_context(given, len(x)))
+
+
+def _codes(
+    model: GenerativeModel, x: Tensor, directions: Directions, names: Sequence[str], context: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """z to move, and the codes to read coordinates from, which differ where z is found by optimisation.
 
     The names are looked up before that work, not after it.
@@ -107,17 +132,17 @@ def _codes(model: GenerativeModel, x: Tensor, directions: Directions, names: Seq
     directions.check(model.latent_dim)
     for name in names:
         directions[name]
-    z, by = require(model, Encodes).encode(model.check_event(x)), reader(model)
-    return z, z if by is model else require(by, Encodes).encode(x)
+    z, by = require(model, Encodes).encode(model.check_event(x), context), coordinate_model(model)
+    return z, z if by is model else require(by, Encodes).encode(x, context)
 
 
 @torch.no_grad()
 def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int) -> Tensor:
-    """n data on the straight line in z from x0 to x1 (B, *E), both ends decoded: (B, n, *E)."""
+    """n examples on the straight line in z from x0 to x1 (B, *E), both ends decoded: (B, n, *E)."""
     if n < 2:
-        raise TriptychError(f"interpolate wants at least 2 steps, got {n}")
+        raise TriptychError(f"interpolate expects at least 2 steps, got {n}")
     if x0.shape != x1.shape:
-        raise TriptychError(f"interpolate wants as many ends as beginnings, got {tuple(x0.shape)} and {tuple(x1.shape)}")
+        raise TriptychError(f"interpolate expects as many ends as beginnings, got {tuple(x0.shape)} and {tuple(x1.shape)}")
     encoder = require(model, Encodes)
     z0, z1 = encoder.encode(model.check_event(x0)), encoder.encode(model.check_event(x1))
     return torch.stack([model.decode(torch.lerp(z0, z1, t)) for t in torch.linspace(0, 1, n).tolist()], dim=1)
@@ -125,7 +150,7 @@ def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int) -> Tenso
 
 @torch.no_grad()
 def manifold(model: GenerativeModel, x: Tensor, n: int) -> Tensor:
-    """The two-dimensional manifold in z that four data span (RealNVP, arXiv 1605.08803, section 4.2 and equation 19).
+    """The two-dimensional manifold in z that four examples span (RealNVP, arXiv 1605.08803, section 4.2 and equation 19).
 
         z = cos φ (cos φ' z₁ + sin φ' z₂) + sin φ (cos φ' z₃ + sin φ' z₄),   φ, φ' = 2π j / n,  j = 0 … n − 1
 
@@ -134,21 +159,21 @@ def manifold(model: GenerativeModel, x: Tensor, n: int) -> Tensor:
 
     Args:
         model: with an encoder.
-        x: four data in model coordinates, (4, *E).
-        n: angles in each direction; where 4 divides n, all four data are on the grid (φ, φ' = 0 or π/2).
+        x: four examples in model coordinates, (4, *E).
+        n: angles in each direction; where 4 divides n, all four examples are on the grid (φ, φ' = 0 or π/2).
 
     Returns:
         (n, n, *E): φ along the first axis, φ' along the second.
 
     Raises:
-        TriptychError: unless there are four data and n ≥ 2, and for a model without encoder.
+        TriptychError: unless there are four examples and n ≥ 2, and for a model without an encoder.
 
     >>> pictures = manifold(model, model.codec.centre(stored[:4]), 8)  # doctest: +SKIP
     """
     if len(x) != 4:
-        raise TriptychError(f"a manifold is spanned by 4 data, got {len(x)}: give four, or interpolate between two")
+        raise TriptychError(f"a manifold is spanned by 4 examples, got {len(x)}: give four, or interpolate between two")
     if not 2 <= n <= _MOST_ANGLES:
-        raise TriptychError(f"a manifold wants 2 to {_MOST_ANGLES} steps in each direction, got {n}")
+        raise TriptychError(f"a manifold takes 2 to {_MOST_ANGLES} steps in each direction, got {n}")
     z = require(model, Encodes).encode(model.check_event(x))
     angles = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
     circle = torch.stack([angles.cos(), angles.sin()], dim=1).to(z)  # (n, 2)

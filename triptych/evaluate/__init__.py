@@ -1,16 +1,22 @@
 """Measures: likelihoods (`likelihood`), reconstruction and latent use (`latent`), round trips (`exactness`), and the quality
 of samples (`quality`) by distances of sets (`distances`, `neighbours`, `sliced`, `structure`, `parzen`) of `features`, and
-by what `repeats`.
+by repetitions (`repeats`).
 
-What a model can do decides which. Every result is an `Estimate`: value, standard error, n.
+A model's capabilities decide which of them apply. Every result is an `Estimate`: value, standard error, n.
 """
 
-from triptych.codec import bits_per_dim
 from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.exactness import round_trip
 from triptych.evaluate.features import Features, Inception, Learned, Pixels, features, learn_features
 from triptych.evaluate.latent import active_units, reconstruction_error
-from triptych.evaluate.likelihood import elbo, importance_nll
+from triptych.evaluate.likelihood import (
+    as_bits_per_dim,
+    bits_per_dim,
+    elbo,
+    importance_nll,
+    log_likelihoods,
+    negative_log_prob,
+)
 from triptych.evaluate.measure import evaluate
 from triptych.evaluate.neighbours import nearest_ratio, nearest_training, precision_recall, two_sample_test
 from triptych.evaluate.parzen import parzen_log_likelihood
@@ -27,6 +33,7 @@ __all__ = [
     "Pixels",
     "Quality",
     "active_units",
+    "as_bits_per_dim",
     "bits_per_dim",
     "copied",
     "distinct_outputs",
@@ -38,10 +45,12 @@ __all__ = [
     "importance_nll",
     "kernel_distance",
     "learn_features",
+    "log_likelihoods",
     "marginal_log_likelihood",
     "ms_ssim",
     "nearest_ratio",
     "nearest_training",
+    "negative_log_prob",
     "parzen_log_likelihood",
     "precision_recall",
     "reconstruction_error",

@@ -1,6 +1,6 @@
 """Distances between two sets of features: Fréchet's between fitted Gaussians, and the cubic kernel's.
 
-Shapes: a (n, d), b (m, d), or data of any equal shape, which are flattened; float64 inside.
+Shapes: a (n, d), b (m, d), or examples of any equal shape, which are flattened; float64 inside.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from triptych.errors import TriptychError
 def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
     """|μa − μb|² + tr(Σa + Σb − 2(ΣaΣb)^½), Σ with 1/(n − 1); FID of Inception features (Heusel et al. 2017, eq. 6).
 
-    The standard error is the infinitesimal jackknife's over the data of both sets, M the optimal map's matrix:
+    The standard error is the infinitesimal jackknife's over the examples of both sets, M the optimal map's matrix:
     IFa(x) = 2(μa − μb)·(x − μa) + (x − μa)ᵀ(I − M)(x − μa) − const, Var = Var(IFa)/n + Var(IFb)/m. The bias, which is
     positive, of order 1/n, and large for n near d or under it, is not in it: compare at equal n. Memory: about four
     times that of a and b in float64.
@@ -26,7 +26,7 @@ def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
         the distance; its n is min(n, m).
 
     Raises:
-        TriptychError: for fewer than 2 data, for other than finite floats, for two widths.
+        TriptychError: for fewer than 2 examples, values that are not finite floats, or two widths.
 
     >>> x = torch.randn(50, 3)
     >>> round(frechet_distance(x, x + 2).value, 6)
@@ -50,15 +50,15 @@ def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
 def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
     """Unbiased MMD² with k(x, y) = (x·y/d + 1)³; KID of Inception features (Bińkowski et al. 2018).
 
-    Σ_{i≠j} k(a_i, a_j)/(n(n−1)) + Σ_{i≠j} k(b_i, b_j)/(m(m−1)) − 2 Σ_ij k(a_i, b_j)/(nm), over all data, not over blocks
+    Σ_{i≠j} k(a_i, a_j)/(n(n−1)) + Σ_{i≠j} k(b_i, b_j)/(m(m−1)) − 2 Σ_ij k(a_i, b_j)/(nm), over all examples, not over blocks
     of them. It is about 0, and may be negative, where both come from one distribution. The standard error is the
-    jackknife's over the data of both sets; it is too large, by half or so, where the true distance is 0.
+    jackknife's over the examples of both sets; it is too large, by half or so, where the true distance is 0.
 
     Returns:
         the distance; its n is min(n, m).
 
     Raises:
-        TriptychError: for fewer than 3 data, for other than finite floats, for two widths.
+        TriptychError: for fewer than 3 examples, values that are not finite floats, or two widths.
 
     >>> kernel_distance(torch.zeros(10, 2), torch.ones(10, 2)).value  # 1 + 8 − 2 · 1
     7.0
@@ -68,7 +68,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
     within_a, within_b = _others(a), _others(b)
     across_a, across_b = _kernel_sums(a, b)
     value = within_a.sum() / (n * (n - 1)) + within_b.sum() / (m * (m - 1)) - 2 * across_a.sum() / (n * m)
-    # what leaving one datum out does, times n − 1; n − 2 is exact for the U-statistic
+    # what leaving one example out changes, times n − 1; n − 2 is exact for the U-statistic
     influence_a = 2 * (within_a / (n - 2) - across_a / m)
     influence_b = 2 * (within_b / (m - 2) - across_b / n)
     return Estimate(value.item(), _stderr(influence_a, influence_b), min(n, m))
@@ -102,21 +102,21 @@ def paired_rows(*sets: Tensor, at_least: int) -> list[Tensor]:
     """Every set as rows (n, d) of one width; else a `TriptychError`."""
     if len({x.shape[1:] for x in sets}) > 1:
         raise TriptychError(
-            f"all sets should have data of one shape, got {' and '.join(str(tuple(x.shape)) for x in sets)}: "
+            f"all sets should have examples of one shape, got {' and '.join(str(tuple(x.shape)) for x in sets)}: "
             "take all from one model and one size"
         )
     return [rows(x, at_least=at_least) for x in sets]
 
 
 def rows(x: Tensor, *, at_least: int = 1) -> Tensor:
-    """Data (n, …) flattened to (n, d); a `TriptychError` unless they are finite floats and `at_least` so many."""
+    """Examples (n, …) flattened to (n, d); a `TriptychError` unless they are `at_least` or more finite floats."""
     if x.ndim < 2 or x[:1].numel() < min(len(x), 1) or not x.is_floating_point():
         raise TriptychError(
-            f"expected floats (n, …), a datum in each row, got {x.dtype} {tuple(x.shape)}: "
+            f"expected floats (n, …), one example in each row, got {x.dtype} {tuple(x.shape)}: "
             "divide pixels by 255, give single numbers as (n, 1)"
         )
     if len(x) < at_least:
-        raise TriptychError(f"this measure wants at least {at_least} data in each set, got {len(x)}: draw more")
+        raise TriptychError(f"this measure needs at least {at_least} examples in each set, got {len(x)}: draw more")
     if not x.isfinite().all():
         raise TriptychError("every value should be finite, got NaN or infinity: look at the samples (triptych doctor)")
     return x.detach().flatten(1)

@@ -1,9 +1,9 @@
-"""What pictures are compared by: raw pixels, a small network that learned the data itself, or Inception.
+"""What examples are compared by: raw pixels, a small network trained on the data itself, or Inception.
 
 Shapes: stored (n, *E), as a split gives them; features (n, d), float32.
 
 Distances between sets mean something only within one set of features, so each carries a name, and a learned one a digest
-of its weights: measures of different names are not comparable, and `Quality.compare` refuses to.
+of its weights: measures of different names are not comparable, and `Quality.compare` refuses them.
 """
 
 from __future__ import annotations
@@ -21,20 +21,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from triptych.data import Split
-from triptych.errors import TriptychError
-from triptych.evaluate.measure import digest, some
+from triptych.data import Split, fixed_subset
+from triptych.errors import TriptychError, unknown
 from triptych.nets import MLP, ConvDecoder, ConvEncoder
+from triptych.randomness import seeded
 
 INCEPTION = "inception-2015-12-05.pt"
-_INCEPTION_AT = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/" + INCEPTION
-
-
-KEPT = 1000  # training data that features are not fitted to, where there are twice as many
+_INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/" + INCEPTION
+KEPT = 1000  # training examples that features are not fitted to, where there are twice as many
 
 
 class Kept(NamedTuple):
-    """Which data of a split features were not fitted to: the split's mark, and their rows."""
+    """Which examples of a split features were not fitted to: the split's digest, and their rows."""
 
     split: str
     rows: np.ndarray
@@ -44,20 +42,21 @@ class Features(ABC):
     """stored (n, *E) -> (n, d).
 
     Attributes:
-        name: what a result is labelled with, and may be compared by.
-        kept: data of the split it was fitted to that were kept out of it; None where it was fitted to none.
+        name: the label of results; only those with one label are comparable.
+        kept: the examples that were kept out of fitting; None where nothing was fitted.
     """
 
     name: str
     kept: Kept | None = None
 
     def unseen(self, split: Split) -> np.ndarray:
-        """Rows of the split that the features were not fitted to: all of a split that they do not know.
+        """Rows of the split that the features were not fitted to: all rows of any other split than the fitted one.
 
-        All, too, where none was kept out: there is nothing better.
+        All rows, too, where none was kept out: there is nothing better.
         """
-        known = self.kept is not None and len(self.kept.rows) and self.kept.split == _mark(split)
-        return self.kept.rows if known else np.arange(len(split))  # type: ignore[union-attr]
+        if self.kept is not None and len(self.kept.rows) and self.kept.split == _identity(split):
+            return self.kept.rows
+        return np.arange(len(split))
 
     @abstractmethod
     def of(self, stored: Tensor) -> Tensor:
@@ -65,26 +64,30 @@ class Features(ABC):
 
     @torch.no_grad()
     def __call__(self, stored: Tensor, batch: int = 256) -> Tensor:
-        """The features of any number of data, on the CPU."""
+        """The features of any number of examples, (n, d) on the CPU."""
         return torch.cat([self.of(part).float().cpu() for part in stored.split(batch)])
 
 
 class Pixels(Features):
-    """The values themselves, pictures in [0, 1]: no network to believe in, but far from what people see."""
+    """The values themselves, pictures in [0, 1]: no network to rely on, but far from human perception.
+
+    >>> Pixels()(torch.tensor([[0, 255]], dtype=torch.uint8))
+    tensor([[0., 1.]])
+    """
 
     name = "pixels"
 
     def of(self, stored: Tensor) -> Tensor:
-        return _unit(stored).flatten(1)
+        return (stored if stored.is_floating_point() else stored.float() / 255).flatten(1)
 
 
 class Learned(Features):
-    """A small network trained on the data: the last layer before what it was taught to tell.
+    """A small network trained on the data: its last layer before the prediction.
 
     Args:
         net: x (B, *E) in [−1, 1] (pictures) -> (B, d).
-        taught: what it was taught to tell.
-        kept: what it was not taught on.
+        taught: the task it was trained for.
+        kept: examples that it was not trained on.
     """
 
     def __init__(self, net: nn.Module, taught: str, kept: Kept | None = None):
@@ -97,9 +100,9 @@ class Learned(Features):
 
 
 class Inception(Features):
-    """The pool of Inception v3 (2048), by which published FIDs are measured (Heusel et al. 2017); pictures only.
+    """The pooling layer of Inception v3 (d = 2048), with which published FIDs are measured (Heusel et al. 2017).
 
-    Grey ones are repeated three times; the network resizes to 299 × 299 by itself.
+    Pictures only. Grey ones are repeated three times; the network itself resizes to 299 × 299.
 
     Args:
         path: a TorchScript file that takes uint8 (B, 3, H, W) and `return_features=True`.
@@ -109,12 +112,12 @@ class Inception(Features):
 
     def __init__(self, path: Path):
         with warnings.catch_warnings():
-            # the published file is TorchScript, whatever becomes of torch's way to write it
+            # the published file is TorchScript, whatever becomes of that format
             warnings.filterwarnings("ignore", message=".*torch.jit.load.* is deprecated", category=DeprecationWarning)
             try:
                 self.net = torch.jit.load(str(path), map_location="cpu").eval()
             except (RuntimeError, ValueError, OSError) as error:
-                raise TriptychError(f"{path} is no TorchScript file: put {INCEPTION} (StyleGAN2-ADA's) there") from error
+                raise TriptychError(f"{path} is not a TorchScript file: put {INCEPTION} (StyleGAN2-ADA's) there") from error
 
     def of(self, stored: Tensor) -> Tensor:
         if stored.dtype != torch.uint8 or stored.ndim != 4 or stored.shape[1] not in (1, 3):
@@ -128,13 +131,13 @@ def features(
     """The features called pixels, learned or inception.
 
     Args:
-        train: what "learned" learns from: classes where the split has them, else its attributes, else to give back pictures
-            that noise was added to.
+        train: what "learned" is trained on: to predict the split's classes where it has them, else its attributes, else to
+            remove noise.
         steps, seed, keep: of that training, as in `learn_features`.
         download: whether Inception's weights (91 MB) may be fetched.
 
     Raises:
-        TriptychError: for another name, and where Inception's weights are not at hand: the message says what to do.
+        TriptychError: for another name, and where Inception's weights are missing: the message says what to do.
     """
     if name == "pixels":
         return Pixels()
@@ -142,17 +145,17 @@ def features(
         return learn_features(train, steps=steps, seed=seed, keep=keep)
     if name == "inception":
         return Inception(_inception_file(download))
-    raise TriptychError(f"features should be pixels, learned or inception, got {name!r}")
+    raise unknown("set of features called", name, ("pixels", "learned", "inception"))
 
 
 def _inception_file(download: bool) -> Path:
-    """Where the weights are: named by TRIPTYCH_INCEPTION, or in torch's cache."""
+    """The weights' file: the one that TRIPTYCH_INCEPTION names, or one in torch's cache."""
     named = os.environ.get("TRIPTYCH_INCEPTION")
     path = Path(named) if named else Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION
     if not path.is_file() and download:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(_INCEPTION_AT, str(path))
+            torch.hub.download_url_to_file(_INCEPTION_URL, str(path))
         except OSError as error:
             raise TriptychError(f"Inception's weights could not be fetched ({error}): use learned or pixels") from error
     if not path.is_file():
@@ -166,40 +169,48 @@ def _inception_file(download: bool) -> Path:
 def learn_features(
     train: Split, *, steps: int = 600, batch: int = 64, width: int = 16, size: int = 128, seed: int = 0, keep: int = KEPT
 ) -> Learned:
-    """A convolutional network (a perceptron for what is no picture) with `size` features, trained on the split.
+    """A convolutional network (a perceptron for what is not a picture) with `size` features, trained on the split.
 
-    Data that a network was fitted to look unlike fresh ones to it (of 1,000 faces, .44 of them lay among held-out ones, of
-    fresh faces .68), so that they cannot stand for real data. Hence some are kept out, always the same of a split:
-    `unseen` says which.
+    To a network, the examples that it was fitted to look unlike new ones (of 1,000 faces, .44 of them lay among held-out
+    ones, of new faces .68), so that they cannot stand for real data. Hence a fixed subset of the split is kept out; `unseen`
+    returns it.
 
     Args:
-        keep: how many of them, but never more than half.
+        steps, batch: of the training.
+        width: channels of the first convolutions.
+        seed: of weights, batches and noise.
+        keep: how many examples are kept out, but never more than half.
     """
-    kept = np.sort(some(len(train), min(keep, len(train) // 2)))
-    marked = Kept(_mark(train), kept)
+    kept = np.sort(fixed_subset(len(train), min(keep, len(train) // 2)))
+    known = Kept(_identity(train), kept)
     train = train.take(np.setdiff1d(np.arange(len(train)), kept)) if len(kept) else train
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         net = _encoder(train.event_shape, width, size)
-        lesson = _lesson(train, size, width)
-        optimizer = torch.optim.Adam([*net.parameters(), *lesson.parameters()], fused=True)
+        task = _task(train, size, width)
+        optimizer = torch.optim.Adam([*net.parameters(), *task.parameters()], fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
         for _ in range(steps):
             rows = torch.randint(len(train), (min(batch, len(train)),)).numpy()
             optimizer.zero_grad()
-            lesson(net, _centred(train[rows]), rows).backward()
+            task(net, _centred(train[rows]), rows).backward()
             optimizer.step()
             schedule.step()
-    return Learned(net, lesson.name, marked)
+    return Learned(net, task.name, known)
 
 
-def _mark(split: Split) -> str:
-    """What tells a split from others: their number, and some of its data."""
-    return f"{len(split)}-{digest(split[some(len(split), 16)])}"
+def digest(stored: Tensor) -> str:
+    """Eight hexadecimal digits of the SHA-256 of stored data, with which sets are told apart."""
+    values = stored.detach().cpu().contiguous()
+    return hashlib.sha256(f"{values.dtype} {tuple(values.shape)}".encode() + values.numpy().tobytes()).hexdigest()[:8]
 
 
-class _Lesson(nn.Module, ABC):
-    """What a network is taught: a head of its own, and a loss of x (B, *E) in [−1, 1] and its rows in the split."""
+def _identity(split: Split) -> str:
+    """What tells a split from others: its length, and a few of its examples."""
+    return f"{len(split)}-{digest(split[fixed_subset(len(split), 16)])}"
+
+
+class _Task(nn.Module, ABC):
+    """What a network is trained for: a head, and a loss of x (B, *E) in [−1, 1] and its rows in the split."""
 
     name: str
 
@@ -207,8 +218,8 @@ class _Lesson(nn.Module, ABC):
     def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor: ...
 
 
-class _Classes(_Lesson):
-    """Which class; labels are numbered in their order, unknown ones count nothing."""
+class _Classes(_Task):
+    """The class: labels are numbered in their order, unknown ones are ignored."""
 
     name = "classes"
 
@@ -221,42 +232,43 @@ class _Classes(_Lesson):
 
     def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
         logits = self.head(F.silu(net(x)))
-        # a mean over all: cross_entropy's own is 0 / 0 where a batch knows none
+        # a mean over all: cross_entropy's own is 0 / 0 where all labels of a batch are unknown
         return F.cross_entropy(logits, self.labels[rows], ignore_index=_UNKNOWN, reduction="none").mean()
 
 
 _UNKNOWN = -1
 
 
-class _Attributes(_Lesson):
-    """All attributes at once, in units of their spread; unknown values count nothing."""
+class _Attributes(_Task):
+    """All attributes at once, in units of their standard deviation; unknown values are ignored."""
 
     name = "attributes"
 
     def __init__(self, values: np.ndarray, size: int):
         super().__init__()
-        wanted = torch.as_tensor(values, dtype=torch.float32)
-        self.known = wanted.isfinite()
-        filled = wanted.nan_to_num(0.0)
+        target = torch.as_tensor(values, dtype=torch.float32)
+        self.known = target.isfinite()
+        filled = target.nan_to_num(0.0)
         count = self.known.sum(0).clamp(min=1)
         mean = filled.sum(0) / count
         std = (((filled - mean) * self.known).square().sum(0) / count).sqrt().clamp(min=1e-6)
-        self.wanted, self.head = (filled - mean) / std, nn.Linear(size, wanted.shape[1])
+        self.target, self.head = (filled - mean) / std, nn.Linear(size, target.shape[1])
 
     def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
-        error = (self.head(F.silu(net(x))) - self.wanted[rows]).square()
+        error = (self.head(F.silu(net(x))) - self.target[rows]).square()
         return (error * self.known[rows]).mean()
 
 
-class _Denoising(_Lesson):
-    """To give back what noise was added to (Vincent et al. 2008)."""
+class _Denoising(_Task):
+    """The example without the noise that was added to it (Vincent et al. 2008)."""
 
     name = "denoising"
 
     def __init__(self, event_shape: tuple[int, ...], size: int, width: int):
         super().__init__()
+        # the perceptron first in any case: it draws from the same random numbers as ever
         self.head: nn.Module = MLP((size,), (), math.prod(event_shape))
-        if _is_picture(event_shape):
+        if _suits_convolutions(event_shape):
             self.head = ConvDecoder(size, event_shape, width, event_shape[0])
 
     def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
@@ -264,7 +276,7 @@ class _Denoising(_Lesson):
         return F.mse_loss(self.head(net(noisy)).view_as(x), x)
 
 
-def _lesson(train: Split, size: int, width: int) -> _Lesson:
+def _task(train: Split, size: int, width: int) -> _Task:
     known = [name for name, values in train.attributes.items() if not np.isnan(values).all()]
     names = {kind: [n for n in known if train.kinds[n] == kind] for kind in ("class", "binary", "continuous")}
     if names["class"]:
@@ -275,16 +287,13 @@ def _lesson(train: Split, size: int, width: int) -> _Lesson:
 
 
 def _encoder(event_shape: tuple[int, ...], width: int, size: int) -> nn.Module:
-    return ConvEncoder(event_shape, width, size) if _is_picture(event_shape) else MLP(event_shape, (256, 256), size, "silu")
+    if _suits_convolutions(event_shape):
+        return ConvEncoder(event_shape, width, size)
+    return MLP(event_shape, (256, 256), size, "silu")
 
 
-def _is_picture(event_shape: tuple[int, ...]) -> bool:
+def _suits_convolutions(event_shape: tuple[int, ...]) -> bool:
     return len(event_shape) == 3 and min(event_shape[1:]) >= 4
-
-
-def _unit(stored: Tensor) -> Tensor:
-    """Pictures in [0, 1]; floats as they are."""
-    return stored if stored.is_floating_point() else stored.float() / 255
 
 
 def _centred(stored: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""What nearest neighbours tell: fidelity and variety, copies of the training set, and whether two sets are one.
+"""What nearest neighbours show: fidelity and variety, copies of the training set, and whether two sets differ.
 
-Shapes: real (n, d), fake (m, d), or data of any equal shape, which are flattened; Euclidean distances, float64 inside.
+Shapes: real (n, d), fake (m, d), or examples of any equal shape, which are flattened; Euclidean distances, float64 inside.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from triptych.evaluate.distances import paired_rows
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estimate]:
-    """Fidelity and variety from balls that reach each datum's k-th neighbour in its own set.
+    """Fidelity and variety from balls that reach from each example to its k-th neighbour in its own set.
 
     Returns:
-        precision  share of fakes in some real ball; recall share of reals in some fake ball (Kynkäänniemi et al. 2019)
+        precision  share of fakes in a real ball; recall share of reals in a fake ball (Kynkäänniemi et al. 2019)
         density    real balls that a fake lies in, over k: 1 for equal distributions, and above 1 in dense places
         coverage   share of real balls with a fake in them (Naeem et al. 2020); 1 − 2⁻ᵏ for equal distributions
 
-        The standard error is from the spread over 10 parts of both sets (fewer of small ones, NaN under 2k + 2 data): the
-        balls move with the data, and the binomial error, which holds them still, can be three times too small.
+        The standard error is from the spread over 10 parts of both sets (fewer of small ones, NaN under 2k + 2 examples):
+        the balls move with the data, and the binomial error, which holds them still, can be three times too small.
 
     Raises:
-        TriptychError: for k or fewer data, k < 1, other than finite floats, two widths.
+        TriptychError: for k or fewer examples, k < 1, values that are not finite floats, or two widths.
 
     >>> x = torch.arange(8.0)[:, None]
     >>> precision_recall(x, x + 100, k=2)["precision"]
@@ -51,7 +51,7 @@ def _shares(real: Tensor, fake: Tensor, k: int) -> Tensor:
     radius_real, radius_fake = _squared_radii(real, k), _squared_radii(fake, k)
     balls = []  # for each fake, how many real balls hold it
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    nearest = torch.full_like(radius_real, math.inf)  # squared, from each real datum to a fake one
+    nearest = torch.full_like(radius_real, math.inf)  # squared, from each real example to a fake one
     start = 0
     for squared in squared_distances(fake, real):
         balls.append((squared <= radius_real).sum(1))
@@ -63,44 +63,44 @@ def _shares(real: Tensor, fake: Tensor, k: int) -> Tensor:
 
 
 def _parts(x: Tensor, count: int) -> list[Tensor]:
-    """x in `count` parts of almost one size, at random (always the same): data may come sorted."""
+    """x in `count` parts of nearly equal size, in a fixed random order: data may come sorted."""
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    return [x[some.to(x.device)] for some in order.tensor_split(count)]
+    return [x[part.to(x.device)] for part in order.tensor_split(count)]
 
 
 def nearest_training(fake: Tensor, train: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
-    """The `count` nearest training data of each fake one, nearest first.
+    """The `count` nearest training examples of each fake one, nearest first.
 
     Returns:
         distances (m, count), float64, 0 for an exact copy; indices into train (m, count).
 
     Raises:
-        TriptychError: for fewer than `count` training data, other than finite floats, two widths.
+        TriptychError: for fewer than `count` training examples, values that are not finite floats, or two widths.
 
     >>> nearest_training(torch.tensor([[0.9]]), torch.tensor([[0.0], [1.0]]))[1]
     tensor([[1]])
     """
     fake, train = paired_rows(fake, train, at_least=1)
     if not 1 <= count <= len(train):
-        raise TriptychError(f"count should be from 1 to the {len(train)} training data, got {count}")
+        raise TriptychError(f"count should be from 1 to the {len(train)} training examples, got {count}")
     found = [squared.topk(count, largest=False).indices for squared in squared_distances(fake, train)]
     indices = torch.cat(found)
-    # |x|² + |y|² − 2x·y cannot tell a copy from a near one: once more, from the differences
+    # |x|² + |y|² − 2x·y cannot tell a copy from a near one: the differences themselves can
     exact = [_paired(fake, train[column]) for column in indices.T]
     distances, order = torch.stack(exact, dim=1).sort(dim=1, stable=True)
     return distances, indices.gather(1, order)
 
 
 def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: torch.Generator | None = None) -> Estimate:
-    """Mean distance from a fake datum to the nearest training datum, over that to the nearest held-out one.
+    """Mean distance from a fake example to the nearest training example, over that to the nearest held-out one.
 
-    1 for novel samples, below 1 for a model that remembers, 0 for copies. It is the ratio of the two means: the mean of
-    ratios is above 1 for novel samples too (π/2 in the plane), and infinite after one held-out copy. Both sets are cut to
-    one size, with `generator`, since a larger set is nearer. The standard error is over fakes. Where every fake is itself a
-    held-out datum it is infinite, and NaN where each is a training datum as well: nothing was held out.
+    1 for new samples, below 1 for a model that remembers, 0 for copies. It is the ratio of the two means: the mean of
+    ratios is above 1 for new samples too (π/2 in the plane), and infinite after one held-out copy. Both sets are cut to
+    one size, with `generator`, since a larger set has nearer neighbours. The standard error is over fakes. Where every fake
+    is itself a held-out example it is infinite, and NaN where each is a training example as well: nothing was held out.
 
     Raises:
-        TriptychError: for fewer than 2 fakes, other than finite floats, two widths.
+        TriptychError: for fewer than 2 fakes, values that are not finite floats, or two widths.
 
     >>> train, held_out = torch.randn(100, 5), torch.randn(100, 5)
     >>> nearest_ratio(train[:10], train, held_out).value
@@ -108,7 +108,7 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
     """
     fake, train, held_out = paired_rows(fake, train, held_out, at_least=1)
     if len(fake) < 2:
-        raise TriptychError(f"nearest_ratio wants at least 2 samples, got {len(fake)}: draw more")
+        raise TriptychError(f"nearest_ratio needs at least 2 samples, got {len(fake)}: draw more")
     size = min(len(train), len(held_out))
     near, far = (nearest_training(fake, subsample(x, size, generator))[0][:, 0] for x in (train, held_out))
     ratio = near.mean() / far.mean()
@@ -119,16 +119,16 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
 def two_sample_test(
     real: Tensor, fake: Tensor, *, folds: int = 5, generator: torch.Generator | None = None
 ) -> dict[str, Estimate]:
-    """Accuracy, on data not trained on, of telling real from fake (Lopez-Paz & Oquab 2017): ½ where nothing can be told.
+    """Held-out accuracy of telling real from fake (Lopez-Paz & Oquab 2017): ½ where they cannot be told apart.
 
-    As many of each are taken, with `generator`.
+    Equally many of each are taken, with `generator`.
 
     Returns:
-        c2st_1nn       by the nearest other datum (leave one out); below ½ where samples are copies of real data
+        c2st_1nn       by the nearest other example (leave one out); below ½ where samples are copies of real data
         c2st_logistic  by logistic regression on standardised features, cross-validated
 
     Raises:
-        TriptychError: for fewer data than folds, folds < 2, other than finite floats, two widths.
+        TriptychError: for fewer examples than folds, folds < 2, values that are not finite floats, or two widths.
 
     >>> two_sample_test(torch.randn(30, 2), torch.randn(30, 2) + 50)["c2st_1nn"].value
     1.0
@@ -143,7 +143,7 @@ def two_sample_test(
 
 
 def _nearest_agrees(pooled: Tensor) -> Estimate:
-    """How often the nearest other datum comes from the same set; sets alternate in `pooled`."""
+    """How often the nearest other example comes from the same set; sets alternate in `pooled`."""
     found, start = [], 0
     for squared in squared_distances(pooled, pooled):
         squared.diagonal(start).fill_(math.inf)
@@ -151,7 +151,7 @@ def _nearest_agrees(pooled: Tensor) -> Estimate:
         start += len(squared)
     nearest, index = torch.cat(found), torch.arange(len(pooled), device=pooled.device)
     agrees = (nearest % 2 == index % 2).double()
-    # two data that are each other's nearest agree or disagree together: their covariance is their variance
+    # two examples that are each other's nearest agree or disagree together: their covariance is their variance
     mutual = nearest[nearest] == index
     variance = ((agrees - agrees.mean()).square() * (1 + mutual.double())).sum() / len(pooled) ** 2
     return Estimate(agrees.mean().item(), variance.sqrt().item(), len(pooled))
@@ -174,8 +174,8 @@ def _logistic(pooled: Tensor, folds: int) -> Estimate:
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
-    """|a_i − b_j|² (part, m) in float64, for some rows a at a time, in order."""
-    origin = b.double().mean(0)  # small norms: less is lost in their difference
+    """|a_i − b_j|² (part, m) in float64, for a part of the rows a at a time, in order."""
+    origin = b.double().mean(0)  # small norms lose less in their difference
     b = b.double() - origin
     size_b = b.square().sum(1)
     for part in a.split(max(1, _AT_ONCE // len(b))):
@@ -184,8 +184,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
 
 
 def _squared_radii(x: Tensor, k: int) -> Tensor:
-    """Squared distance of each datum to its k-th neighbour among the others, (n,)."""
-    # the datum itself is one of the k + 1 nearest
+    """Squared distance of each example to its k-th neighbour among the others, (n,)."""
+    # the example itself is one of the k + 1 nearest
     return torch.cat([squared.kthvalue(k + 1).values for squared in squared_distances(x, x)])
 
 
@@ -196,7 +196,7 @@ def _paired(x: Tensor, y: Tensor) -> Tensor:
 
 
 def subsample(x: Tensor, size: int, generator: torch.Generator | None, *, shuffle: bool = False) -> Tensor:
-    """`size` of the data at random, in random order; x as it is where it has no more, unless `shuffle`."""
+    """`size` of the examples at random, in random order; x as it is where it has no more, unless `shuffle`."""
     if len(x) <= size and not shuffle:
         return x
     device = generator.device if generator is not None else None

@@ -1,6 +1,6 @@
 """Log-likelihood by a Gaussian Parzen window on a model's samples, as the first adversarial networks were compared.
 
-Shapes: n data of any equal shape, which are flattened to d numbers; float64 inside.
+Shapes: n examples of any equal shape, which are flattened to d numbers; float64 inside.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from triptych.evaluate.neighbours import squared_distances
 
 
 class Parzen(NamedTuple):
-    """Mean log-likelihood in nats for each datum, and the window's σ that was chosen."""
+    """Mean log-likelihood in nats per example, and the window's σ that was chosen."""
 
     estimate: Estimate
     sigma: float
 
 
 def parzen_log_likelihood(samples: Tensor, valid: Tensor, test: Tensor, sigmas: Sequence[float] | None = None) -> Parzen:
-    """log 1/S Σ_s N(x; x_s, σ²I) over test data x, σ the best of `sigmas` on valid (Goodfellow et al. 2014, section 5).
+    """log 1/S Σ_s N(x; x_s, σ²I) over test examples x, σ the best of `sigmas` on valid (Goodfellow et al. 2014, section 5).
 
     It is far below the model's own likelihood in high dimensions and ranks models badly there (Theis et al. 2016): it is
     here for the published tables, which take 10,000 samples.
 
     Args:
         sigmas: by default 10 from 0.1 to 1, evenly in log σ: right for data in [0, 1]. Where the best is the first or last
-            of these, the grid goes on at that end until it is not, for six decades at most. Given ones are kept to; where
-            the best is at their end, a warning says so.
+            of these, the grid is continued at that end until it is not, for six decades at most. Given ones are not
+            extended; where the best is at their end, a warning says so.
 
     Returns:
-        (estimate, sigma): n = len(test), and the standard error is over test data.
+        (estimate, sigma): n = len(test), and the standard error is over test examples.
 
     Raises:
-        TriptychError: for no data, a σ that is not above 0, other than finite floats, two widths.
+        TriptychError: for no examples, a σ that is not above 0, values that are not finite floats, or two widths.
 
     >>> parzen_log_likelihood(torch.zeros(1, 2), torch.zeros(1, 2), torch.zeros(3, 2), sigmas=[1.0]).estimate.value
     -1.83787...
@@ -63,7 +63,7 @@ def _best(valid: Tensor, samples: Tensor, sigmas: Sequence[float]) -> float:
 
 
 def _inside(valid: Tensor, samples: Tensor, sigma: float) -> float:
-    """The best σ of the default grid, gone on by decades from the end at which the best one lay."""
+    """The best σ of the default grid, continued by decades from the end at which the best one lay."""
     if sigma not in (_GRID[0], _GRID[-1]):
         return sigma
     ratio = 10.0 ** (1 / (len(_GRID) - 1) * (1 if sigma == _GRID[-1] else -1))
@@ -73,7 +73,7 @@ def _inside(valid: Tensor, samples: Tensor, sigma: float) -> float:
         if best != further[-1]:
             return best
         sigma = best
-    warnings.warn(f"the best σ is beyond {sigma:.3g}: validation data that are samples have none", stacklevel=3)
+    warnings.warn(f"the best σ is beyond {sigma:.3g}: validation examples that are samples have none", stacklevel=3)
     return sigma
 
 

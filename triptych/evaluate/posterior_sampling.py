@@ -4,83 +4,89 @@ Draw z from p(z|x) by HMC, fit a density q to half the draws, and with the other
 
     p(x) ≈ ( 1/S Σ_s q(z_s) / (p(z_s) p(x|z_s)) )⁻¹,     E_p(z|x)[q(z) / p(x, z)] = 1 / p(x).
 
-Shapes: S chains for each of B data, L latent_dim; z (S, B, L).
+Shapes: S chains for each of B examples, L latent_dim; z (S, B, L).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from triptych.core import Estimate, standard_normal
+from triptych.core import LOG_2PI, Estimate, GenerativeModel, HasPosterior, require
 from triptych.errors import TriptychError
-from triptych.vae import VAE
-from triptych.vae.model import log_normal
+from triptych.randomness import standard_normal
 
 LARGEST_LATENT = 4  # "under 5 dimensions": q's mismatch grows with the dimension, and the estimator's variance with it
 ACCEPTANCE = 0.9
+LogDensity: TypeAlias = Callable[[Tensor], Tensor]  # log p(x, z) of z (S, B, L), in nats: (S, B)
 
 
 def marginal_log_likelihood(
-    model: VAE,
+    model: GenerativeModel,
     stored: Tensor,
     *,
+    context: Tensor | None = None,
     chains: int = 32,
     burn_in: int = 60,
     draws: int = 20,
     leapfrog: int = 10,
     generator: torch.Generator | None = None,
 ) -> Estimate:
-    """log p(x) in nats by HMC samples of the posterior; the standard error is over data.
+    """log p(x | context) in nats by HMC samples of the posterior; the standard error is over examples.
 
     Args:
-        chains: run side by side for each datum, started from q(z|x).
-        burn_in: transitions that are thrown away, while the step size settles at 90 % acceptance.
+        chains: run side by side for each example, started from q(z|x).
+        burn_in: transitions that are discarded, while the step size is adapted to 90 % acceptance.
         draws: transitions kept from every chain.
+        leapfrog: integration steps of a transition.
 
     Raises:
-        TriptychError: for 5 or more latent dimensions, where the paper's estimator is not reliable.
+        TriptychError: for 5 or more latent dimensions, where the paper's estimator is not reliable, and for a model without
+            a posterior.
     """
     if model.latent_dim > LARGEST_LATENT:
         raise TriptychError(
-            f"the HMC estimator wants under 5 latent dimensions, this model has {model.latent_dim}: use importance_nll"
+            f"the HMC estimator needs fewer than 5 latent dimensions, this model has {model.latent_dim}: use importance_nll"
         )
+    posterior = require(model, HasPosterior)
+    context = model.check_context(context, len(stored))
     x = model.codec.encode(model.check_event(stored).to(model.device), generator)
-    z = posterior_draws(model, x, chains, burn_in, draws, leapfrog, generator)  # (draws, S, B, L)
+
+    def log_joint(z: Tensor) -> Tensor:
+        return posterior.log_likelihoods(x, z, context) + posterior.log_prior(z)
+
+    with torch.no_grad():
+        mu, log_sigma = posterior.posterior(x, context)
+    z = posterior_draws(log_joint, mu, log_sigma.exp(), chains, burn_in, draws, leapfrog, generator)  # (draws, S, B, L)
     fitted, held_out = z[:, : chains // 2].flatten(0, 1), z[:, chains // 2 :].flatten(0, 1)
-    log_ratio = _gaussian_fit(fitted, held_out) - log_joint(model, x, held_out)
+    log_ratio = _gaussian_fit(fitted, held_out) - log_joint(held_out)
     log_p = math.log(len(held_out)) - log_ratio.logsumexp(0)
     return Estimate.of(log_p.detach().double().cpu())
 
 
-def log_joint(model: VAE, x: Tensor, z: Tensor) -> Tensor:
-    """log p(x|z) + log p(z) for z (S, B, L): (S, B) nats."""
-    return model.log_likelihoods(x, z) + log_normal(z)
-
-
 def posterior_draws(
-    model: VAE,
-    x: Tensor,
+    log_joint: LogDensity,
+    mu: Tensor,
+    sigma: Tensor,
     chains: int,
     burn_in: int,
     draws: int,
     leapfrog: int,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """`draws` states of every chain after burn-in, (draws, chains, B, L)."""
-    with torch.no_grad():
-        mu, log_sigma = model.posterior(x)
-    noise = standard_normal(chains, *mu.shape, generator=generator, device=mu.device)
-    z = mu + log_sigma.exp() * noise
+    """`draws` states of every chain after burn-in, (draws, chains, B, L), from N(μ, σ²) (B, L) at the start."""
+    z = mu + sigma * standard_normal(chains, *mu.shape, generator=generator, device=mu.device)
     # the encoder's σ preconditions: one unit of the scaled coordinates is about one posterior standard deviation
-    step = torch.full((1, len(x), 1), 0.2, device=z.device) * log_sigma.exp()
+    step = torch.full((1, len(mu), 1), 0.2, device=z.device) * sigma
     kept = []
     for transition in range(burn_in + draws):
-        z, accepted = _transition(model, x, z, step, leapfrog, generator)
+        z, accepted = _transition(log_joint, z, step, leapfrog, generator)
         if transition < burn_in:
-            rate = accepted.mean(0)[None, :, None]  # for each datum, over its chains
+            rate = accepted.mean(0)[None, :, None]  # for each example, over its chains
             step = step * torch.exp(0.3 * (rate - ACCEPTANCE))
         else:
             kept.append(z)
@@ -88,17 +94,17 @@ def posterior_draws(
 
 
 def _transition(
-    model: VAE, x: Tensor, z: Tensor, step: Tensor, leapfrog: int, generator: torch.Generator | None
+    log_joint: LogDensity, z: Tensor, step: Tensor, leapfrog: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
     """One HMC proposal by leapfrog integration, and the Metropolis decision; the acceptances (S, B)."""
     momentum = standard_normal(*z.shape, generator=generator, device=z.device)
-    energy, gradient = _energy(model, x, z)
+    energy, gradient = _energy(log_joint, z)
     start = energy + _kinetic(momentum)
     proposal, p = z, momentum
     for _ in range(leapfrog):
         p = p - 0.5 * step * gradient
         proposal = proposal + step * p
-        energy, gradient = _energy(model, x, proposal)
+        energy, gradient = _energy(log_joint, proposal)
         p = p - 0.5 * step * gradient
     log_accept = (start - energy - _kinetic(p)).nan_to_num(-math.inf)
     u = torch.rand(log_accept.shape, generator=generator, device=z.device)
@@ -106,11 +112,11 @@ def _transition(
     return torch.where(accepted[..., None], proposal, z), accepted.float()
 
 
-def _energy(model: VAE, x: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    """−log p(x, z) (S, B) and its gradient in z."""
+def _energy(log_joint: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
+    """−log p(x, z) (S, B) and its gradient with respect to z."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        energy = -log_joint(model, x, z)
+        energy = -log_joint(z)
         (gradient,) = torch.autograd.grad(energy.sum(), z)
     return energy.detach(), gradient
 
@@ -129,5 +135,5 @@ def _gaussian_fit(fitted: Tensor, at: Tensor) -> Tensor:
     residual = (at - mean).double().permute(1, 2, 0)  # (B, L, S')
     white = torch.linalg.solve_triangular(factor, residual, upper=False)
     log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    constant = 0.5 * fitted.shape[-1] * math.log(2 * math.pi)
+    constant = 0.5 * fitted.shape[-1] * LOG_2PI
     return (-0.5 * white.square().sum(1) - log_det[:, None] - constant).T.to(at.dtype)

@@ -1,6 +1,6 @@
 """What repeats: samples that copy training data, and samples that are few different ones.
 
-Shapes: fake (n, d), held_out (m, d), train (N, d), real (M, d), or data of any equal shape, which are flattened.
+Shapes: fake (n, d), held_out (m, d), train (N, d), real (M, d), or examples of any equal shape, which are flattened.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from triptych.errors import TriptychError
 from triptych.evaluate.distances import paired_rows
 from triptych.evaluate.neighbours import nearest_training, squared_distances
 
-LOOKED_AMONG = 10_000  # training data that copies are looked for among
+LOOKED_AMONG = 10_000  # training examples among which copies are looked for
 
 
 def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
-    """Share of fakes less than a third as far from their nearest training datum as from the next, above held-out data's.
+    """Share of fakes less than a third as far from their nearest training example as from the next, above held-out data's.
 
-    The rule is Yoon et al.'s (2023) for memorised samples. It sees copies among any number of training data, where
-    `nearest_ratio` hardly does: as many as are held out seldom hold the ones that were copied. 0 for novel samples, 1 for
-    a model that gives back what it learned from. Copies of data that are there twice are not seen.
+    The rule is Yoon et al.'s (2023) for memorised samples. It finds copies among any number of training
+    examples, where `nearest_ratio` hardly does: as many as are held out seldom contain the copied ones. 0 for new samples, 1
+    for a model that returns its training examples. Copies of examples that occur twice are not found.
 
     Returns:
         the difference of shares, with its binomial standard error; n counts fakes.
 
     Raises:
-        TriptychError: for fewer than 3 training data, other than finite floats, two widths.
+        TriptychError: for fewer than 3 training examples, values that are not finite floats, or two widths.
 
     >>> import torch
     >>> train, held_out = torch.randn(100, 5), torch.randn(100, 5)
@@ -36,7 +36,7 @@ def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
     True
     """
     if len(train) < 3:
-        raise TriptychError(f"copied wants at least 3 training data, got {len(train)}: give more")
+        raise TriptychError(f"copied needs at least 3 training examples, got {len(train)}: give more")
     (p, n), (q, m) = ((_next_to_one(x, train), len(x)) for x in (fake, held_out))
     return Estimate(p - q, math.sqrt(p * (1 - p) / n + q * (1 - q) / m), n)
 
@@ -47,18 +47,18 @@ def _next_to_one(x: Tensor, train: Tensor) -> float:
 
 
 def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
-    """How many equally likely outputs would coincide as often as n fakes do: n(n − 1)/2 over the pairs that are one.
+    """How many equally likely outputs would coincide as often as n fakes do: n(n − 1)/2 over the pairs that coincide.
 
     The birthday paradox read backwards (Arora & Zhang 2017): K outputs, each with tiny noise, make n²/2K pairs. Two fakes
-    are one where they are nearer than a third of the median from a real datum to its nearest other, and than a tenth of
-    fakes' root-mean-square distance. The first alone would take for one what lies on a smooth surface, such as the means
-    of a VAE with two latent dimensions; the second alone, data that come in tight groups.
+    coincide where they are nearer than a third of the median from a real example to its nearest other, and than a tenth of
+    fakes' root-mean-square distance. The first alone would identify what lies on a smooth surface, such as the means of a
+    VAE with two latent dimensions; the second alone, data that come in tight groups.
 
     Returns:
-        the number, at most n(n − 1)/2, which it is where no two coincide; n counts fakes, as many as there are real data.
+        the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples.
 
     Raises:
-        TriptychError: for fewer than 3 data, other than finite floats, two widths.
+        TriptychError: for fewer than 3 examples, values that are not finite floats, or two widths.
 
     >>> import torch
     >>> three = torch.eye(3).repeat(40, 1)
@@ -69,7 +69,7 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     n = min(len(fake), len(real))
     fake, real = fake[:n], real[:n]
     apart = _root_mean_square(real)
-    # never nothing: copies of one another are a rounding error apart
+    # never 0: copies of one another are a rounding error apart
     near = max(min(_median_nearest(real) / 3, _root_mean_square(fake) / 10), 1e-6 * apart)
     pairs = (sum(int((squared <= near**2).sum()) for squared in squared_distances(fake, fake)) - n) / 2
     value = n * (n - 1) / 2 / max(pairs, 1)

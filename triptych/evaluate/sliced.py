@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from triptych.core import Estimate, standard_normal
+from triptych.core import Estimate
 from triptych.errors import TriptychError
 from triptych.evaluate.distances import paired_rows
 from triptych.evaluate.neighbours import subsample
+from triptych.randomness import standard_normal
 
 TAP = 7  # side of a patch
 COARSEST = 16  # side at which the pyramid ends
@@ -30,20 +31,20 @@ def sliced_wasserstein(
     projections: int = 128,
     generator: torch.Generator | None = None,
 ) -> dict[str, Estimate]:
-    """Mean of |sorted(θ·a) − sorted(θ·b)| over random unit θ: the Wasserstein-1 distance, seen from many sides.
+    """Mean of |sorted(θ·a) − sorted(θ·b)| over random unit θ: the Wasserstein-1 distance, averaged over projections.
 
     Pictures (Karras et al. 2018, section 5): θ sees 7 × 7 patches of each level of a Laplacian pyramid down to 16 pixels,
-    every channel of a set normalised to mean 0 and deviation 1; given × 10³. The patches lie at the same places in a and b.
-    Features (n, d): the plain distance, neither normalised nor scaled. Of the larger set as many as the other has are
-    taken, with `generator`, which draws patches and θ also.
+    every channel of a set normalised to mean 0 and deviation 1; times 10³. The patches lie at the same places in a and b.
+    Features (n, d): the plain distance, neither normalised nor scaled. The larger set is cut to the
+    size of the other, with `generator`, which draws patches and θ also.
 
     Returns:
         for pictures swd_<side> of each level, side the smaller one, as swd_64, swd_32, swd_16, and their mean swd; below
-        32 pixels there is one level, the picture itself. For features swd alone. n counts data of a set. The standard
+        32 pixels there is one level, the picture itself. For features swd alone. n counts examples of a set. The standard
         error adds the variance over repeats, each with fresh θ (NaN for one), to that over 8 parts of both sets, or fewer.
 
     Raises:
-        TriptychError: for pictures under 7 pixels, fewer than 4 data, other than finite floats, two shapes.
+        TriptychError: for pictures under 7 pixels, fewer than 4 examples, values that are not finite floats, or two shapes.
 
     >>> x = torch.rand(20, 3, 16, 16)
     >>> sliced_wasserstein(x, x)
@@ -63,7 +64,7 @@ def sliced_wasserstein(
 
 
 class _Spread(NamedTuple):
-    """A distance as each repeat gives it (repeats,), and as each part of the data does."""
+    """A distance by each repeat (repeats,), and by each part of the data."""
 
     repeats: Tensor
     parts: Tensor
@@ -92,7 +93,7 @@ def _by_level(
     if a.ndim != 4 or min(a.shape[2:]) < TAP:
         raise TriptychError(
             f"expected pictures (n, C, H, W) with sides of {TAP} or more, or features (n, d), got {tuple(a.shape)}: "
-            "flatten what is neither"
+            "flatten anything else"
         )
     sides = level_sides(*a.shape[2:])
     found = {}
@@ -117,7 +118,7 @@ def _normalise(x: Tensor) -> Tensor:
     for channel in x.unflatten(1, (-1, TAP * TAP)).unbind(1):  # views of x
         mean = channel.mean(dtype=torch.float64)
         variance = torch.stack([(p.double() - mean).square().sum() for p in channel.split(_ROWS)]).sum() / channel.numel()
-        # a channel without detail is 0: neither NaN, nor its rounding blown up to deviation 1
+        # a channel without detail is 0: neither NaN, nor its rounding scaled up to deviation 1
         channel.sub_(mean).div_(torch.where(variance > _FLAT**2, variance.sqrt(), 1.0))
     return x
 
@@ -162,15 +163,15 @@ def _patches(x: Tensor, corners: Tensor) -> Tensor:
 def _distances(
     a: Tensor, b: Tensor, n: int, pictures: bool, repeats: int, projections: int, generator: torch.Generator | None
 ) -> _Spread:
-    """Mean Wasserstein-1 distance over `projections` directions, float64; a and b (N, D) are of n data, in order."""
+    """Mean Wasserstein-1 distance over `projections` directions, float64; a and b (N, D) belong to n examples, in order."""
     directions = standard_normal(repeats * projections, a.shape[1], generator=generator, device=a.device).double()
     directions /= directions.norm(dim=1, keepdim=True)
     by_direction = _along(a, b, directions)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).to(a.device)  # data may come sorted
     parts = []
-    for some in order.tensor_split(min(_PARTS, n // 2)):
-        left, right = (x.unflatten(0, (n, -1))[some].flatten(0, 1) for x in (a, b))
-        if pictures:  # as for the whole set: a part's own mean is no distance
+    for part in order.tensor_split(min(_PARTS, n // 2)):
+        left, right = (x.unflatten(0, (n, -1))[part].flatten(0, 1) for x in (a, b))
+        if pictures:  # as for the whole set: the mean of a part is not a distance
             left, right = _normalise(left), _normalise(right)
         parts.append(_along(left, right, directions[:projections]).mean())
     return _Spread(by_direction.view(repeats, projections).mean(1), torch.stack(parts))
@@ -178,7 +179,7 @@ def _distances(
 
 def _along(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
     """Wasserstein-1 distance along each direction, (directions,)."""
-    return torch.cat([(_sorted(a, some) - _sorted(b, some)).abs().mean(1) for some in directions.split(_DIRECTIONS)])
+    return torch.cat([(_sorted(a, d) - _sorted(b, d)).abs().mean(1) for d in directions.split(_DIRECTIONS)])
 
 
 def _sorted(x: Tensor, directions: Tensor) -> Tensor:
@@ -186,8 +187,8 @@ def _sorted(x: Tensor, directions: Tensor) -> Tensor:
     return torch.cat([directions @ part.double().T for part in x.split(_ROWS)], dim=1).sort(dim=1).values
 
 
-_FLAT = 1e-5  # deviation that is no detail: a level of 8 bits is 4e-3
+_FLAT = 1e-5  # deviation that counts as none: a level of 8 bits is 4e-3
 _PARTS = 8  # of the data, for the standard error
-_PICTURES = 64  # whose pyramid is built together
-_ROWS = 50_000  # descriptors that are turned to float64 together
+_PICTURES = 64  # whose pyramids are built together
+_ROWS = 50_000  # descriptors converted to float64 together
 _DIRECTIONS = 32  # along which all descriptors are sorted together

@@ -31,7 +31,7 @@ class Scales(NamedTuple):
 def scales_of(height: int, width: int) -> Scales:
     """The scales that pictures of this size have: 5 from 176 pixels on; a window of 11 from 11 pixels on.
 
-    Fewer where a halved side would be under 11; below 11 pixels one, with the largest odd window that fits.
+    Fewer where a halved side would be under 11; below 11 pixels one scale, with the largest odd window that fits.
 
     >>> scales_of(176, 200), scales_of(32, 32), scales_of(8, 8)
     (Scales(number=5, taps=11), Scales(number=2, taps=11), Scales(number=1, taps=7))
@@ -44,13 +44,13 @@ def scales_of(height: int, width: int) -> Scales:
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
-    """Multi-scale structural similarity of each pair, ΠS l_S^w_S Πs cs_s^w_s (Wang et al. 2003, eq. 7): (n,), 1 for equals.
+    """Multi-scale structural similarity of pairs, ΠS l_S^w_S Πs cs_s^w_s (Wang et al. 2003, eq. 7): (n,), 1 for equal ones.
 
     S is the coarsest scale; windows lie inside the picture; a negative mean counts as 0. Small pictures have fewer scales
     (`scales_of`), whose weights are enlarged to the same sum: similarities compare at one size only.
 
     Raises:
-        TriptychError: for two shapes, values outside [0, 1], other than finite floats.
+        TriptychError: for two shapes, values outside [0, 1], or values that are not finite floats.
 
     >>> x = torch.rand(2, 3, 32, 32)
     >>> ms_ssim(x, x)
@@ -69,16 +69,16 @@ def diversity(x: Tensor, pairs: int = 1000, *, generator: torch.Generator | None
     Compare with the value of real data of the same size; `scales_of` gives the scales.
 
     Args:
-        pairs: at the most; no picture is in two, so that the standard error over pairs holds: n // 2 where that is fewer.
+        pairs: at the most; no picture is in two pairs, so that their standard error holds; n // 2 where that is fewer.
 
     Raises:
-        TriptychError: for fewer than 4 pictures, values outside [0, 1], other than finite floats.
+        TriptychError: for fewer than 4 pictures, values outside [0, 1], or values that are not finite floats.
 
     >>> diversity(torch.ones(10, 1, 16, 16))
     Estimate(value=1.0, stderr=0.0, n=5)
     """
     if pairs < 1 or len(x) < 4:
-        raise TriptychError(f"diversity wants at least 4 pictures and 1 pair, got {len(x)} and {pairs}: draw more")
+        raise TriptychError(f"diversity needs at least 4 pictures and 1 pair, got {len(x)} and {pairs}: draw more")
     device = generator.device if generator is not None else None
     order = torch.randperm(len(x), generator=generator, device=device).to(x.device)
     count = min(pairs, len(x) // 2)

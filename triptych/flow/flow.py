@@ -1,41 +1,57 @@
-"""What all flows share: a bijection to a flat z ~ N(0, I), and so exact encode, decode, log-likelihood and samples.
+"""A flow: a bijection to a flat z ~ N(0, I), and so exact encode, decode, log-likelihood and samples.
 
 Shapes: B batch, L = D = prod(event_shape): a flow keeps every dimension.
-    x (B, *E) · z (B, L) · ladj (B,)
+    x (B, *E) · z (B, L) · context (B, K) or None · ladj (B,)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from triptych.codec import Codec
-from triptych.core import Encodes, GenerativeModel, HasDensity
-from triptych.errors import TriptychError
-from triptych.flow.bijection import Bijection, NoWayBack, sum_event
-from triptych.flow.conditioners import Conditioner
-from triptych.flow.layers.actnorm import Initialised
-
-LOG_2PI = math.log(2 * math.pi)
+from triptych.bijections import Bijection, Chain, Conditioner, ContextAffine, FlowSteps, NotInvertible
+from triptych.bijections.actnorm import Initialised
+from triptych.bijections.bijection import sum_event
+from triptych.bijections.dequantise import VariationalDequantisation
+from triptych.codecs import Dequantised, Floats
+from triptych.core import LOG_2PI, Codec, Encodes, GenerativeModel, HasDensity
+from triptych.errors import TriptychError, check_choice
 
 
 class Flow(GenerativeModel, Encodes, HasDensity):
-    """log p(x) = log N(f(x); 0, I) + log |det ∂f/∂x|, exactly; x = f⁻¹(z).
+    """log p(x | c) = log N(f(x; c); 0, I) + log |det ∂f/∂x|, exactly; x = f⁻¹(z; c).
 
-    Subclasses set `bijection`, x (B, *E) -> z (B, L). Before scoring or sampling, `initialize` must have seen a batch.
+    Args:
+        event_shape: (D,), (C, T) or (C, H, W).
+        bijection: f, x (B, *E) -> z (B, L): any `Bijection`, ended by a `Flatten` where it keeps positions.
+        codec: how stored values become x; None dequantises pictures (C, H, W), which are 8-bit, and reads other data as they
+            are.
+        context_dim: K, of a conditional model.
+
+    Before scoring or sampling, `initialize` must have seen a batch, if some layer depends on data.
+
+    >>> from triptych.bijections import ActNorm, Affine, Chain, Coupling, Dense, InvertibleLU
+    >>> coupling = Coupling(Dense(2, 4, hidden=(16,)), Affine(), split=2)
+    >>> model = Flow((4,), Chain([ActNorm(4), InvertibleLU(4), coupling]))
+    >>> x = torch.randn(8, 4)
+    >>> model.initialize(x)
+    >>> torch.allclose(model.decode(model.encode(x)), x, atol=1e-5), model.log_prob(x).shape
+    (True, torch.Size([8]))
     """
 
     bound: Literal["exact", "lower"] = "exact"
     measure: Literal["density", "mass"] = "density"
-    bijection: Bijection
 
-    def __init__(self, event_shape: Sequence[int], reading: str, bits: int, arguments: dict[str, Any]):
-        codec = Codec(check_reading(reading, event_shape), bits)
-        super().__init__(event_shape, math.prod(event_shape), codec, arguments)
+    def __init__(
+        self, event_shape: Sequence[int], bijection: Bijection, codec: Codec | None = None, *, context_dim: int = 0
+    ):
+        codec = read_as("auto", 8, event_shape) if codec is None else codec
+        super().__init__(event_shape, math.prod(event_shape), codec, context_dim=context_dim)
+        self.bijection = bijection
 
     @property
     def bf16(self) -> bool:
@@ -48,14 +64,67 @@ class Flow(GenerativeModel, Encodes, HasDensity):
             if isinstance(module, Conditioner):
                 module.bf16 = value
 
-    def latent(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """z (B, L) and ladj (B,). Outside of training, data that are not finite are refused, and so is what is not of z."""
+    def latent(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z (B, L) and ladj (B,). Outside of training, values that are not finite raise a `TriptychError`, here as in z."""
         self._check_values(self.check_event(x), "the data", "x")
+        context = self._context(context, x)
         with torch.autocast(x.device.type, enabled=False):  # the networks enter their own
-            z, ladj = self.bijection(x)
-        if self._careful() and not (sum_event(z.square()) + ladj).isfinite().all():  # z² may pass float32 where z does not
+            z, ladj = self.bijection(x, context)
+        if tuple(z.shape) != (len(x), self.latent_dim):
+            raise TriptychError(
+                f"a flow's bijection ({type(self.bijection).__name__}) should return z ({len(x)}, {self.latent_dim}), got "
+                f"{tuple(z.shape)}: end it with Flatten{tuple(z.shape[1:])}"
+            )
+        if self._looks() and not (sum_event(z.square()) + ladj).isfinite().all():  # z² may pass float32 where z does not
             raise TriptychError(f"log p of these data is not finite: {self._why_not_finite()}")
         return z, ladj
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """z = f(x; c), (B, L): decode returns x again."""
+        return self.latent(x, context)[0]
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """x = f⁻¹(z; c), (B, *E)."""
+        self._check_values(self.check_latent(z), "the codes", "z")
+        context = self._context(context, z)
+        with torch.autocast(z.device.type, enabled=False):
+            try:
+                return self.bijection.inverse(z, context)
+            except NotInvertible as error:
+                name = next(name for name, module in self.named_modules() if module is error.layer)
+                raise NotInvertible(error.layer, error.problem, f"layer {name}") from error
+
+    def log_prob(
+        self, x: Tensor, context: Tensor | None = None, *, k: int = 1, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """log p(x | c), (B,) nats of density in model coordinates; exact, whatever k."""
+        if k < 1:
+            raise TriptychError(f"log_prob expects k ≥ 1 draws, got {k}")
+        z, ladj = self.latent(x, context)
+        return ladj - 0.5 * (sum_event(z.square()) + self.latent_dim * LOG_2PI)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
+        """Sets what depends on data (actnorm, running averages) from a first batch in model coordinates, once.
+
+        Raises:
+            TriptychError: where that has been done: it would undo what was learned since.
+        """
+        self._check_values(self.check_event(x), "the data", "x")
+        if not x.isfinite().all():  # in training too: what it sets would stay
+            raise TriptychError("the first batch holds NaN or infinity: remove or impute those values first")
+        if any(layer.ready for layer in self.modules() if isinstance(layer, Initialised)):
+            raise TriptychError("this flow is initialised already: to begin anew, build a new one")
+        self.bijection.initialize(x, self._context(context, x))
+
+    def limit_drift(self, bound: float) -> bool:
+        """Changes to checkpoints where a reversible inversion has drifted past `bound`; returns whether any did so now."""
+        changed = [steps.limit_drift(bound) for steps in self.modules() if isinstance(steps, FlowSteps)]
+        return any(changed)
+
+    def _context(self, context: Tensor | None, like: Tensor) -> Tensor | None:
+        context = self.check_context(context, len(like))
+        return None if context is None else context.to(like.dtype)
 
     def _why_not_finite(self) -> str:
         for name, parameter in self.named_parameters():
@@ -63,10 +132,10 @@ class Flow(GenerativeModel, Encodes, HasDensity):
                 return f"layer {name.rpartition('.')[0]} holds NaN or infinity, restore an earlier checkpoint"
         return (
             "they are far outside of what the model is for (pixels belong into [0, 1]: model.codec.encode), or a layer has "
-            "become singular: triptych.flow.watch.flow_health names it"
+            "become singular: triptych.flow.flow_health names it"
         )
 
-    def _careful(self) -> bool:
+    def _looks(self) -> bool:
         """Whether to look at values, which costs a synchronisation: the training loop looks for itself."""
         return not self.training and not torch.compiler.is_compiling()
 
@@ -78,66 +147,36 @@ class Flow(GenerativeModel, Encodes, HasDensity):
             )
         if values.dtype != own:
             raise TriptychError(f"{what} are {values.dtype}, the model is {own}: convert one, such as {symbol}.to({own})")
-        if self._careful() and not values.isfinite().all():
+        if self._looks() and not values.isfinite().all():
             raise TriptychError(f"{what} hold NaN or infinity: remove or impute those values first")
         return values
 
-    def encode(self, x: Tensor) -> Tensor:
-        """z = f(x), (B, L): decode gives x back."""
-        return self.latent(x)[0]
 
-    def decode(self, z: Tensor) -> Tensor:
-        """x = f⁻¹(z), (B, *E)."""
-        self._check_values(self.check_latent(z), "the codes", "z")
-        with torch.autocast(z.device.type, enabled=False):
-            try:
-                return self.bijection.inverse(z)
-            except NoWayBack as error:
-                name = next(name for name, module in self.named_modules() if module is error.layer)
-                raise NoWayBack(error.layer, error.what, f"layer {name}") from error
-
-    def log_prob(self, x: Tensor, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
-        """log p(x), (B,) nats of density in model coordinates; exact, whatever k."""
-        if k < 1:
-            raise TriptychError(f"log_prob wants k ≥ 1 draws, got {k}")
-        z, ladj = self.latent(x)
-        return ladj - 0.5 * (sum_event(z.square()) + self.latent_dim * LOG_2PI)
-
-    def heed_drift(self, bound: float) -> bool:
-        """Gives up what is inexact beyond `bound`; says whether it did now. Only Glow's reversible mode has any."""
-        return False
-
-    @torch.no_grad()
-    def initialize(self, x: Tensor) -> None:
-        """Sets what depends on data (actnorm, running averages) from a first batch in model coordinates, once.
-
-        Raises:
-            TriptychError: where that has been done: it would undo what was learned since.
-        """
-        self._check_values(self.check_event(x), "the data", "x")
-        if not x.isfinite().all():  # in training too: what it sets would stay
-            raise TriptychError("the first batch holds NaN or infinity: remove or impute those values first")
-        if any(layer.ready for layer in self.modules() if isinstance(layer, Initialised)):
-            raise TriptychError("this flow is initialised already: to begin anew, build a new one")
-        self.bijection.initialize(x)
+def read_as(reading: str, bits: int, event_shape: Sequence[int]) -> Codec:
+    """The codec of a published flow: "dequantise", "none" (floats), or "auto", by which pictures are 8-bit pixels."""
+    check_choice("reading", reading, ("auto", "dequantise", "none"))
+    pixels = reading == "dequantise" or (reading == "auto" and len(event_shape) == 3)
+    return Dequantised(bits) if pixels else Floats()
 
 
-def check_reading(reading: str, event_shape: Sequence[int]) -> Any:
-    """Pixels of pictures are dequantised, other data read as they are, unless told otherwise."""
-    if reading == "auto":
-        return "dequantise" if len(event_shape) == 3 else "none"
-    if reading not in ("dequantise", "none"):
-        raise TriptychError(f"a flow reads data as dequantise (8-bit values) or none (floats), got {reading!r}")
-    return reading
+def dequantiser(kind: str, shape: Sequence[int], codec: Codec, context_dim: int) -> list[Bijection]:
+    """The layers that a flow begins with: none for the codec's own uniform noise, or a `VariationalDequantisation`."""
+    check_choice("dequantisation", kind, ("uniform", "variational"))
+    if kind == "uniform":
+        return []
+    if not codec.noisy:
+        raise TriptychError(
+            'dequantisation="variational" moves the noise within 8-bit levels, and this flow reads floats as they are: use '
+            '"uniform", or reading="dequantise" for 8-bit values'
+        )
+    return [VariationalDequantisation(shape, codec.bits, context_dim=context_dim)]
 
 
-def check_choice(name: str, value: object, choices: Any) -> None:
-    """Refuses what is not among the choices, naming them."""
-    if value not in choices:
-        raise TriptychError(f"{name} should be one of {', '.join(choices)}, got {value!r}")
+def conditional_end(event_shape: Sequence[int], context_dim: int) -> list[Bijection]:
+    """The layers that a flow ends with: none, or where there is a context an affine map of z that depends on it."""
+    return [ContextAffine((math.prod(event_shape),), context_dim)] if context_dim else []
 
 
-def check_size(name: str, value: int, most: int, least: int = 1) -> None:
-    """Refuses a size that is no whole number of `least` to `most`."""
-    if not isinstance(value, int) or not least <= value <= most:
-        raise TriptychError(f"{name} should be {least} to {most}, a whole number, got {value!r}")
+def chained(parts: list[Bijection]) -> Bijection:
+    """A chain of the parts; a single part as it is."""
+    return parts[0] if len(parts) == 1 else Chain(parts)

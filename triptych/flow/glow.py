@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
-from triptych.flow.bijection import Bijection, Chain
-from triptych.flow.flow import Flow, check_choice, check_size
-from triptych.flow.gradients import Memory
-from triptych.flow.layers.actnorm import ActNorm
-from triptych.flow.layers.dequantise import DEQUANTISATIONS, dequantiser
-from triptych.flow.layers.split import Split
-from triptych.flow.layers.squeeze import Squeeze, check_levels, squeezed
-from triptych.flow.multiscale import MultiScale
-from triptych.flow.steps import FlowSteps
+from triptych.bijections import (
+    ActNorm,
+    Additive,
+    Affine,
+    Bijection,
+    Chain,
+    ConvNet,
+    FactorOut,
+    FlowStep,
+    FlowSteps,
+    Invertible1x1,
+    InvertibleLU,
+    Mixing,
+    MultiScale,
+    Permutation,
+    Squeeze,
+    StepTransform,
+)
+from triptych.bijections.gradients import Memory
+from triptych.bijections.squeeze import check_levels, squeezed
+from triptych.errors import TriptychError, check_choice, check_size
+from triptych.flow.flow import Flow, chained, conditional_end, dequantiser, read_as
+
+_PERMUTATIONS: dict[str, Callable[[int], Mixing]] = {
+    "invertible": InvertibleLU,
+    "plain": Invertible1x1,
+    "shuffle": Permutation.shuffle,
+    "reverse": Permutation.reverse,
+}
+_COUPLINGS: dict[str, Callable[[float], StepTransform]] = {"affine": Affine, "additive": lambda _floor: Additive()}
+_MOST_STEPS = 512  # a recipe from elsewhere shall not make us build a million modules
+LEAST = 12.0
+"""K affine couplings together multiply by e⁻¹² at the least, each by e^(−12/K): so that however deep a flow is, their
+inverse is bounded by one number. It trades range against safety. On Fashion-MNIST (K = 16, width 64, 400 steps of 64) a
+total of e⁻⁶ gave 4.43 bits/dim and samples up to 4.6, e⁻¹² 4.28 and 12, e⁻²⁴ 4.38 and 55 (1,600 after 100 steps)."""
 
 
 class Glow(Flow):
@@ -22,7 +50,8 @@ class Glow(Flow):
         log p(x) = log N(z; 0, I) + Σ over steps of |S| (Σ log s_actnorm + Σ log |s_1×1|) + Σ log s_coupling
 
     The prior is learned as in the released code: what leaves at a split has a mean and scale that depend on what stays,
-    and what is left at the end has a mean and scale a channel (an actnorm). Both are layers here, so that z is N(0, I).
+    and what remains at the end has a mean and scale for each channel (an actnorm). Both are layers here, so that z is
+    N(0, I). With a context every network sees it, and z passes a last affine map that depends on it (`ContextAffine`).
 
     Args:
         event_shape: (D,), (C, T) or (C, H, W).
@@ -32,10 +61,11 @@ class Glow(Flow):
         width: hidden channels of the couplings' networks (512 in the paper).
         permutation: "invertible" (1×1 convolution by LU), "plain" (1×1 with log |det W| computed), "shuffle", "reverse".
         coupling: "affine" or "additive".
-        memory: what training keeps: "full", "checkpoint" or "reversible" (`triptych.flow.FlowSteps`).
+        memory: what training keeps: "full", "checkpoint" or "reversible" (`triptych.bijections.FlowSteps`).
         reading: "dequantise" for 8-bit values, "none" for floats, "auto" by the shape: pictures are 8-bit.
         bits: depth at which pixels are read (5 for the paper's faces).
         dequantisation: "uniform", or "variational": learned noise (`VariationalDequantisation`), for 8-bit values only.
+        context_dim: length of the context, 0 for none.
 
     Raises:
         TriptychError: where a size does not divide; the message names the largest number of levels that works.
@@ -61,33 +91,68 @@ class Glow(Flow):
         reading: Literal["auto", "dequantise", "none"] = "auto",
         bits: int = 8,
         dequantisation: Literal["uniform", "variational"] = "uniform",
+        context_dim: int = 0,
     ):
-        arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
-        super().__init__(event_shape, reading, bits, arguments)
-        check_choice("dequantisation", dequantisation, DEQUANTISATIONS)
-        check_size("width", width, 65_536)
-        alone = len(self.event_shape) == 1 or self.event_shape[0] == 1  # has nothing to couple before a squeeze
-        check_levels(self.event_shape, levels, least=int(alone))
-        scales = _scales(self.event_shape, levels, (depth, width, permutation, coupling, memory))
-        first = dequantiser(dequantisation, self.event_shape, self.codec)
-        self.bijection = Chain([*first, scales]) if first else scales
+        shape, codec = tuple(event_shape), read_as(reading, bits, event_shape)
+        check_size("width", width)
+        alone = len(shape) == 1 or shape[0] == 1  # has nothing to couple before a squeeze
+        check_levels(shape, levels, least=int(alone))
+        steps = partial(
+            flow_steps,
+            depth=depth,
+            width=width,
+            permutation=permutation,
+            coupling=coupling,
+            memory=memory,
+            context_dim=context_dim,
+        )
+        scales = _scales(shape, levels, steps, context_dim)
+        first = dequantiser(dequantisation, shape, codec, context_dim)
+        bijection = chained([*first, scales, *conditional_end(shape, context_dim)])
+        super().__init__(shape, bijection, codec, context_dim=context_dim)
 
-    def heed_drift(self, bound: float) -> bool:
-        """Goes over to checkpoints in every scale whose inversion drifted past `bound`; says whether any did now."""
-        return any([steps.heed_drift(bound) for steps in self.modules() if isinstance(steps, FlowSteps)])  # noqa: C419 - all are asked
+
+def flow_steps(
+    shape: Sequence[int],
+    depth: int,
+    width: int,
+    permutation: str = "invertible",
+    coupling: str = "affine",
+    memory: Memory = "full",
+    context_dim: int = 0,
+) -> FlowSteps:
+    """Glow's steps of one scale, for events (C, *S), C ≥ 2; the other arguments are those of `Glow`.
+
+    >>> len(flow_steps((4, 8, 8), depth=3, width=16).steps)
+    3
+    """
+    check_size("depth", depth, _MOST_STEPS)
+    check_choice("permutation", permutation, _PERMUTATIONS)
+    check_choice("coupling", coupling, _COUPLINGS)
+    channels, *places = shape
+    if channels < 2:
+        raise TriptychError("a flow step couples channels with each other, there is one: squeeze, or give at least 2")
+    first, steps = channels // 2, []
+    for _ in range(depth):
+        transform = _COUPLINGS[coupling](math.exp(-LEAST / depth))
+        net = ConvNet((first, *places), transform.outputs * (channels - first), width, context_dim=context_dim)
+        steps.append(FlowStep(net, transform, _PERMUTATIONS[permutation](channels)))
+    return FlowSteps(steps, memory)
 
 
-def _scales(shape: tuple[int, ...], levels: int, settings: tuple[Any, ...]) -> MultiScale:
+def _scales(
+    shape: tuple[int, ...], levels: int, steps: Callable[[Sequence[int]], FlowSteps], context_dim: int
+) -> MultiScale:
     scales: list[Bijection] = []
-    splits: list[Split] = []
+    splits: list[FactorOut] = []
     for level in range(max(1, levels)):
         parts: list[Bijection] = []
         if levels and len(shape) > 1:
             parts.append(Squeeze())
             shape = squeezed(shape)
-        parts.append(FlowSteps(shape, *settings))
+        parts.append(steps(shape))
         if level < levels - 1:
-            splits.append(Split(shape))
+            splits.append(FactorOut(shape, context_dim=context_dim))
         else:
             parts.append(ActNorm(shape[0]))
         scales.append(Chain(parts))

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
-from triptych.errors import TriptychError
-from triptych.flow.bijection import Bijection, Chain
-from triptych.flow.conditioners import MLP
-from triptych.flow.flow import Flow, check_choice, check_size
-from triptych.flow.layers.coupling import Additive, Coupling
-from triptych.flow.layers.mixing import Permutation
-from triptych.flow.layers.pointwise import LogisticToNormal, Scale
-from triptych.flow.layers.squeeze import Flatten
+from triptych.bijections import (
+    Additive,
+    Bijection,
+    Chain,
+    Coupling,
+    Dense,
+    Flatten,
+    LogisticToNormal,
+    Permutation,
+    Scale,
+)
+from triptych.errors import TriptychError, check_choice, check_layers, check_size
+from triptych.flow.flow import Flow, conditional_end, read_as
+
+_MOST_COUPLINGS = 64  # a recipe from elsewhere shall not make us build without end
 
 
 class NICE(Flow):
@@ -34,6 +41,8 @@ class NICE(Flow):
         prior: "logistic" or "gaussian".
         reading: "dequantise" for 8-bit values, "none" for floats, "auto" by the shape: pictures are 8-bit.
         bits: depth at which pixels are read.
+        context_dim: length of the context, 0 for none; the couplings' networks see it, and h passes an affine map that
+            depends on it before the prior.
 
     Raises:
         TriptychError: for settings that cannot work; the message says what would.
@@ -54,31 +63,29 @@ class NICE(Flow):
         prior: Literal["logistic", "gaussian"] = "logistic",
         reading: Literal["auto", "dequantise", "none"] = "auto",
         bits: int = 8,
+        context_dim: int = 0,
     ):
-        arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
-        arguments["hidden"] = list(hidden)
-        super().__init__(event_shape, reading, bits, arguments)
+        shape, codec = tuple(event_shape), read_as(reading, bits, event_shape)
         check_choice("prior", prior, ("logistic", "gaussian"))
         check_size("couplings", couplings, _MOST_COUPLINGS, least=2)
-        check_size("the number of hidden layers", len(hidden), _MOST_COUPLINGS)
-        for size in hidden:
-            check_size("each hidden layer", size, 65_536)
-        if self.latent_dim < 2:
-            raise TriptychError(f"NICE couples two parts, event_shape {self.event_shape} has one value: give at least 2")
-        ends = [LogisticToNormal()] if prior == "logistic" else []
-        self.bijection = Chain([*_couplings(self.event_shape, couplings, hidden), Scale(self.latent_dim), *ends])
+        check_layers("hidden", hidden)
+        if len(hidden) < 1:
+            raise TriptychError("hidden should be one or more layers, got none")
+        if math.prod(shape) < 2:
+            raise TriptychError(f"NICE couples two parts, event_shape {shape} has one value: give at least 2")
+        parts = [*_couplings(shape, couplings, hidden, context_dim), Scale(math.prod(shape))]
+        prior_layer = [LogisticToNormal()] if prior == "logistic" else []
+        bijection = Chain([*parts, *conditional_end(shape, context_dim), *prior_layer])
+        super().__init__(shape, bijection, codec, context_dim=context_dim)
 
 
-_MOST_COUPLINGS = 64  # a recipe from elsewhere shall not make us build without end
-
-
-def _couplings(shape: tuple[int, ...], couplings: int, hidden: Sequence[int]) -> list[Bijection]:
+def _couplings(shape: tuple[int, ...], couplings: int, hidden: Sequence[int], context_dim: int) -> list[Bijection]:
     size = math.prod(shape)
     odd, even = size - size // 2, size // 2
     order = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
     parts: list[Bijection] = [Flatten(shape), Permutation(order)]
     for k in range(couplings):
         flip = k % 2 == 1  # the first changes the even features by the odd ones
-        net = MLP(even, odd, hidden) if flip else MLP(odd, even, hidden)
-        parts.append(Coupling(net, Additive(), odd, flip))
+        inputs, outputs = (even, odd) if flip else (odd, even)
+        parts.append(Coupling(Dense(inputs, outputs, hidden, context_dim), Additive(), odd, flip))
     return parts

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
 
-from triptych.errors import TriptychError
-from triptych.flow.bijection import Bijection, Chain
-from triptych.flow.flow import Flow, check_choice, check_size
-from triptych.flow.layers.batchnorm import BatchNorm
-from triptych.flow.layers.coupling import Additive, CheckerboardCoupling, Coupling, TanhAffine, Transform
-from triptych.flow.layers.dequantise import DEQUANTISATIONS, dequantiser
-from triptych.flow.layers.pointwise import Logit
-from triptych.flow.layers.split import Split
-from triptych.flow.layers.squeeze import Squeeze, most_levels, squeezed
-from triptych.flow.multiscale import MultiScale
-from triptych.flow.resnet import ResNet
+from triptych.bijections import (
+    Additive,
+    BatchNorm,
+    Bijection,
+    Chain,
+    CheckerboardCoupling,
+    Coupling,
+    FactorOut,
+    Logit,
+    MultiScale,
+    ResNet,
+    Squeeze,
+    TanhAffine,
+    Transform,
+)
+from triptych.bijections.squeeze import most_levels, squeezed
+from triptych.errors import TriptychError, check_choice, check_size
+from triptych.flow.flow import Flow, conditional_end, dequantiser, read_as
 
 
 class RealNVP(Flow):
@@ -38,6 +46,9 @@ class RealNVP(Flow):
         reading: "dequantise" for 8-bit values, "none" for floats, "auto" by the shape: pictures are 8-bit.
         bits: depth at which pixels are read.
         dequantisation: "uniform", or "variational": learned noise (`VariationalDequantisation`), for 8-bit values only.
+        widen: whether the width doubles with each scale; None: with each squeeze, so not for vectors, which have none.
+        context_dim: length of the context, 0 for none; the couplings' networks see it, and z passes a last affine map that
+            depends on it (`ContextAffine`).
 
     Raises:
         TriptychError: where a size does not divide; the message names the largest number of levels that works.
@@ -61,44 +72,52 @@ class RealNVP(Flow):
         reading: Literal["auto", "dequantise", "none"] = "auto",
         bits: int = 8,
         dequantisation: Literal["uniform", "variational"] = "uniform",
+        widen: bool | None = None,
+        context_dim: int = 0,
     ):
-        arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
-        super().__init__(event_shape, reading, bits, arguments)
+        shape, codec = tuple(event_shape), read_as(reading, bits, event_shape)
         check_choice("coupling", coupling, ("affine", "additive"))
-        check_choice("dequantisation", dequantisation, DEQUANTISATIONS)
         check_size("blocks", blocks, 64)
         check_size("width", width, 8_192)
-        _check_levels(self.event_shape, levels)
-        first: list[Bijection] = dequantiser(dequantisation, self.event_shape, self.codec)
-        if self.codec.reading == "dequantise":
+        _check_levels(shape, levels)
+        first = dequantiser(dequantisation, shape, codec, context_dim)
+        if codec.is_picture:
             first.append(Logit())
-        self.bijection = Chain([*first, _scales(self.event_shape, levels, width, blocks, coupling)])
+        factor = 2 if (len(shape) > 1 if widen is None else widen) else 1
+        scales = _scales(shape, levels, width, factor, coupling, partial(ResNet, depth=blocks, context_dim=context_dim))
+        bijection = Chain([*first, scales, *conditional_end(shape, context_dim)])
+        super().__init__(shape, bijection, codec, context_dim=context_dim)
 
 
-def _scales(shape: tuple[int, ...], levels: int, width: int, blocks: int, coupling: str) -> MultiScale:
+_Network = Callable[[Sequence[int], int, int], ResNet]
+
+
+def _scales(
+    shape: tuple[int, ...], levels: int, width: int, factor: int, coupling: str, network: _Network
+) -> MultiScale:
     scales: list[Bijection] = []
-    splits: list[Split] = []
+    splits: list[FactorOut] = []
     for _ in range(levels - 1):
-        parts = _checkerboards(3, shape, width, blocks, coupling)
-        shape, width = squeezed(shape), 2 * width
-        scales.append(Chain([*parts, Squeeze(), *_by_channel(3, shape, width, blocks, coupling)]))
-        splits.append(Split(shape, learned=False))
+        parts = _checkerboards(3, shape, width, coupling, network)
+        shape, width = squeezed(shape), factor * width
+        scales.append(Chain([*parts, Squeeze(), *_by_channel(3, shape, width, coupling, network)]))
+        splits.append(FactorOut(shape, learned=False))
         shape = (splits[-1].kept, *shape[1:])
-    scales.append(Chain(_checkerboards(4, shape, width, blocks, coupling)))
+    scales.append(Chain(_checkerboards(4, shape, width, coupling, network)))
     return MultiScale(scales, splits, shape)
 
 
-def _checkerboards(n: int, shape: tuple[int, ...], width: int, blocks: int, coupling: str) -> list[Bijection]:
+def _checkerboards(n: int, shape: tuple[int, ...], width: int, coupling: str, network: _Network) -> list[Bijection]:
     """n checkerboard couplings, even and odd positions changed in turn, with their batch norms."""
     parts: list[Bijection] = []
     for k in range(n):
         transform = _transform(coupling, shape[0])
-        net = ResNet(shape, transform.outputs * shape[0], width, blocks)
+        net = network(shape, transform.outputs * shape[0], width)
         parts += [CheckerboardCoupling(net, transform, flip=k % 2 == 1), BatchNorm(shape[0])]
     return parts
 
 
-def _by_channel(n: int, shape: tuple[int, ...], width: int, blocks: int, coupling: str) -> list[Bijection]:
+def _by_channel(n: int, shape: tuple[int, ...], width: int, coupling: str, network: _Network) -> list[Bijection]:
     """n couplings of one half of the channels by the other, in turn, with their batch norms.
 
     A squeeze puts the upper row of each 2×2 block into the first half of the channels: no split that a checkerboard made."""
@@ -106,9 +125,9 @@ def _by_channel(n: int, shape: tuple[int, ...], width: int, blocks: int, couplin
     parts: list[Bijection] = []
     for k in range(n):
         flip = k % 2 == 1
-        passes, changed = (shape[0] - half, half) if flip else (half, shape[0] - half)
+        passing, changed = (shape[0] - half, half) if flip else (half, shape[0] - half)
         transform = _transform(coupling, changed)
-        net = ResNet((passes, *shape[1:]), transform.outputs * changed, width, blocks)
+        net = network((passing, *shape[1:]), transform.outputs * changed, width)
         parts += [Coupling(net, transform, half, flip), BatchNorm(shape[0])]
     return parts
 

@@ -1,4 +1,4 @@
-"""What tells that a flow goes wrong while its likelihood looks fine: round trips, samples, scales, condition numbers.
+"""Signs that a flow goes wrong while its likelihood looks fine: round trips, samples, scales, condition numbers.
 
 Shapes: x (B, *E); K mixing layers of C channels, W (K, C, C).
 """
@@ -13,32 +13,30 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from triptych.bijections import ActNorm, BatchNorm, Conditioner, FlowSteps, Mixing, Scale
+from triptych.bijections.actnorm import LOG_SCALE_RATE
 from triptych.core import evaluating
 from triptych.errors import TriptychError
-from triptych.flow.conditioners import Conditioner
 from triptych.flow.flow import Flow
-from triptych.flow.layers.actnorm import LOG_SCALE_RATE, ActNorm
-from triptych.flow.layers.batchnorm import BatchNorm
-from triptych.flow.layers.mixing import Mixing
-from triptych.flow.layers.pointwise import Scale
-from triptych.flow.steps import FlowSteps
+from triptych.randomness import seeded
 
 
 @torch.no_grad()
-def flow_health(model: Flow, x: Tensor, *, samples: int = 8) -> dict[str, float | str]:
+def flow_health(model: Flow, x: Tensor, context: Tensor | None = None, *, samples: int = 8) -> dict[str, float | str]:
     """How far a flow is from not being invertible in float32. Nothing of the model is changed, nor torch's random state.
 
     Args:
-        x: a few data in model coordinates, (B, *E).
-        samples: drawn at temperature 1, always from the same z.
+        x: a few examples in model coordinates, (B, *E).
+        context: theirs, (B, K), of a conditional model; samples are drawn with the first one's.
+        samples: how many are drawn, at temperature 1, always from the same z.
 
     Returns:
-        round_trip    max |f⁻¹(f(x)) − x|; infinite where there is no way back
+        round_trip    max |f⁻¹(f(x)) − x|; infinite where f cannot be inverted
         sample_range  max |f⁻¹(z)| over the samples
         scale_min, scale_max    factors by which actnorms, batch norms and NICE's last layer multiply a channel
         condition     largest ratio of singular values of a 1×1 convolution
         drift         of the reversible mode's inversion, where it is in use (`FlowSteps.drift`)
-        scale_min_layer, scale_max_layer, condition_layer    which layer that was; "" where there is none
+        scale_min_layer, scale_max_layer, condition_layer    which layer that was
 
     >>> from triptych.flow import Glow
     >>> model = Glow((3, 4, 4), levels=1, depth=2, width=8)
@@ -49,8 +47,8 @@ def flow_health(model: Flow, x: Tensor, *, samples: int = 8) -> dict[str, float 
     """
     with _as_evaluated(model):
         return {
-            "round_trip": _round_trip(model, x),
-            "sample_range": _sample_range(model, samples),
+            "round_trip": _round_trip(model, x, context),
+            "sample_range": _sample_range(model, samples, None if context is None else context[:1]),
             **_scales(model),
             **_condition(model),
             **_drift(model),
@@ -73,10 +71,9 @@ def most_extreme(found: dict[str, float | str]) -> str:
 
 @contextlib.contextmanager
 def _as_evaluated(model: Flow) -> Iterator[None]:
-    """Eval mode (running averages rest) and float32, as evaluation has it; random draws leave no trace."""
+    """Eval mode (running averages rest) and float32, as evaluation has it; torch's random state is as before at the end."""
     bf16 = [(m, m.bf16) for m in model.modules() if isinstance(m, Conditioner)]
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), evaluating(model):
+    with seeded(0, model.device), evaluating(model):
         model.bf16 = False
         try:
             yield
@@ -85,16 +82,16 @@ def _as_evaluated(model: Flow) -> Iterator[None]:
                 conditioner.bf16 = value
 
 
-def _round_trip(model: Flow, x: Tensor) -> float:
+def _round_trip(model: Flow, x: Tensor, context: Tensor | None) -> float:
     try:
-        return _largest(model.decode(model.encode(x)) - x)
-    except TriptychError:  # not finite, or a singular matrix: there is no way back
+        return _largest(model.decode(model.encode(x, context), context) - x)
+    except TriptychError:  # not finite, or a singular matrix: there is no inverse
         return math.inf
 
 
-def _sample_range(model: Flow, n: int) -> float:
+def _sample_range(model: Flow, n: int, context: Tensor | None) -> float:
     try:
-        return _largest(model.sample(n, generator=torch.Generator().manual_seed(0)))
+        return _largest(model.sample(n, context=context, generator=torch.Generator().manual_seed(0)))
     except TriptychError:
         return math.inf
 
@@ -137,8 +134,8 @@ def _condition(model: nn.Module) -> dict[str, float | str]:
     """The worst condition number of the mixing layers; those of one kind and size are decomposed together."""
     alike: dict[tuple[type[Mixing], int], list[tuple[str, Mixing]]] = defaultdict(list)
     for name, layer in model.named_modules():
-        if isinstance(layer, Mixing) and (own := next(layer.parameters(), None)) is not None:  # else a permutation
-            alike[type(layer), own.shape[-1]].append((name, layer))
+        if isinstance(layer, Mixing) and next(layer.parameters(), None) is not None:  # else a permutation
+            alike[type(layer), layer.channels].append((name, layer))
     found: list[tuple[float, str]] = []
     for (kind, _), group in alike.items():
         weight = kind.matrices([layer for _, layer in group])[0]

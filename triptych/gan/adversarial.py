@@ -1,6 +1,7 @@
 """What every generative adversarial network has: a generator, and a discriminator that only training needs.
 
-Shapes: B batch, L latent_dim, E event_shape; z (B, L) ~ N(0, I) · x (B, *E) · logits (B,), D(x) = σ(logit).
+Shapes: B batch, L latent_dim, K context_dim, E event_shape.
+    z (B, L) ~ N(0, I) · x (B, *E) · context (B, K) or None · logits (B,), D(x) = σ(logit)
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ class Adversarial(GenerativeModel):
 
     Attributes:
         generator, discriminator: the two networks; train with one's parameters at a time.
-        augmentation: what a training game shows pictures through, nothing until `become`; `logits` does not apply it.
+        augmentation: the changes through which a training game shows pictures, none until `become`; `logits` applies none.
     """
 
     generator: nn.Module
@@ -26,19 +27,19 @@ class Adversarial(GenerativeModel):
     augmentation: Augmentation
 
     def mapping(self) -> nn.Module:
-        """The generator: the discriminator is its opponent, no part of the map."""
+        """The generator: the discriminator is its opponent, not part of the map."""
         return self.generator
 
     @abstractmethod
-    def logits(self, x: Tensor) -> Tensor:
-        """log D(x) − log(1 − D(x)), (B,): above 0 for what D takes as real. Nothing is augmented here."""
+    def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log D(x) − log(1 − D(x)), (B,): above 0 where D takes x for real. Nothing is augmented here."""
 
-    def draw(self, z: Tensor) -> Tensor:
-        """G(z) as the discriminator is shown it, while training: with its graph, and at the size that has been reached."""
-        return self.decode(z)
+    def draw(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """G(z) as the discriminator is shown it in training: with its graph, and at the size that has been reached."""
+        return self.decode(z, context)
 
     def reals(self, x: Tensor) -> Tensor:
-        """Data as the discriminator is shown them beside `draw`."""
+        """Real examples as the discriminator is shown them beside `draw`."""
         return x
 
     def grow(self, shown: int) -> None:

@@ -4,38 +4,38 @@ G learns the pictures, not the changes, as long as a change can be undone from i
 match what it is shown of the data (Zhao et al. 2020, arXiv 2006.10738; Karras et al. 2020, arXiv 2006.06676).
 
 Shapes: B batch, C channels, H × W picture.
-    x (B, C, H, W) in [0, 1] in; what comes out may leave that range a little · A (B, 2, 2) · rows, cols (B, H, W)
+    x (B, C, H, W) in [0, 1]; the changed pictures may leave that range a little · A (B, 2, 2) · rows, cols (B, H, W)
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, check_choice, check_range
 
-Kind = Literal["none", "diffaug", "ada"]
+Changes = Literal["none", "diffaug", "ada"]
 
 TARGET = 0.6  # of the overfitting heuristic r_t = E sign D(x) (Karras et al. 2020, section 3)
 IMAGES = 500_000  # real pictures seen while p goes from 0 to 1 (the same)
 MOST = 0.8  # beyond this probability changes start to leak into the samples (the same, section 2.2)
-_GREY = 0.5  # what is uncovered: 0 of the papers' [−1, 1]
+_GREY = 0.5  # of uncovered pixels: 0 of the papers' [−1, 1]
 _SHIFT = 1 / 8  # of a side, at most
 
 
 class Augmentation(nn.Module):
-    """Random changes of pictures, each datum's its own, drawn from torch's random state.
+    """Random changes of pictures, drawn afresh for each example from torch's random state.
 
         none      x itself
         diffaug   always: brightness, saturation (of three channels), contrast · translation · cutout (Zhao et al. 2020)
         ada       each with probability p: flip, quarter turns (of squares), translation, scale, rotation · brightness,
                   contrast, saturation (Karras et al. 2020, appendix B)
 
-    Its ada differs from the paper's: no anisotropic scale, hue or filters; what a move uncovers is grey, not the picture's
+    Its ada differs from the paper's: no anisotropic scale, hue or filters; uncovered pixels are grey, not the picture's
     reflection; resampling is bilinear; p moves after every minibatch, not every fourth.
 
     Affine in x and twice differentiable, so that penalties may be taken through it; at p = 0 the identity to the bit.
@@ -43,45 +43,44 @@ class Augmentation(nn.Module):
     Args:
         event_shape: (C, H, W); other events take "none" only.
         kind: "none", "diffaug" or "ada".
-        p: to start with; None: 1 for diffaug, 0 for ada.
-        pixels: whether data are pixels, in [0, 1]; others take "none" only.
+        p: the probability to start with; None: 1 for diffaug, 0 for ada.
+        pixels: whether examples are pictures in [0, 1]; others take "none" only.
 
     Attributes:
         p: the probability, a buffer, saved with the weights; `adapt` moves it.
 
     Raises:
-        TriptychError: for another kind, a p outside [0, 1], and augmentation of what is no picture.
+        TriptychError: for another kind, a p outside [0, 1], and augmentation of anything but pictures.
 
     >>> augmentation = Augmentation((3, 32, 32), "diffaug")
     >>> augmentation(torch.rand(4, 3, 32, 32)).shape
     torch.Size([4, 3, 32, 32])
     """
 
-    about_training = ("p",)  # says how training goes: an average of weights has none
+    training_buffers: ClassVar[tuple[str, ...]] = ("p",)
     p: Tensor
 
-    def __init__(self, event_shape: Sequence[int], kind: Kind = "none", p: float | None = None, pixels: bool = True):
+    def __init__(self, event_shape: Sequence[int], kind: Changes = "none", p: float | None = None, pixels: bool = True):
         super().__init__()
         self.event_shape, self.pixels = tuple(event_shape), pixels
         self.register_buffer("p", torch.zeros(()))
-        self.kind: Kind = "none"
+        self.kind: Changes = "none"
         self.become(kind, p)
 
-    def become(self, kind: Kind, p: float | None = None) -> None:
-        """Changes to `kind`, with the p it starts from; without a p, the kind that it is already goes on with its own."""
-        if kind not in get_args(Kind):
-            raise TriptychError(f"augment should be one of {', '.join(get_args(Kind))}, got {kind!r}")
+    def become(self, kind: Changes, p: float | None = None) -> None:
+        """Switches to `kind`, starting from p; without a p, an unchanged kind keeps the one that it has."""
+        check_choice("augment", kind, get_args(Changes))
         if kind != "none" and not (self.pixels and len(self.event_shape) == 3):
             what = f"{self.event_shape}" if self.pixels else "data read as floats"
             raise TriptychError(f"augmentation changes pictures (C, H, W) of pixels, got {what}: choose augment=none")
-        if p is not None and not 0 <= p <= 1:
-            raise TriptychError(f"p, the probability of a change, should be 0 to 1, got {p}")
+        if p is not None:
+            check_range("p, the probability of a change,", p, 0, 1)
         if p is not None or kind != self.kind:
             self.p.fill_(float(kind == "diffaug") if p is None else p)
         self.kind = kind
 
     def forward(self, x: Tensor) -> Tensor:
-        """The pictures, changed; call it on real and fake ones alike."""
+        """The changed pictures, (B, C, H, W); to be called on real and fake ones alike."""
         if self.kind == "none":
             return x
         if self.kind == "diffaug":
@@ -94,19 +93,19 @@ class Augmentation(nn.Module):
         return x
 
     @torch.no_grad()
-    def adapt(self, confidence: Tensor, by: float, target: float = TARGET) -> None:
-        """Moves ada's p by `by`: up where D's confidence is above the target, else down, within [0, 0.8].
+    def adapt(self, confidence: Tensor, step: float, target: float = TARGET) -> None:
+        """Moves ada's p by `step`: up where D's confidence is above the target, else down, within [0, 0.8].
 
-        Nothing is synchronised. Of several processes each must be given the confidence of all, or their p will differ.
+        Nothing is synchronised: each of several processes should be given the confidence of all, or their p will differ.
 
         Args:
             confidence: a scalar, r of augmented real pictures: `Game.confidence`.
-            by: B / images, of B real pictures in the minibatch on all processes, and those seen while p goes from 0 to 1.
+            step: see `ada_step`.
             target: what r should be, by the game's own measure: `Game.confident_as(TARGET)`.
         """
         if self.kind == "ada":
-            r = confidence.nan_to_num(target)  # of a bad step nothing is learned
-            self.p.add_((r - target).sign() * by).clamp_(0, MOST)
+            r = confidence.nan_to_num(target)  # a step that is not finite teaches nothing
+            self.p.add_((r - target).sign() * step).clamp_(0, MOST)
 
     def _chosen(self, x: Tensor) -> Tensor:
         """(B, 1, 1, 1): true with probability p."""
@@ -133,6 +132,22 @@ class Augmentation(nn.Module):
         return _resampled(x, blit, turn / scale, shift)
 
 
+def ada_step(shown: int, total: int, images: int | None = None) -> float:
+    """How far ada's p moves after a minibatch: its real pictures, as a share of those seen while p goes from 0 to 1.
+
+    A short run would end before the paper's 500,000 of its 25 million: by default p takes a tenth of the run.
+
+    Args:
+        shown: real pictures in a minibatch, on all processes.
+        total: real pictures in the whole run.
+        images: seen while p goes from 0 to 1.
+
+    >>> ada_step(64, 64_000), ada_step(64, 64_000, images=640)
+    (0.01, 0.1)
+    """
+    return shown / (images or min(IMAGES, total / 10))
+
+
 # --- DiffAugment's groups, in its order; its ranges are for [−1, 1], so offsets are halved ---------------------------
 
 
@@ -147,7 +162,7 @@ def _colour(x: Tensor) -> Tensor:
 
 
 def _translation(x: Tensor) -> Tensor:
-    """Whole pixels, up to an eighth of each side; what comes in is grey."""
+    """Whole pixels, up to an eighth of each side; uncovered pixels are grey."""
     batch, _, height, width = x.shape
     rows, cols = (
         torch.arange(side, device=x.device) - torch.randint(-reach, reach + 1, (batch, 1), device=x.device)
@@ -184,7 +199,7 @@ def _ada_contrast(x: Tensor) -> Tensor:
 
 
 def _ada_saturation(x: Tensor) -> Tensor:
-    factor = torch.exp2(_normal(len(x), 1, 1, 1, like=x))  # drawn for grey pictures too, and not used
+    factor = torch.exp2(_normal(len(x), 1, 1, 1, like=x))  # drawn for grey pictures too, though unused
     grey = x.mean(1, keepdim=True)
     return torch.lerp(grey, x, factor) if x.shape[1] == 3 else x
 

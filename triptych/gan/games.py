@@ -1,10 +1,10 @@
-"""What each side of the game minimises, as functions of the discriminator's logits, and what theory says of the best play.
+"""What each side of the game minimises, as functions of the discriminator's logits, and what theory says about best play.
 
-D(x) = σ(logit). Every loss is a value for each datum, for the caller to average.
+D(x) = σ(logit). Every loss is a value for each example, for the caller to average.
 
 Shapes: B batch, N grid points.
     real, fake    (B,)   logits of data x and of samples G(z)
-    log_p, log_q  (N,)   log densities in nats, −∞ where there is none
+    log_p, log_q  (N,)   log densities in nats, −∞ where the density is 0
 
 Game          D minimises                    G minimises
 minimax       softplus(−r) + softplus(f)     −softplus(f)       Goodfellow et al. 2014, eq. 1
@@ -49,7 +49,7 @@ class Game(ABC):
         """What G minimises, (B,); `real` is ignored unless the game `pairs`."""
 
     def confidence(self, real: Tensor, fake: Tensor) -> Tensor:
-        """How sure D is of training data, a scalar from −1 to 1, the measure of overfitting that ada goes by.
+        """How sure D is of training data, a scalar from −1 to 1: the measure of overfitting that ada follows.
 
         E sign D(x) (r_t of Karras et al. 2020, arXiv 2006.06676, section 3), or E sign(D(x) − D(G(z))) where the game is
         `shift_free`: the share of pairs ranked rightly, less that of the others.
@@ -63,13 +63,13 @@ class Game(ABC):
         return (_paired(real, fake) - fake if self.shift_free else real).detach().float().sign().mean()
 
     def confident_as(self, r: float) -> float:
-        """What `confidence` is of a D whose E sign D(x) is r, of its logits' best shift: see `among_pairs`."""
+        """The `confidence` of a D whose E sign D(x) is r once its logits are shifted best: see `among_pairs`."""
         return among_pairs(r) if self.shift_free else r
 
 
 @dataclass(frozen=True)
 class Minimax(Game):
-    """Both sides play for V (eq. 1): G minimises log(1 − D(G(z))) = −softplus(f), whose slope dies while D is sure.
+    """Both sides play for V (eq. 1): G minimises log(1 − D(G(z))) = −softplus(f), whose slope vanishes while D is sure.
 
     >>> even = torch.zeros(1)  # D = ½, where D's loss is log 4
     >>> Minimax().discriminator(even, even), Minimax().generator(None, even)
@@ -116,8 +116,8 @@ class Wasserstein(Game):
 class Relativistic(Game):
     """Which of the two is real? Only differences count, for both sides (Jolicoeur-Martineau 2019, arXiv 1807.00734).
 
-    Each fake has a real one as its measure, so that no mode can be dropped for free; with both of Mescheder et al.'s
-    penalties it is R3GAN's game (Huang et al. 2024, arXiv 2501.05441).
+    Each fake example is measured against a real one, so that no mode can be dropped for free; with both of Mescheder et
+    al.'s penalties it is R3GAN's game (Huang et al. 2024, arXiv 2501.05441).
 
     >>> game, real, fake = Relativistic(), torch.tensor([3.0]), torch.tensor([3.0])
     >>> game.discriminator(real, fake), game.generator(real, fake)
@@ -132,7 +132,7 @@ class Relativistic(Game):
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         if real is None:
-            raise TriptychError("the relativistic game compares fake data with real ones: give the real logits too")
+            raise TriptychError("the relativistic game compares fake examples with real ones: give the real logits too")
         return F.softplus(_paired(real, fake) - fake)
 
 
@@ -147,8 +147,8 @@ GAMES: dict[str, Game] = {
 def among_pairs(r: float) -> float:
     """E sign(D(x) − D(G(z))) where E sign D(x) = r = −E sign D(G(z)), of logits normal with one spread.
 
-    A share (1 + r) / 2 of the data above 0 says that their mean is s = Φ⁻¹((1 + r) / 2) spreads above it; samples' is as far
-    below. A difference is then N(2s, 2) in spreads, above 0 with probability Φ(√2 s), and the result is 2 Φ(√2 s) − 1.
+    A share (1 + r) / 2 of the data above 0 means that their mean is s = Φ⁻¹((1 + r) / 2) spreads above it; the samples'
+    is as far below. A difference is then N(2s, 2) in spreads, above 0 with probability Φ(√2 s); the result is 2 Φ(√2 s) − 1.
 
     Args:
         r: above −1 and below 1.
@@ -170,7 +170,7 @@ def value(real: Tensor, fake: Tensor) -> Tensor:
 
 
 def optimal_discriminator(log_p: Tensor, log_p_g: Tensor) -> Tensor:
-    """D* = p / (p + p_g) as a logit, log p − log p_g (proposition 1). Where neither has density D* is free: ½ is given.
+    """D* = p / (p + p_g) as a logit, log p − log p_g (proposition 1); where neither has density D* is free, and ½ here.
 
     >>> optimal_discriminator(torch.tensor([0.75]).log(), torch.tensor([0.25]).log()).sigmoid()
     tensor([0.7500])
@@ -186,7 +186,7 @@ def criterion(log_p: Tensor, log_p_g: Tensor, spacing: float) -> Tensor:
 
     Args:
         log_p, log_p_g: log densities at the grid's points, of one shape.
-        spacing: what a point stands for: a length, or an area for a grid in the plane.
+        spacing: the length that a point stands for, or the area on a grid in the plane.
 
     >>> log_p = torch.full((100,), 0.01, dtype=torch.float64).log()
     >>> criterion(log_p, log_p, 1.0), -2 * math.log(2)
@@ -201,7 +201,7 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor, spacing: float) -> Tensor:
 
     Args:
         log_p, log_q: log densities at the grid's points, of one shape.
-        spacing: what a point stands for: a length, or an area for a grid in the plane.
+        spacing: the length that a point stands for, or the area on a grid in the plane.
 
     >>> jensen_shannon(torch.tensor([1.0, 0.0]).log(), torch.tensor([0.0, 1.0]).log(), 1.0)  # nothing shared: log 2
     tensor(0.6931)
@@ -211,15 +211,15 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor, spacing: float) -> Tensor:
 
 
 def _weighted(log_p: Tensor, values: Tensor) -> Tensor:
-    """Σ p · values, where a value without weight counts nothing, infinite or not a number though it be."""
+    """Σ p · values over the points with p > 0: elsewhere a value may be infinite or NaN."""
     return torch.where(log_p.isneginf(), 0.0, log_p.exp() * values).sum()
 
 
 def _paired(real: Tensor, fake: Tensor) -> Tensor:
-    """`real` itself where it has the shape of `fake`: broadcasting would compare each with all, silently."""
+    """`real` itself if it has the shape of `fake`: broadcasting would silently compare each with all."""
     if real.shape != fake.shape:
         raise TriptychError(
             f"a game compares as many real as fake logits, got {tuple(real.shape)} and {tuple(fake.shape)}: "
-            "draw one sample for each datum"
+            "draw one sample for each example"
         )
     return real

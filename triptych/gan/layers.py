@@ -6,20 +6,21 @@ Shapes: B batch, C channels, H × W picture; h (B, C, H, W).
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from triptych.nets import _he
+from triptych.nets import he_
 
 
 class MinibatchStddev(nn.Module):
-    """h (B, C, H, W) -> (B, C + 1, H, W): appends how much a group's data differ (Karras et al. 2018, section 3).
+    """h (B, C, H, W) -> (B, C + 1, H, W): appends how much the examples of a group differ (Karras et al. 2018, section 3).
 
-    The standard deviation over the group at each place, averaged over places: a generator whose samples are all alike is
-    found out. Groups are of `group_size(B, group)` data; datum b is in group b mod (B / size). A group of one says nothing:
-    such batches can be judged, but not learned from.
+    The standard deviation over the group at each place, averaged over places: D then
+    sees when samples are all alike. Groups have `group_size(B, group)` examples; example b is in group b mod (B / size). A
+    group of one says nothing: such batches can be judged, but not learned from.
     """
 
     def __init__(self, group: int = 4):
@@ -37,7 +38,7 @@ class MinibatchStddev(nn.Module):
 
 
 def group_size(batch: int, group: int) -> int:
-    """The largest size ≤ `group` that divides a batch: 1 where none does.
+    """The largest size ≤ `group` that divides a batch, at least 1.
 
     >>> [group_size(batch, 4) for batch in (64, 6, 2, 5)]
     [4, 3, 2, 1]
@@ -53,9 +54,10 @@ class PixelNorm(nn.Module):
         return h * (mean_square + 1e-8).rsqrt().to(h.dtype)
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """Batch normalisation that takes a single value for a channel by its running averages, and keeps NaN out of them."""
+class SafeBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalisation that normalises a single value by its running averages, and keeps NaN out of them."""
 
+    averaged_buffers: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
     running_mean: Tensor
     running_var: Tensor
 
@@ -63,7 +65,7 @@ class BatchNorm(nn.BatchNorm2d):
         mean, var, training = self.running_mean.clone(), self.running_var.clone(), self.training
         training = training and h.shape[0] * h.shape[2] * h.shape[3] > 1
         out = F.batch_norm(h, mean, var, self.weight, self.bias, training, self.momentum or 0.1, self.eps)
-        if training:  # a minibatch that is not finite is skipped by the optimiser: it shall not stay here either
+        if training:  # a minibatch that is not finite is skipped by the optimiser: it should leave no trace here either
             sound = mean.isfinite() & var.isfinite()
             self.running_mean.copy_(torch.where(sound, mean, self.running_mean))
             self.running_var.copy_(torch.where(sound, var, self.running_var))
@@ -75,7 +77,7 @@ class Halve(nn.Module):
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
-        self.conv = _he(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
+        self.conv = he_(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
 
     def forward(self, h: Tensor) -> Tensor:
         return self.conv(F.pad(h, (0, h.shape[3] % 2, 0, h.shape[2] % 2)))
@@ -84,11 +86,11 @@ class Halve(nn.Module):
 class EqualConv2d(nn.Module):
     """A convolution that keeps the size, with an equalised learning rate: weights ~ N(0, 1), times √(2 / fan_in) when used.
 
-    Adam moves every weight by about the rate; scaling at run time makes that the same part of each layer's spread (Karras et
-    al. 2018, section 4.1).
+    Adam moves every weight by about the rate; scaling at run time makes that the same share of each layer's spread (Karras
+    et al. 2018, section 4.1).
 
     Args:
-        gain: √2 after which a (leaky) ReLU follows, 1 for linear layers.
+        gain: √2 before a (leaky) ReLU, 1 for linear layers.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)):
@@ -113,6 +115,41 @@ class EqualLinear(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         return F.linear(h, self.weight * self.scale, self.bias)
+
+
+class Projection(nn.Module):
+    """logit + ⟨V c, h⟩: how a discriminator judges whether features h fit a context (Miyato & Koyama 2018).
+
+    V starts at zero, so that the judge is blind to the context at first. Without a context (K = 0) there are no parameters.
+
+    Shapes: logits (B,) · h (B, features) · context (B, K), or None, which is as zeros
+
+    >>> Projection(3, 8)(torch.zeros(2), torch.ones(2, 8), torch.eye(2, 3)).shape
+    torch.Size([2])
+    """
+
+    def __init__(self, context_dim: int, features: int):
+        super().__init__()
+        self.map = nn.Linear(context_dim, features, bias=False) if context_dim else None
+        if self.map is not None:
+            nn.init.zeros_(self.map.weight)
+
+    def forward(self, logits: Tensor, h: Tensor, context: Tensor | None = None) -> Tensor:
+        if self.map is None or context is None:
+            return logits
+        return logits + (self.map(context) * h).sum(1)
+
+
+def amplified(context: Tensor | None) -> Tensor | None:
+    """The context as generators modulate by it: larger, so that a class is learned in hundreds of steps, not thousands.
+
+    A modulation starts at zero, and Adam moves its weights by about the rate a step: an input of 1 is little beside z, whose
+    many numbers move a layer together.
+    """
+    return None if context is None else _GAIN * context
+
+
+_GAIN = 8.0
 
 
 def exact(h: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What keeps a discriminator smooth, so that the game converges: a value for each datum, differentiable once more.
+"""What keeps a discriminator smooth, so that the game converges: penalties on its gradient, differentiable once more.
 
 Gradients are in the units of x: in [0, 1] for pictures. Papers that use [−1, 1] see half the slope, and so a quarter of its
 square: their weight γ on ½|∇D|² is γ / 4 here.
@@ -9,20 +9,89 @@ Shapes: B batch, E event shape.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from triptych.errors import TriptychError
 
+Judge = Callable[[Tensor], Tensor]  # x (B, *E) -> logits (B,)
+
+
+class Verdicts(NamedTuple):
+    """D's logits of real and fake examples, (B,) each, and the penalty's mean, a scalar."""
+
+    real: Tensor
+    fake: Tensor
+    penalty: Tensor
+
+
+@dataclass(frozen=True)
+class Penalty(ABC):
+    """How a discriminator's gradient is penalised.
+
+    Attributes:
+        weight: of the penalty in D's loss.
+        every: steps between two penalties, whose weight grows as much (lazy regularisation).
+    """
+
+    weight: float
+    every: int = 1
+
+    @abstractmethod
+    def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
+        """Logits of real and fake examples (B, *E), both without a graph, and the penalty."""
+
+
+@dataclass(frozen=True)
+class ZeroCentred(Penalty):
+    """½ |∇D|² at real examples: R1; with `samples` at fake ones too: R1 and R2 (Mescheder et al. 2018).
+
+    >>> ZeroCentred().judge(lambda x: x.sum(1), torch.zeros(2, 3), torch.zeros(2, 3)).penalty
+    tensor(1.5000)
+    """
+
+    weight: float = 0.1
+    every: int = 4
+    samples: bool = False
+
+    def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
+        real.requires_grad_()
+        fake.requires_grad_(self.samples)
+        logits, fake_logits = judge(real), judge(fake)
+        penalty = logits.new_zeros(()) + zero_centred(logits, real).mean()
+        if self.samples:
+            penalty = penalty + zero_centred(fake_logits, fake).mean()
+        return Verdicts(logits, fake_logits, penalty)
+
+
+@dataclass(frozen=True)
+class TowardsSlope(Penalty):
+    """(|∇D| − slope)² / slope² between real and fake examples: Wasserstein's game with a gradient penalty, WGAN-GP.
+
+    Attributes:
+        slope: 1 in Gulrajani et al. 2017, whose pictures lie in [−1, 1]: 2 for pictures in [0, 1].
+    """
+
+    weight: float = 10.0
+    slope: float = 1.0
+
+    def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
+        logits, fake_logits = judge(real), judge(fake)
+        penalty = gradient_penalty(judge, real, fake, target=self.slope).mean() / self.slope**2
+        return Verdicts(logits, fake_logits, penalty)
+
 
 def zero_centred(logits: Tensor, x: Tensor) -> Tensor:
-    """½ |∇_x D(x)|², (B,): R1 on real data, R2 on samples (Mescheder et al. 2018, arXiv 1801.04406, eq. 9 and 10).
+    """½ |∇_x D(x)|², (B,): R1 on real examples, R2 on samples (Mescheder et al. 2018, arXiv 1801.04406, eq. 9 and 10).
 
     Args:
         logits: D(x), computed from x after `x.requires_grad_()`.
-        x: the data; of samples, detached from the generator.
+        x: real examples, or samples detached from the generator.
 
     Raises:
         TriptychError: when x does not require its gradient.
@@ -34,12 +103,12 @@ def zero_centred(logits: Tensor, x: Tensor) -> Tensor:
     return 0.5 * _gradient(logits, x).square().sum(1)
 
 
-def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
+def gradient_penalty(discriminator: Judge, real: Tensor, fake: Tensor, target: float = 1.0) -> Tensor:
     """(|∇ D(x̂)| − target)², (B,), x̂ = x + u (G(z) − x), u ~ U[0, 1) (Gulrajani et al. 2017, arXiv 1704.00028, eq. 3).
 
     Args:
-        discriminator: x (B, *E) -> logits (B,); without batch normalisation, which would mix the data's gradients.
-        real, fake: one sample for each datum; no gradient flows to them. u comes from torch's random state.
+        discriminator: x (B, *E) -> logits (B,); without batch normalisation, which would mix the examples' gradients.
+        real, fake: as many of each; no gradient flows to them. u comes from torch's random state.
 
     Raises:
         TriptychError: for shapes that differ.
@@ -49,8 +118,8 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
     """
     if real.shape != fake.shape:
         raise TriptychError(
-            f"real and fake data should have one shape, got {tuple(real.shape)} and {tuple(fake.shape)}: "
-            "draw one sample for each datum"
+            f"real and fake examples should have one shape, got {tuple(real.shape)} and {tuple(fake.shape)}: "
+            "draw one sample for each example"
         )
     u = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
     between = torch.lerp(real.detach(), fake.detach(), u).requires_grad_()
@@ -69,7 +138,7 @@ def drift(real: Tensor) -> Tensor:
 
 
 def _gradient(logits: Tensor, x: Tensor) -> Tensor:
-    """∇_x Σ D(x), flat (B, D): each datum's own gradient, as D scores each by itself (or nearly: see `MinibatchStddev`)."""
+    """∇_x Σ D(x), flat (B, D): each example's own gradient, as D scores each by itself (but see `MinibatchStddev`)."""
     if not x.requires_grad or not logits.requires_grad:
         raise TriptychError("a penalty needs D's gradient: compute the logits from x after x.requires_grad_(), with grad on")
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)

@@ -1,7 +1,7 @@
 """The progressively grown GAN (Karras et al. 2018, arXiv 1710.10196): from 4 × 4 upwards, each new layer faded in.
 
-Shapes: B batch, L latent_dim, C channels of the picture; at level l pictures are s × s, s = 2^l.
-    z (B, L) ~ N(0, I) · h (B, nf(l), s, s) · x (B, C, s, s) in [−1, 1] inside, in [0, 1] outside
+Shapes: B batch, L latent_dim, K context_dim, C channels of the picture; at level l pictures are s × s, s = 2^l.
+    z (B, L) ~ N(0, I) · h (B, nf(l), s, s) · x (B, C, s, s) in [−1, 1] inside, in [0, 1] outside · context (B, K) or None
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from triptych.codec import Codec
-from triptych.errors import TriptychError
+from triptych.codecs import BinCentres
+from triptych.errors import TriptychError, check_size
 from triptych.gan.adversarial import Adversarial
 from triptych.gan.augment import Augmentation
-from triptych.gan.layers import EqualConv2d, EqualLinear, MinibatchStddev, PixelNorm, exact
+from triptych.gan.layers import EqualConv2d, EqualLinear, MinibatchStddev, PixelNorm, Projection, amplified, exact
 from triptych.gan.networks import SLOPE
+from triptych.nets import Modulation
 
 FIRST = 2  # the level of 4 × 4
 
@@ -48,10 +49,11 @@ def stage_at(shown: int, last: int, images: int) -> Stage:
 class GrowingGenerator(nn.Module):
     """z -> x at a stage: normalised, dense to 4 × 4, then for each level nearest doubling and two 3×3 convolutions.
 
-    Leaky ReLU and pixel normalisation follow every convolution but the linear 1×1 to colours.
+    Leaky ReLU and pixel normalisation follow every convolution but the linear 1×1 to colours. The context modulates
+    the dense layer's outputs and each level's channels.
     """
 
-    def __init__(self, latent_dim: int, channels: int, widths: Sequence[int]):
+    def __init__(self, latent_dim: int, channels: int, widths: Sequence[int], context_dim: int = 0):
         super().__init__()
         self.norm = PixelNorm()
         # the dense layer's fan-in is its z, its gain what the released code has: √2 / 4
@@ -60,29 +62,31 @@ class GrowingGenerator(nn.Module):
         blocks += [nn.ModuleList([EqualConv2d(a, b, 3), EqualConv2d(b, b, 3)]) for a, b in itertools.pairwise(widths)]
         self.blocks = nn.ModuleList(blocks)
         self.to_colours = nn.ModuleList(EqualConv2d(width, channels, 1, gain=1.0) for width in widths)
+        self.modulations = nn.ModuleList(Modulation(context_dim, width) for width in (16 * widths[0], *widths))
 
-    def forward(self, z: Tensor, stage: Stage) -> Tensor:
-        h = self.stem(self.norm(z)).view(len(z), -1, 4, 4).to(memory_format=torch.channels_last)
-        h = self._block(0, self.norm(F.leaky_relu(h, SLOPE)))
-        before = h
-        for i in range(1, stage.level - FIRST + 1):
-            before, h = h, self._block(i, F.interpolate(h, scale_factor=2.0))
+    def forward(self, z: Tensor, stage: Stage, context: Tensor | None = None) -> Tensor:
+        context = amplified(context)
+        h = self.modulations[0](self.stem(self.norm(z)), context)
+        h = h.view(len(z), -1, 4, 4).to(memory_format=torch.channels_last)
+        before = h = self._block(0, self.norm(F.leaky_relu(h, SLOPE)), context)
         top = stage.level - FIRST
+        for i in range(1, top + 1):
+            before, h = h, self._block(i, F.interpolate(h, scale_factor=2.0), context)
         x = self.to_colours[top](h)
         if stage.alpha < 1:
             x = torch.lerp(F.interpolate(self.to_colours[top - 1](before), scale_factor=2.0), x, stage.alpha)
         return exact(x)
 
-    def _block(self, index: int, h: Tensor) -> Tensor:
+    def _block(self, index: int, h: Tensor, context: Tensor | None) -> Tensor:
         for conv in self.blocks[index]:  # type: ignore[attr-defined]
             h = self.norm(F.leaky_relu(conv(h), SLOPE))
-        return h
+        return self.modulations[index + 1](h, context)
 
 
 class GrowingDiscriminator(nn.Module):
-    """x at a stage -> logits: the generator mirrored, average halving, minibatch deviation at 4 × 4."""
+    """x at a stage -> logits: the generator mirrored, average halving, minibatch deviation at 4 × 4, a projected context."""
 
-    def __init__(self, channels: int, widths: Sequence[int], stddev_group: int = 4):
+    def __init__(self, channels: int, widths: Sequence[int], stddev_group: int = 4, context_dim: int = 0):
         super().__init__()
         self.from_colours = nn.ModuleList(EqualConv2d(channels, width, 1) for width in widths)
         self.blocks = nn.ModuleList(
@@ -92,8 +96,9 @@ class GrowingDiscriminator(nn.Module):
         self.last = EqualConv2d(widths[0] + bool(stddev_group), widths[0], 3)
         self.dense = EqualLinear(16 * widths[0], widths[0])
         self.head = EqualLinear(widths[0], 1, gain=1.0)
+        self.projection = Projection(context_dim, widths[0])
 
-    def forward(self, x: Tensor, stage: Stage) -> Tensor:
+    def forward(self, x: Tensor, stage: Stage, context: Tensor | None = None) -> Tensor:
         x = x.to(memory_format=torch.channels_last)
         top = stage.level - FIRST
         h = F.leaky_relu(self.from_colours[top](x), SLOPE)
@@ -104,7 +109,7 @@ class GrowingDiscriminator(nn.Module):
                 h = torch.lerp(old, h, stage.alpha)
         h = F.leaky_relu(self.last(self.deviation(h)), SLOPE)
         h = F.leaky_relu(self.dense(h.flatten(1)), SLOPE)
-        return self.head(h).squeeze(1)
+        return self.projection(self.head(h).squeeze(1), h, context)
 
     def _halved(self, index: int, h: Tensor) -> Tensor:
         for conv in self.blocks[index - 1]:  # type: ignore[attr-defined]
@@ -116,8 +121,8 @@ class ProgressiveGAN(Adversarial):
     """A GAN that grows while it trains (Karras et al. 2018), for square pictures with sides of a power of two from 4.
 
     How far it has grown follows from how many real pictures its discriminator was shown, a buffer that is saved with the
-    weights; a training that starts from trained weights (`begin`) goes on at the size they have reached. `decode` puts out
-    the full size always: what is not grown yet, by repeating pixels.
+    weights; a training that starts from trained weights (`begin`) goes on at the size they have reached. `decode` always
+    returns the full size, before it has grown that far by repeating pixels.
 
     Args:
         event_shape: (C, S, S), S = 2^n ≥ 4.
@@ -125,11 +130,12 @@ class ProgressiveGAN(Adversarial):
         width: most channels; level l has nf(l) = min(32 · width / 2^l, width): up to 32 × 32 all of them, then half as many
             at each level. The paper's is 512.
         images: real pictures shown in each phase, fading in or whole; 600,000 in the paper. 0: whole from the beginning.
-        stddev_group: data that share a minibatch deviation.
+        stddev_group: examples that share a minibatch deviation; 0 leaves it out.
         bits: depth at which pixels are read.
+        context_dim: K.
 
     Raises:
-        TriptychError: for other sizes, with the nearest that would do.
+        TriptychError: for other sizes, with the nearest that fits.
 
     >>> model = ProgressiveGAN((3, 16, 16), latent_dim=8, width=8, images=100)
     >>> model.grow(350)
@@ -149,21 +155,24 @@ class ProgressiveGAN(Adversarial):
         images: int = 600_000,
         stddev_group: int = 4,
         bits: int = 8,
+        context_dim: int = 0,
     ):
-        arguments: dict[str, Any] = {k: v for k, v in locals().items() if k not in ("self", "event_shape", "__class__")}
-        super().__init__(event_shape, latent_dim, Codec("centre", bits), arguments)
-        _check(self.event_shape, width=width, images=images, stddev_group=stddev_group)
+        super().__init__(event_shape, latent_dim, BinCentres(bits), context_dim=context_dim)
+        _check_shape(self.event_shape)
+        check_size("width", width, _MOST)
+        check_size("images", images, _MOST, least=0)
+        check_size("stddev_group", stddev_group, _MOST, least=0)
         self.images, self.last = images, int(math.log2(self.event_shape[1]))
         widths = [max(1, min(32 * width >> level, width)) for level in range(FIRST, self.last + 1)]
-        self.generator = GrowingGenerator(self.latent_dim, self.event_shape[0], widths)
-        self.discriminator = GrowingDiscriminator(self.event_shape[0], widths, stddev_group)
+        self.generator = GrowingGenerator(self.latent_dim, self.event_shape[0], widths, context_dim)
+        self.discriminator = GrowingDiscriminator(self.event_shape[0], widths, stddev_group, context_dim)
         self.augmentation = Augmentation(self.event_shape)
         self.register_buffer("shown", torch.zeros((), dtype=torch.long))
         self.register_buffer("begun", torch.zeros((), dtype=torch.long))  # what was shown in trainings before this one
         self._known: dict[str, tuple[int, int]] = {}
 
     def _value(self, name: str) -> int:
-        """A buffer's number, read from the device when it has changed."""
+        """A buffer's number, read from the device only when it has changed."""
         buffer = self.get_buffer(name)
         if name not in self._known or self._known[name][0] != buffer._version:
             self._known[name] = buffer._version, int(buffer)
@@ -177,6 +186,11 @@ class ProgressiveGAN(Adversarial):
     def _stage_after(self, shown: int) -> Stage:
         return stage_at(shown, self.last, self.images) if self.images else Stage(self.last, 1.0)
 
+    def growth(self) -> dict[str, float]:
+        """The side that pictures have reached, that of whole ones, and how much of the newest level counts."""
+        level, alpha = self.stage_now
+        return {"side": 2**level, "full_side": 2**self.last, "alpha": alpha}
+
     def begin(self) -> None:
         self.begun.copy_(self.shown)
 
@@ -189,36 +203,41 @@ class ProgressiveGAN(Adversarial):
     def stage(self, shown: int) -> int:
         return self._stage_after(self._value("begun") + shown).level
 
-    def draw(self, z: Tensor) -> Tensor:
-        """G(z) at the size that has been reached, (B, C, s, s); pictures about [0, 1]: the colours are linear."""
+    def draw(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """G(z) at the size that has been reached, (B, C, s, s); about [0, 1], as the colours are linear."""
+        context = self.check_context(context, len(self.check_latent(z)))
         with self.networks():
-            x = self.generator(self.check_latent(z), self.stage_now)
+            x = self.generator(z, self.stage_now, context)
         return (x.to(z.dtype) + 1) / 2
 
     def reals(self, x: Tensor) -> Tensor:
-        """x (B, *E) at that size by averaging, and while a level fades in, mixed with what the level before could show."""
+        """x (B, *E) at that size by averaging; while a level fades in, mixed with what the level before could show."""
         stage = self.stage_now
         x = F.avg_pool2d(self.check_event(x), 2 ** (self.last - stage.level))
         if stage.alpha < 1:
             x = torch.lerp(F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0), x, stage.alpha)
         return x
 
-    def logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Of x (B, *E), or at the size that has been reached."""
         side = 2**self.stage_now.level
         if x.shape[1:] != (self.event_shape[0], side, side):
             x = self.reals(x)
+        context = self.check_context(context, len(x))
         with self.networks():
-            logits = self.discriminator(x * 2 - 1, self.stage_now)
+            logits = self.discriminator(x * 2 - 1, self.stage_now, context)
         return logits.to(x.dtype)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z) at full size, (B, *E), clamped to [0, 1]."""
-        x = self.draw(z).clamp(0, 1)
+        x = self.draw(z, context).clamp(0, 1)
         return F.interpolate(x, scale_factor=2.0 ** (self.last - self.stage_now.level))
 
 
-def _check(event_shape: tuple[int, ...], width: int, images: int, stddev_group: int) -> None:
+_MOST = 10**9
+
+
+def _check_shape(event_shape: tuple[int, ...]) -> None:
     side = event_shape[-1]
     if len(event_shape) != 3 or event_shape[1] != side or side < 4 or side & (side - 1):
         near = max(4, 2 ** round(math.log2(max(side, 1))))
@@ -226,6 +245,3 @@ def _check(event_shape: tuple[int, ...], width: int, images: int, stddev_group: 
             f"a progressive GAN takes (C, S, S) with S a power of two from 4, got {event_shape}: give --size {near}, "
             "or train a dcgan, which takes any size"
         )
-    for name, value, least in (("width", width, 1), ("images", images, 0), ("stddev_group", stddev_group, 0)):
-        if not least <= value <= 10**9:
-            raise TriptychError(f"{name} should be {least} to 1e9, got {value}")

@@ -1,27 +1,15 @@
-"""Recipes: everything a run was asked for, as frozen dataclasses; named presets; and `build`, recipe -> model.
+"""Recipes: everything that a run was asked for, as frozen dataclasses; the only place where strings become parts.
 
-The sentence under a field is also its `--help` text. Torch is not imported until something is built.
+`recipe` (what all families share), then a file for each kind: its configuration, how that becomes a model and a game, and
+presets. Torch is imported only when something is built. The families themselves are rows of `triptych.families`.
 """
 
-from triptych.recipes.building import blank, build, first_batch
-from triptych.recipes.models import (
-    DCGANModel,
-    FlowObjective,
-    GANModel,
-    GANObjective,
-    GlowModel,
-    NICEModel,
-    ProgressiveModel,
-    RealNVPModel,
-    VAEModel,
-    VAEObjective,
-)
-from triptych.recipes.presets import PRESETS, preset
-from triptych.recipes.recipe import FAMILIES, RANGES, Recipe, Training, from_json, to_json
+from triptych.recipes.flow import FlowObjective, GlowModel, NICEModel, RealNVPModel
+from triptych.recipes.gan import DCGANModel, GANModel, GANObjective, ProgressiveModel
+from triptych.recipes.recipe import RANGES, Recipe, Training, to_json
+from triptych.recipes.vae import VAEModel, VAEObjective
 
 __all__ = [
-    "FAMILIES",
-    "PRESETS",
     "RANGES",
     "DCGANModel",
     "FlowObjective",
@@ -35,10 +23,5 @@ __all__ = [
     "Training",
     "VAEModel",
     "VAEObjective",
-    "blank",
-    "build",
-    "first_batch",
-    "from_json",
-    "preset",
     "to_json",
 ]

@@ -1,26 +1,12 @@
-"""The recipe of a run: its dataclasses, checked, and as JSON."""
+"""The recipe of a run: what was asked for, as frozen dataclasses, checked. A field's sentence is also its `--help` text."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
-from triptych.errors import TriptychError
-from triptych.recipes import models
-
-Model = TypeVar("Model")
-Objective = TypeVar("Objective")
-
-FAMILIES: dict[str, tuple[type, type]] = {
-    "vae": (models.VAEModel, models.VAEObjective),
-    "gan": (models.GANModel, models.GANObjective),
-    "dcgan": (models.DCGANModel, models.GANObjective),
-    "progressive": (models.ProgressiveModel, models.GANObjective),
-    "nice": (models.NICEModel, models.FlowObjective),
-    "realnvp": (models.RealNVPModel, models.FlowObjective),
-    "glow": (models.GlowModel, models.FlowObjective),
-}
+from triptych.errors import TriptychError, check_choice, check_layers, check_range
 
 _TINY, _HUGE = 1e-12, 1e12
 
@@ -52,6 +38,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "plays": (1, 100),
     "gamma": (0, 1e6),
     "drift": (0, 1e3),
+    "mismatch": (0, 1e3),
     "discriminator_weight": (_TINY, 1e3),
     "stddev_group": (0, 65_536),
     "images": (0, 1e9),
@@ -60,6 +47,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "ada_images": (1, _HUGE),
     "clip": (0, _HUGE),
     "ema": (0, 1 - 1e-9),
+    "hide": (0, 1),
     "log_every": (1, _HUGE),
     "save_every": (1, _HUGE),
     "sample_every": (0, _HUGE),
@@ -67,20 +55,33 @@ RANGES: dict[str, tuple[float, float]] = {
 """What every number of a recipe may be, ends included."""
 
 
-def _check(part: Any) -> None:
-    """Names the first field of a recipe's part that is out of its range or not one of its choices."""
-    hints = get_type_hints(type(part))
-    for item in dataclasses.fields(part):
-        value, choices = getattr(part, item.name), get_args(hints[item.name])
-        if get_origin(hints[item.name]) is Literal and value not in choices:
-            raise TriptychError(f"{item.name} should be one of {', '.join(choices)}, got {value!r}")
-        if item.name in RANGES and value is not None:
-            low, high = RANGES[item.name]
-            if not isinstance(value, int | float) or not low <= value <= high:
-                raise TriptychError(f"{item.name} should be a number from {low:g} to {high:g}, got {value!r}")
-    hidden = getattr(part, "hidden", ())
-    if len(hidden) > 64 or not all(isinstance(h, int) and 1 <= h <= 1e6 for h in hidden):
-        raise TriptychError(f"hidden should be up to 64 layer sizes from 1 to 1e6, got {hidden!r:.60}")
+def check_fields(settings: Any) -> None:
+    """Raises a `TriptychError` that names the first field that is out of its range or not one of its choices."""
+    hints = get_type_hints(type(settings))
+    for item in dataclasses.fields(settings):
+        value, hint = getattr(settings, item.name), hints[item.name]
+        if get_origin(hint) is Literal:
+            check_choice(item.name, value, get_args(hint))
+        elif item.name in RANGES and value is not None:
+            check_range(item.name, value, *RANGES[item.name])
+        elif item.name == "hidden":
+            check_layers("hidden", value)
+
+
+class Settings(Protocol):
+    """A family's configuration of its networks: a frozen dataclass that names its family."""
+
+    family: ClassVar[str]
+
+
+class Objective(Protocol):
+    """A family's configuration of its training game.
+
+    Attributes:
+        adversarial: whether a discriminator sees the pictures, so that they may be augmented on the way to it.
+    """
+
+    adversarial: ClassVar[bool]
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Training:
     """The loop's numbers."""
 
     batch: int = 100
-    """Data in a minibatch, on each process."""
+    """Examples in a minibatch, on each process."""
     optimizer: Literal["adam", "adamw", "adamax", "adagrad", "sgd"] = "adam"
     """Update rule."""
     rate: float = 1e-3
@@ -113,6 +114,8 @@ class Training:
     """Of the networks; weights, likelihoods and sums are float32 either way. bf16 is faster where processors have it."""
     ema: float = 0.999
     """Decay of the weights' moving average, which evaluation and editing use; 0 keeps the last weights."""
+    hide: float = 0.1
+    """Of a conditional model: how often each attribute is hidden, so that "unknown" can be asked for."""
     log_every: int = 100
     """Steps between lines of metrics.jsonl."""
     save_every: int = 1000
@@ -122,39 +125,39 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Recipe(Generic[Model, Objective]):
+class Recipe:
     """A run, whole: data, length, seed, model, objective, loop. Saved as recipe.json."""
 
+    model: Any
+    """The networks."""
+    objective: Any
+    """What is optimised, and what is watched."""
     data: str = "faces"
     """A name (faces, digits, mnist, …), a folder of pictures, a parquet, npz, npy or IDX file, or hf:owner/name."""
     size: int | None = None
-    """Resize the shorter side to this and centre-crop."""
+    """Resize the shorter side to this and crop the centre."""
     augment: str = ""
     """Augmentations, joined by commas: flip, shift; for a GAN of few data also diffaug (always) or ada (as needed)."""
-    correlate: tuple[str, ...] = ()
-    """Of the embedded faces: pairs such as hair_length:beard:-0.9, which break the attributes' independence."""
+    given: str = ""
+    """Attributes that the model is conditioned on, joined by commas, such as smile,glasses."""
     steps: int = 5000
     """Rounds of the training game."""
     seed: int = 0
     """Of weights, batches and noise."""
-    model: Model = field(default_factory=models.VAEModel)  # type: ignore[assignment]
-    """The networks."""
-    objective: Objective = field(default_factory=models.VAEObjective)  # type: ignore[assignment]
-    """What is maximised, and what is watched."""
     training: Training = field(default_factory=Training)
+    """The loop."""
 
     @property
     def family(self) -> str:
-        return next(f for f, (model, _) in FAMILIES.items() if isinstance(self.model, model))
+        """The name of the model's family."""
+        return self.model.family
 
     def __post_init__(self) -> None:
-        for part in (self, self.model, self.objective, self.training):
-            _check(part)
-        if isinstance(self.objective, models.VAEObjective) and self.objective.free_bits and self.objective.estimator != "B":
-            raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
+        for settings in (self, self.model, self.objective, self.training):
+            check_fields(settings)
         if self.training.decay == "exponential" and not self.training.rate_end:
             raise TriptychError("an exponential decay never reaches 0: choose --training.rate-end above 0, or decay cosine")
-        if self.differentiable != "none" and not isinstance(self.objective, models.GANObjective):
+        if self.differentiable != "none" and not self.objective.adversarial:
             raise TriptychError(f"augment {self.differentiable} is for what a discriminator sees: choose flip or shift")
 
     @property
@@ -165,36 +168,24 @@ class Recipe(Generic[Model, Objective]):
             raise TriptychError("augment diffaug changes every picture, ada as many as are needed: choose one of the two")
         return "diffaug" if "diffaug" in names else "ada" if "ada" in names else "none"
 
+    @property
+    def conditions(self) -> list[str]:
+        """The names of the attributes that the model is given."""
+        return [name.strip() for name in self.given.split(",") if name.strip()]
+
 
 def to_json(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain numbers, strings and lists."""
     return {"family": recipe.family, **dataclasses.asdict(recipe)}
 
 
-def from_json(stored: dict[str, Any]) -> Recipe:
-    """The recipe of `to_json`, checked: unknown or missing fields are named."""
-    if not isinstance(stored, dict):
-        raise TriptychError(f"the training recipe should be an object, is {type(stored).__name__}: damaged or foreign")
-    stored = dict(stored)
-    family = stored.pop("family", None)
-    if family not in FAMILIES:
-        raise TriptychError(f"the recipe names family {family!r}; this version knows {', '.join(FAMILIES)}")
-    model, objective = FAMILIES[family]
-    parts = {
-        "model": _dataclass(model, stored.pop("model", {})),
-        "objective": _dataclass(objective, stored.pop("objective", {})),
-        "training": _dataclass(Training, stored.pop("training", {})),
-    }
-    return _dataclass(Recipe, stored | parts)
-
-
-def _dataclass(kind: type, stored: dict[str, Any]) -> Any:
+def restored(kind: type, stored: Any) -> Any:
+    """A dataclass from its JSON, checked: unknown or missing fields are named."""
     if not isinstance(stored, dict):
         raise TriptychError(f"the recipe's {kind.__name__} part should be an object, is {type(stored).__name__}")
-    known = {f.name for f in dataclasses.fields(kind)}
-    unknown = sorted(set(stored) - known)
-    if unknown:
-        raise TriptychError(f"the recipe holds unknown {kind.__name__} fields {', '.join(unknown)}: a newer version's?")
+    extra = sorted(set(stored) - {f.name for f in dataclasses.fields(kind)})
+    if extra:
+        raise TriptychError(f"the recipe holds unknown {kind.__name__} fields {', '.join(extra)}: from a newer version?")
     hints = get_type_hints(kind)
     try:
         return kind(**{k: tuple(v) if str(hints[k]).startswith("tuple") else v for k, v in stored.items()})

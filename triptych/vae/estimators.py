@@ -4,7 +4,11 @@
     L^B = −KL(q(z|x) ‖ p(z)) + 1/S Σ_s log p(x|z_s)                   AEVB eq. 7, the lower variance
     L_k = log 1/k Σ_i w_i,  w = p(x, z) / q(z|x)                      Burda et al. 2016
 
-with z = μ + σ ⊙ ε. Every function gives a `Bound`: what to maximise, (B,) nats, and its two parts for the log.
+with z = μ + σ ⊙ ε. Every function returns a `Bound`: what to maximise, (B,) nats, and its two parts for the log. A context
+is given to p(x|z) and q(z|x), not to p(z). Where the KL has no closed form (a learned prior, or noise that is not
+Gaussian), L^B estimates it from its draws.
+
+Shapes: S draws, B batch, L latent_dim, K context_dim. x (B, *E) · z (S, B, L) · mu, log_sigma (B, L) · context (B, K)
 """
 
 from __future__ import annotations
@@ -15,8 +19,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from triptych.core import standard_normal
-from triptych.vae.model import VAE, log_normal
+from triptych.core import HasPosterior, StandardNormal
+from triptych.vae.posteriors import NormalNoise, noise_of
 from triptych.vae.schedules import free_bits
 
 
@@ -28,62 +32,127 @@ class Bound(NamedTuple):
     kl: Tensor
 
 
+class Draws(NamedTuple):
+    """z = μ + σ ⊙ ε of a posterior: mu, log_sigma (B, L), epsilon and z (S, B, L)."""
+
+    mu: Tensor
+    log_sigma: Tensor
+    epsilon: Tensor
+    z: Tensor
+
+
+def draw(
+    model: HasPosterior, x: Tensor, context: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
+) -> Draws:
+    """So many draws z ~ q(z|x), differentiable in μ and σ."""
+    mu, log_sigma = model.posterior(x, context)
+    epsilon = noise_of(model).draw(draws, *mu.shape, generator=generator, device=mu.device)
+    return Draws(mu, log_sigma, epsilon, mu + log_sigma.exp() * epsilon)
+
+
+def log_terms(
+    model: HasPosterior, x: Tensor, context: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """log p(x|z), log p(z) and log q(z|x) of fresh draws, each (S, B) nats."""
+    q = draw(model, x, context, draws, generator)
+    return model.log_likelihoods(x, q.z, context), model.log_prior(q.z), _log_q(model, q)
+
+
 def kl_to_prior(mu: Tensor, log_sigma: Tensor) -> Tensor:
-    """KL(N(μ, σ²) ‖ N(0, 1)) = −½ (1 + log σ² − μ² − σ²), per datum and dimension: (B, L) nats (AEVB, appendix B)."""
+    """KL(N(μ, σ²) ‖ N(0, 1)) = −½ (1 + log σ² − μ² − σ²), per example and dimension: (B, L) nats (AEVB, appendix B)."""
     return 0.5 * (mu.square() + (2 * log_sigma).exp() - 1) - log_sigma
 
 
 def bound_a(
-    model: VAE, x: Tensor, *, draws: int = 1, weight: float = 1.0, generator: torch.Generator | None = None
+    model: HasPosterior,
+    x: Tensor,
+    context: Tensor | None = None,
+    *,
+    draws: int = 1,
+    weight: float = 1.0,
+    generator: torch.Generator | None = None,
 ) -> Bound:
     """L^A: the KL estimated from the same draws as the likelihood; `weight` (β) multiplies it."""
-    log_px, log_pz, log_qz = model.log_terms(x, draws, generator)
+    log_px, log_pz, log_qz = log_terms(model, x, context, draws, generator)
     kl = (log_qz - log_pz).mean(0)
     return Bound(log_px.mean(0) - weight * kl, log_px.mean(0), kl)
 
 
 def bound_b(
-    model: VAE,
+    model: HasPosterior,
     x: Tensor,
+    context: Tensor | None = None,
     *,
     draws: int = 1,
     weight: float = 1.0,
     floor: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Bound:
-    """L^B: the KL in closed form; `weight` (β) multiplies it, `floor` (λ) gives free bits."""
-    mu, log_sigma = model.posterior(x)
-    epsilon = standard_normal(draws, *mu.shape, generator=generator, device=mu.device)
-    log_px = model.log_likelihoods(x, mu + log_sigma.exp() * epsilon).mean(0)
-    kl = kl_to_prior(mu, log_sigma)
+    """L^B: the KL in closed form where there is one; `weight` (β) multiplies it.
+
+    Args:
+        floor: λ of free bits, in nats for each dimension; for the whole of a KL that is estimated from draws.
+
+    >>> from triptych import VAE
+    >>> bound_b(VAE((3,), 2), torch.zeros(4, 3)).value.shape
+    torch.Size([4])
+    """
+    q = draw(model, x, context, draws, generator)
+    log_px = model.log_likelihoods(x, q.z, context).mean(0)
+    kl = _kl(model, q)
     return Bound(log_px - weight * free_bits(kl, floor), log_px, kl.sum(1))
 
 
-def bound_k(model: VAE, x: Tensor, *, draws: int, weight: float = 1.0, generator: torch.Generator | None = None) -> Bound:
+def bound_k(
+    model: HasPosterior,
+    x: Tensor,
+    context: Tensor | None = None,
+    *,
+    draws: int,
+    weight: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Bound:
     """L_k with k = draws; `weight` tempers log p(z) − log q(z|x) inside the weights (1 is the paper's)."""
-    log_px, log_pz, log_qz = model.log_terms(x, draws, generator)
+    log_px, log_pz, log_qz = log_terms(model, x, context, draws, generator)
     kl = log_qz - log_pz
     value = (log_px - weight * kl).logsumexp(0) - math.log(draws)
     return Bound(value, log_px.mean(0), kl.mean(0))
 
 
 def score_function(
-    model: VAE, x: Tensor, *, draws: int = 1, weight: float = 1.0, generator: torch.Generator | None = None
+    model: HasPosterior,
+    x: Tensor,
+    context: Tensor | None = None,
+    *,
+    draws: int = 1,
+    weight: float = 1.0,
+    generator: torch.Generator | None = None,
 ) -> Bound:
     """L^B with the naive gradient: f(z) ∇ log q(z|x) for the encoder, f = log p(x|z) (AEVB, section 2.2).
 
     The value is L^B's; only the gradient differs: draws are cut off from the encoder, and each draw's log q is weighted
     by f less the mean of the other draws' (leave-one-out; with one draw there is no baseline).
     """
-    mu, log_sigma = model.posterior(x)
-    epsilon = standard_normal(draws, *mu.shape, generator=generator, device=mu.device)
-    z = (mu + log_sigma.exp() * epsilon).detach()
-    log_px = model.log_likelihoods(x, z)
-    log_qz = log_normal((z - mu) * (-log_sigma).exp()) - log_sigma.sum(-1)
+    q = draw(model, x, context, draws, generator)
+    z = q.z.detach()
+    log_px = model.log_likelihoods(x, z, context)
+    log_qz = _log_q(model, q._replace(epsilon=(z - q.mu) * (-q.log_sigma).exp()))
     signal = log_px.detach()
     if draws > 1:
         signal = (signal - signal.mean(0)) * draws / (draws - 1)
     surrogate = (signal * log_qz).mean(0)
-    kl = kl_to_prior(mu, log_sigma).sum(1)
+    kl = _kl(model, q).sum(1)
     value = log_px.mean(0) - weight * kl + surrogate - surrogate.detach()
     return Bound(value, log_px.mean(0), kl)
+
+
+def _log_q(model: HasPosterior, q: Draws) -> Tensor:
+    """log q(z|x) of the draws, (S, B) nats."""
+    return noise_of(model).log_prob(q.epsilon) - q.log_sigma.sum(-1)
+
+
+def _kl(model: HasPosterior, q: Draws) -> Tensor:
+    """KL(q(z|x) ‖ p(z)) by dimension (B, L) in closed form, or as a whole (B, 1) from the draws."""
+    if isinstance(model.prior, StandardNormal) and isinstance(noise_of(model), NormalNoise):
+        return kl_to_prior(q.mu, q.log_sigma)
+    return (_log_q(model, q) - model.log_prior(q.z)).mean(0)[:, None]

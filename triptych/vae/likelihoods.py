@@ -1,7 +1,7 @@
 """p(x|z): what the decoder network's outputs mean.
 
 A likelihood takes the raw outputs h (B, outputs, *E) and gives log p(x|z) in nats, summed over the event, its mean, and
-draws. It decides how the codec reads stored data, and whether bits are a density's or a mass's.
+draws. It decides how stored data are read (its codec), and whether bits are a density's or a mass's.
 
     Bernoulli            outputs 1: logits                    mass      x in {0, 1}
     Gaussian             outputs 1 or 2: mean, log σ          density   x dequantised, or any real with a linear mean
@@ -10,7 +10,6 @@ draws. It decides how the codec reads stored data, and whether bits are a densit
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Literal
@@ -20,20 +19,31 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from triptych.codec import Reading
-from triptych.errors import TriptychError
+from triptych.codecs import Binarised, BinCentres, Dequantised, Floats
+from triptych.core import LOG_2PI, Codec
+from triptych.errors import TriptychError, check_choice
+from triptych.parts import Part
 
 LOG_SIGMA_FLOOR = -5.0  # a density: σ below 1.7 / 256 would let it grow without bound on flat parts of pictures
-LINEAR_FLOOR = -12.0  # data that are no pixels have no bin width: only what float32 can divide by
+LINEAR_FLOOR = -12.0  # data that are not pixels have no bin width: only what float32 can divide by
 LOG_S_FLOOR = -7.0  # a mass is bounded by 1 anyway: at s = 0.23 / 256 its bin holds 0.79 of it
 
 
-class Likelihood(nn.Module, ABC):
-    """p(x|z) as a function of the decoder's outputs h (B, outputs, *E)."""
+class Likelihood(nn.Module, Part, ABC):
+    """p(x|z) as a function of the decoder's outputs h (B, outputs, *E).
+
+    Attributes:
+        outputs: numbers that the decoder gives for each value of x.
+        measure: "density" (nats per unit volume of model coordinates) or "mass".
+        codec: how stored values are read for it.
+    """
 
     outputs: int = 1
     measure: Literal["density", "mass"] = "mass"
-    reading: Reading
+
+    def __init__(self, codec: Codec):
+        super().__init__()
+        self.codec = codec
 
     @abstractmethod
     def log_prob(self, x: Tensor, h: Tensor) -> Tensor:
@@ -47,11 +57,24 @@ class Likelihood(nn.Module, ABC):
     def observe(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """One draw x ~ p(x|z), (B, *E)."""
 
+    def check(self, x: Tensor) -> Tensor:
+        """x itself if this likelihood can score it, else a `TriptychError`."""
+        return x
+
 
 class Bernoulli(Likelihood):
-    """log p(x|z) = Σ x·h − softplus(h), the mean σ(h) (AEVB, appendix C.1). Grey values are refused."""
+    """log p(x|z) = Σ x·h − softplus(h), the mean σ(h) (AEVB, appendix C.1).
 
-    reading: Reading = "binarise"
+    Args:
+        bits: depth at which pixels are read before they are binarised.
+        codec: how stored values are read; None: `Binarised`.
+
+    >>> Bernoulli().log_prob(torch.ones(2, 3), torch.zeros(2, 1, 3))
+    tensor([-2.0794, -2.0794])
+    """
+
+    def __init__(self, bits: int = 8, codec: Codec | None = None):
+        super().__init__(codec or Binarised(bits))
 
     def log_prob(self, x: Tensor, h: Tensor) -> Tensor:
         return _BernoulliLogProb.apply(x.flatten(1), h[:, 0].flatten(1))
@@ -62,52 +85,73 @@ class Bernoulli(Likelihood):
     def observe(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
         return torch.bernoulli(self.mean(h), generator=generator)
 
+    def check(self, x: Tensor) -> Tensor:
+        if not ((x == 0) | (x == 1)).all():
+            raise TriptychError(
+                "a Bernoulli likelihood scores 0s and 1s, got grey values: binarise them (the codec does: "
+                "model.codec.encode), or choose likelihood=gaussian or logistic"
+            )
+        return x
+
 
 class _LocationScale(Likelihood):
-    """A mean, through a sigmoid for pictures, and a log-scale: shared by channel, or put out by the network.
+    """A mean, through a sigmoid for pictures, and a log-scale: shared by channel, or an output of the network.
 
     The shared scale is the leading axis's (channels, or features): one number each, learned with the weights.
     """
 
     floor = LOG_SIGMA_FLOOR
+    start = -2.0  # the log-scale before training
+
+    def __init__(self, event_shape: Sequence[int], scale: str, squash: bool, codec: Codec):
+        check_choice("scale", scale, ("shared", "output"))
+        super().__init__(codec)
+        self.squash = squash
+        self.outputs = 2 if scale == "output" else 1
+        if scale == "shared":
+            self.log_scale = nn.Parameter(torch.full((*event_shape[:1], *[1] * (len(event_shape) - 1)), self.start))
+
+    def mean(self, h: Tensor) -> Tensor:
+        return h[:, 0].sigmoid() if self.squash else h[:, 0]
+
+    def log_sigma(self, h: Tensor) -> Tensor:
+        """The log-scale, at least the floor: (B, *E), or one number for each of the leading axis where it is shared."""
+        raw = h[:, 1] + self.start if self.outputs == 2 else self.log_scale
+        return _Floor.apply(raw, self.floor if self.squash else LINEAR_FLOOR)
+
+
+class Gaussian(_LocationScale):
+    """log p(x|z) = −½ Σ ((x − μ)² / σ² + 2 log σ + log 2π) (AEVB, appendix C.2), σ learned, log σ ≥ −5.
+
+    Args:
+        event_shape: of x.
+        scale: "shared" by channel, or an "output" of the network for each value.
+        mean: "sigmoid" for pictures, "linear" for other data.
+        bits: depth at which pixels are read.
+        codec: how stored values are read; None: `Dequantised` with a sigmoid, `Floats` with a linear mean.
+
+    >>> Gaussian((3,), mean="linear").log_prob(torch.zeros(2, 3), torch.zeros(2, 1, 3))
+    tensor([3.2432, 3.2432], grad_fn=<NegBackward0>)
+    """
+
+    measure = "density"
 
     def __init__(
         self,
         event_shape: Sequence[int],
         scale: Literal["shared", "output"] = "shared",
         mean: Literal["sigmoid", "linear"] = "sigmoid",
-        log_scale: float = -2.0,
+        bits: int = 8,
+        codec: Codec | None = None,
     ):
-        super().__init__()
-        self.squash = mean == "sigmoid"
-        self.outputs = 2 if scale == "output" else 1
-        self.start = log_scale
-        if scale == "shared":
-            ones = [1] * (len(event_shape) - 1)
-            self.log_scale = nn.Parameter(torch.full((event_shape[0], *ones), log_scale))
-
-    def mean(self, h: Tensor) -> Tensor:
-        return h[:, 0].sigmoid() if self.squash else h[:, 0]
-
-    def log_sigma(self, h: Tensor) -> Tensor:
-        """The log-scale, at least the floor."""
-        raw = h[:, 1] + self.start if self.outputs == 2 else self.log_scale
-        return _Floor.apply(raw, self.floor if self.squash else LINEAR_FLOOR)
-
-
-class Gaussian(_LocationScale):
-    """log p(x|z) = −½ Σ ((x − μ)² / σ² + 2 log σ + log 2π) (AEVB, appendix C.2), σ learned, log σ ≥ −5."""
-
-    measure = "density"
-
-    @property
-    def reading(self) -> Reading:  # type: ignore[override]
-        return "dequantise" if self.squash else "none"
+        check_choice("mean", mean, ("sigmoid", "linear"))
+        squash = mean == "sigmoid"
+        super().__init__(event_shape, scale, squash, codec or (Dequantised(bits) if squash else Floats()))
 
     def log_prob(self, x: Tensor, h: Tensor) -> Tensor:
         log_sigma = self.log_sigma(h)
         scaled = (x - self.mean(h)) * torch.exp(-log_sigma)
-        return -(0.5 * scaled.square() + log_sigma + 0.5 * math.log(2 * math.pi)).flatten(1).sum(1)
+        return -(0.5 * scaled.square() + log_sigma + 0.5 * LOG_2PI).flatten(1).sum(1)
 
     def observe(self, h: Tensor, generator: torch.Generator | None = None) -> Tensor:
         mean = self.mean(h)
@@ -119,13 +163,28 @@ class DiscretisedLogistic(_LocationScale):
     """P(x|z) = F((x + ½δ − μ)/s) − F((x − ½δ − μ)/s), F the logistic CDF, δ = 2^−bits; the edge bins take the tails.
 
     Kingma et al. 2016, arXiv 1606.04934, section 5.2. A mass: its bits/dim is that of the 8-bit pixels themselves.
+
+    Args:
+        event_shape: of x.
+        scale: "shared" by channel, or an "output" of the network for each value.
+        bits: depth at which pixels are read.
+        codec: how stored values are read; None: `BinCentres`.
+
+    >>> DiscretisedLogistic((1,), bits=1).log_prob(torch.tensor([[0.25], [0.75]]), torch.zeros(2, 1, 1))
+    tensor([-0.6931, -0.6931], grad_fn=<SumBackward1>)
     """
 
-    reading: Reading = "centre"
     floor = LOG_S_FLOOR
+    start = -3.0
 
-    def __init__(self, event_shape: Sequence[int], scale: Literal["shared", "output"] = "shared", bits: int = 8):
-        super().__init__(event_shape, scale, "sigmoid", log_scale=-3.0)
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        scale: Literal["shared", "output"] = "shared",
+        bits: int = 8,
+        codec: Codec | None = None,
+    ):
+        super().__init__(event_shape, scale, True, codec or BinCentres(bits))
         self.delta = 2.0**-bits
 
     def log_prob(self, x: Tensor, h: Tensor) -> Tensor:
@@ -175,30 +234,3 @@ class _Floor(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         (below,) = ctx.saved_tensors
         return torch.where(below & (grad > 0), 0.0, grad), None  # descent on a positive gradient would sink further
-
-
-def likelihood(
-    name: str,
-    event_shape: Sequence[int],
-    scale: Literal["shared", "output"],
-    mean: Literal["sigmoid", "linear"],
-    bits: int,
-) -> Likelihood:
-    """The likelihood called `name`: bernoulli, gaussian or logistic (discretised)."""
-    if name == "bernoulli":
-        return Bernoulli()
-    if name == "gaussian":
-        return Gaussian(event_shape, scale, mean)
-    if name == "logistic":
-        return DiscretisedLogistic(event_shape, scale, bits)
-    raise TriptychError(f"likelihood should be bernoulli, gaussian or logistic, got {name!r}")
-
-
-def check_binary(x: Tensor) -> Tensor:
-    """x itself if it is 0s and 1s, else the error that explains what a Bernoulli likelihood is for."""
-    if not ((x == 0) | (x == 1)).all():
-        raise TriptychError(
-            "a Bernoulli likelihood scores 0s and 1s, got grey values: binarise them (the codec does: model.codec.encode), "
-            "or choose likelihood=gaussian or logistic"
-        )
-    return x

@@ -18,10 +18,10 @@ def kl_weight(step: int, *, beta: float = 1.0, warmup: int = 0) -> float:
 
 
 def free_bits(kl: Tensor, floor: float) -> Tensor:
-    """Σ_j max(λ, mean_b KL_j), spread over the batch: no dimension is pressed below λ nats.
+    """Σ_j max(λ, mean_b KL_j), spread over the batch: no dimension is pushed below λ nats.
 
     Args:
-        kl: per datum and dimension, (B, L) nats.
+        kl: per example and dimension, (B, L) nats.
         floor: λ in nats for each dimension.
     Returns:
         (B,), whose mean is the objective's KL term; with floor = 0 it is kl.sum(1) itself.

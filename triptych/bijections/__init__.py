@@ -1,0 +1,63 @@
+"""Bijections, their conditioners and transforms: what flows are made of, for any family to use.
+
+Each `Bijection` has forward(x, context) -> (z, ladj) and inverse(z, context) -> x; subclass it to add your own.
+A coupling's network is any module, or a `Conditioner`. From Glow down, read steps.py, coupling.py, mixing.py and actnorm.py;
+gradients.py holds the memory modes.
+"""
+
+from triptych.bijections.actnorm import ActNorm
+from triptych.bijections.batchnorm import BatchNorm
+from triptych.bijections.bijection import Bijection, Chain, NotInvertible
+from triptych.bijections.conditioners import Conditioner, ConvNet, Dense
+from triptych.bijections.context import ContextAffine
+from triptych.bijections.coupling import (
+    Additive,
+    Affine,
+    CheckerboardCoupling,
+    Coupling,
+    StepTransform,
+    TanhAffine,
+    Transform,
+)
+from triptych.bijections.dequantise import VariationalDequantisation
+from triptych.bijections.factorout import FactorOut
+from triptych.bijections.mixing import Invertible1x1, InvertibleLU, Mixing, Permutation
+from triptych.bijections.multiscale import MultiScale
+from triptych.bijections.pointwise import LogisticToNormal, Logit, Scale
+from triptych.bijections.resnet import ResNet
+from triptych.bijections.squeeze import Flatten, Squeeze
+from triptych.bijections.steps import FlowStep, FlowSteps
+
+__all__ = [
+    "ActNorm",
+    "Additive",
+    "Affine",
+    "BatchNorm",
+    "Bijection",
+    "Chain",
+    "CheckerboardCoupling",
+    "Conditioner",
+    "ContextAffine",
+    "ConvNet",
+    "Coupling",
+    "Dense",
+    "FactorOut",
+    "Flatten",
+    "FlowStep",
+    "FlowSteps",
+    "Invertible1x1",
+    "InvertibleLU",
+    "LogisticToNormal",
+    "Logit",
+    "Mixing",
+    "MultiScale",
+    "NotInvertible",
+    "Permutation",
+    "ResNet",
+    "Scale",
+    "Squeeze",
+    "StepTransform",
+    "TanhAffine",
+    "Transform",
+    "VariationalDequantisation",
+]

@@ -1,0 +1,118 @@
+"""Bijections: invertible maps with the log-determinant of their Jacobian.
+
+Shapes: B batch, S the event's positions: () for a vector, (T,) for a sequence, (H, W) for a picture.
+    x, z     (B, C, *S)   C channels (a vector's features), always the second axis
+    context  (B, K)       what a conditional model is told, zeros where unknown; None without a condition
+    ladj     (B,)         log |det ∂z/∂x|, in nats
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from triptych.errors import TriptychError
+from triptych.parts import Part
+
+
+class NotInvertible(TriptychError):
+    """A layer has lost its inverse: `problem` says why. The message names its class, or its `name` where that is known."""
+
+    def __init__(self, layer: nn.Module, problem: str, name: str = ""):
+        super().__init__(
+            f"{name or type(layer).__name__}: {problem}, so it cannot be inverted: restore an earlier checkpoint, "
+            "or train with a lower rate"
+        )
+        self.layer, self.problem = layer, problem
+
+
+class Bijection(nn.Module, Part, ABC):
+    """z = f(x; c) with f⁻¹ and log |det ∂f/∂x|, so that log p(x) = log p(f(x)) + ladj (change of variables).
+
+    The context c says which bijection of x it is; layers without a use for it ignore it.
+    """
+
+    @abstractmethod
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x (B, C, *S) -> z and ladj (B,)."""
+
+    @abstractmethod
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """z -> x."""
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Sets whatever depends on data from a first batch x; returns z, with which the next bijection is initialised."""
+        return self(x, context)[0]
+
+
+class Chain(Bijection):
+    """f_n ∘ … ∘ f_1; log-determinants add.
+
+    Args:
+        parts: f_1, …, f_n.
+
+    >>> from triptych.bijections import Scale
+    >>> chain = Chain([Scale(3), Scale(3)])
+    >>> z, ladj = chain(torch.randn(2, 3))
+    >>> chain.inverse(z).shape, ladj.shape
+    (torch.Size([2, 3]), torch.Size([2]))
+    """
+
+    parts: Sequence[Bijection]
+
+    def __init__(self, parts: Iterable[Bijection]):
+        super().__init__()
+        self.parts = nn.ModuleList(parts)  # type: ignore[assignment]
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        total = zero_ladj(x)
+        for part in self.parts:
+            x, ladj = part(x, context)
+            total = total + ladj
+        return x, total
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        for part in reversed(self.parts):
+            z = part.inverse(z, context)
+        return z
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        for part in self.parts:
+            x = part.initialize(x, context)
+        return x
+
+
+def all_finite(layer: nn.Module) -> bool:
+    """Whether every parameter of the layer is a number."""
+    return all(bool(p.isfinite().all()) for p in layer.parameters())
+
+
+def zero_ladj(x: Tensor) -> Tensor:
+    """The log-determinant of a map that preserves volume: zeros (B,), in float32 or better."""
+    return x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
+
+
+def same_ladj(value: Tensor, x: Tensor, positions: int = 1) -> Tensor:
+    """One log-determinant, the same at each position and for every example of x: positions · value, (B,)."""
+    return (positions * value).expand(len(x))
+
+
+def positions(x: Tensor) -> int:
+    """How many positions share a channel's parameters: H·W of a picture, T of a sequence, 1 of a vector."""
+    return math.prod(x.shape[2:])
+
+
+def per_channel(values: Tensor, x: Tensor) -> Tensor:
+    """Values (C,) or (B, C), shaped to broadcast over the positions of x (B, C, *S)."""
+    return values.view(*values.shape, *(1,) * (x.ndim - 2))
+
+
+def sum_event(values: Tensor) -> Tensor:
+    """Σ over all axes but the batch, (B,), in float32 or better."""
+    return values.flatten(1).sum(1, dtype=torch.promote_types(values.dtype, torch.float32))

@@ -1,0 +1,198 @@
+"""The families, one row each: configuration, builder, objective, players, presets and help text.
+
+Adding a family is a row here and its folder; everything else asks this table. Torch is imported only when a model is built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from triptych.errors import TriptychError, unknown
+from triptych.recipes import flow, gan, vae
+from triptych.recipes.recipe import Recipe, Training, restored
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from triptych.codecs import Conditions
+    from triptych.core import GenerativeModel
+    from triptych.data import Split
+    from triptych.objectives.player import Player
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """One family of models.
+
+    Attributes:
+        name: what the command line and recipe.json call it.
+        help: a sentence for `--help`.
+        model, objective: the dataclasses that configure its networks and its training game.
+        build: (recipe, stored values (B, *E), context_dim) -> a model whose weights come from torch's random state.
+        players: (recipe, model, processes) -> the players of its game by name, in the order in which they play.
+        presets: recipes by name; "default" is one of them. Those called paper-… are chosen by their own name only.
+    """
+
+    name: str
+    help: str
+    model: type
+    objective: type
+    build: Callable[[Recipe, Tensor, int], GenerativeModel]
+    players: Callable[[Recipe, GenerativeModel, int], dict[str, Player]]
+    presets: Mapping[str, Recipe]
+
+
+_ROWS = (
+    Family("vae", "Train a variational autoencoder (Kingma & Welling 2013).",
+           vae.VAEModel, vae.VAEObjective, vae.build, vae.players, vae.PRESETS),
+    Family("gan", "Train a generative adversarial network of perceptrons (Goodfellow et al. 2014).",
+           gan.GANModel, gan.GANObjective, gan.build_gan, gan.players, gan.GAN_PRESETS),
+    Family("dcgan", "Train a convolutional generative adversarial network, for pictures of any size.",
+           gan.DCGANModel, gan.GANObjective, gan.build_dcgan, gan.players, gan.DCGAN_PRESETS),
+    Family("progressive", "Train a progressively grown generative adversarial network (Karras et al. 2018).",
+           gan.ProgressiveModel, gan.GANObjective, gan.build_progressive, gan.players, gan.PROGRESSIVE_PRESETS),
+    Family("nice", "Train NICE, a flow of additive couplings (Dinh, Krueger & Bengio 2014).",
+           flow.NICEModel, flow.FlowObjective, flow.nice, flow.players, flow.NICE_PRESETS),
+    Family("realnvp", "Train RealNVP, a flow of masked affine couplings (Dinh, Sohl-Dickstein & Bengio 2016).",
+           flow.RealNVPModel, flow.FlowObjective, flow.realnvp, flow.players, flow.REALNVP_PRESETS),
+    Family("glow", "Train Glow, a flow with invertible 1×1 convolutions (Kingma & Dhariwal 2018).",
+           flow.GlowModel, flow.FlowObjective, flow.glow, flow.players, flow.GLOW_PRESETS),
+)  # fmt: skip
+
+FAMILIES: Mapping[str, Family] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def family(name: str) -> Family:
+    """The family called `name`; an unknown one raises a `TriptychError` with the nearest."""
+    if name not in FAMILIES:
+        raise unknown("family", name, FAMILIES)
+    return FAMILIES[name]
+
+
+def preset(name: str, called: str | None = None, data: str | None = None) -> Recipe:
+    """A family's preset by its name; without one, that made for the data (never a paper's own), else the default.
+
+    >>> preset("vae", data="mnist").model.hidden
+    (500,)
+    """
+    presets = family(name).presets
+    if called is None:
+        made_for = (r for n, r in presets.items() if n != "default" and not n.startswith("paper-") and r.data == data)
+        return next(made_for, presets["default"])
+    if called not in presets:
+        raise unknown(f"preset of {name}", called, presets)
+    return presets[called]
+
+
+def from_json(stored: Any) -> Recipe:
+    """The recipe of `recipes.to_json`, checked: an unknown family and unknown or missing fields are named."""
+    if not isinstance(stored, dict):
+        raise TriptychError(f"the training recipe should be an object, is {type(stored).__name__}: damaged or foreign")
+    stored = dict(stored)
+    name = stored.pop("family", None)
+    if name not in FAMILIES:
+        raise TriptychError(f"the recipe names family {name!r}; this version knows {', '.join(FAMILIES)}")
+    row = FAMILIES[name]
+    correlate = stored.pop("correlate", [])  # of earlier versions, where it was a field of its own
+    if correlate:
+        pairs = (pair.rsplit(":", 1) for pair in correlate)
+        stored["data"] = f"{stored['data']}?{'&'.join('='.join(pair) for pair in pairs)}"
+    parts = {
+        "model": restored(row.model, stored.pop("model", {})),
+        "objective": restored(row.objective, stored.pop("objective", {})),
+        "training": restored(Training, stored.pop("training", {})),
+    }
+    return restored(Recipe, stored | parts)
+
+
+def build(
+    recipe: Recipe, batch: Tensor, conditions: Conditions | None = None, context: Tensor | None = None
+) -> GenerativeModel:
+    """A model for stored values shaped and typed like `batch` (B, *E), its weights drawn from the recipe's seed.
+
+    What depends on data (actnorm) is set from this batch, which should be a fair sample: see `first_batch`.
+
+    Args:
+        conditions, context: what the model is given, and the batch's own (B, K).
+
+    Raises:
+        TriptychError: where the model cannot read such data; the message says what could.
+    """
+    from triptych.randomness import seeded
+
+    with seeded(recipe.seed):
+        model = family(recipe.family).build(recipe, batch, 0 if conditions is None else conditions.dim)
+        model.conditions = conditions
+        model.initialize(model.codec.encode(batch), context)
+        return model
+
+
+def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]], GenerativeModel] | None = None) -> Any:
+    """The recipe's model for the data of a split, given the attributes that the recipe names.
+
+    Args:
+        factory: a user's own model in place of the recipe's: event_shape -> model.
+
+    Raises:
+        TriptychError: for an attribute that the split does not have, and for a factory whose model does not fit the data.
+    """
+    from triptych.codecs import Conditions
+    from triptych.randomness import seeded
+
+    rows = first_rows(split)
+    batch, conditions, context = split[rows], None, None
+    if names := recipe.conditions:
+        conditions = Conditions.of(names, split.attributes, split.kinds, split.classes)
+        context = conditions.encode({name: split.attributes[name][rows] for name in names})
+    if factory is None:
+        return build(recipe, batch, conditions, context)
+    with seeded(recipe.seed):
+        model = own_model(factory, split.event_shape)
+        dim = 0 if conditions is None else conditions.dim
+        if model.context_dim != dim:
+            raise TriptychError(f"the model takes a context of {model.context_dim} numbers, --given makes {dim}: "
+                                f"build it with context_dim={dim}")  # fmt: skip
+        model.conditions = conditions
+        model.initialize(model.codec.encode(batch), context)
+    return model
+
+
+def own_model(factory: Callable[[tuple[int, ...]], Any], event_shape: tuple[int, ...]) -> GenerativeModel:
+    """factory(event_shape), if that is a generative model of such data."""
+    from triptych.core import GenerativeModel
+
+    model = factory(event_shape)
+    if not isinstance(model, GenerativeModel):
+        raise TriptychError(
+            f"a model is a triptych.core.GenerativeModel, got {type(model).__name__}: return one, such as a VAE"
+        )
+    if model.event_shape != event_shape:
+        raise TriptychError(f"the data are {event_shape}, the model is for {model.event_shape}: build it for its argument")
+    return model
+
+
+def players(recipe: Recipe, model: GenerativeModel, processes: int = 1) -> dict[str, Player]:
+    """The players of the recipe's game on so many processes, by name, in the order in which they play."""
+    return family(recipe.family).players(recipe, model, processes)
+
+
+def first_rows(split: Split, most: int = 256) -> Any:
+    """Rows of a split to build a model with: always the same, from all over it, fewer of larger examples.
+
+    The first examples of a sorted set are not a fair sample.
+    """
+    from triptych.data.splits import fixed_subset
+
+    return fixed_subset(len(split), min(most, max(16, _VALUES // math.prod(split.event_shape))))
+
+
+def first_batch(split: Split, most: int = 256) -> Tensor:
+    """The stored values (B, *E) of `first_rows`."""
+    return split[first_rows(split, most)]
+
+
+_VALUES = 256 * 3 * 32 * 32  # of a first batch: activations of larger pictures would fill the memory

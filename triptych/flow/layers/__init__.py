@@ -1,1 +1,0 @@
-"""The bijections that flows are made of, one idea a file."""

@@ -1,0 +1,229 @@
+"""The adversarial game as two players: a discriminator that tells real examples from samples, a generator that deceives it.
+
+Shapes: B batch, K context_dim, E event_shape; x (B, *E) · context (B, K) or None · logits (B,).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, distributed, nn
+
+from triptych.core import frozen
+from triptych.errors import TriptychError
+from triptych.gan.adversarial import Adversarial
+from triptych.gan.augment import TARGET
+from triptych.gan.games import Game, Wasserstein
+from triptych.gan.layers import MinibatchStddev, group_size
+from triptych.gan.penalties import Penalty, Verdicts, drift
+from triptych.objectives.player import Loss, Player
+
+
+class Samples(NamedTuple):
+    """G(z, c) (B, *E), and the context c (B, K) that they were drawn for."""
+
+    x: Tensor
+    context: Tensor | None
+
+
+class Match:
+    """What both players share: the model, the rules, and the samples of a round where one pass of G serves both.
+
+    It is not a module: of the model's two networks a player owns one, and moves only that.
+
+    Args:
+        model: the pair.
+        game: the losses of both sides.
+        images: real pictures that a round shows, on all processes, by which a growing model grows.
+        share: whether the discriminator's samples serve the generator too: faster, but it no longer draws its own z.
+
+    Attributes:
+        shared: the samples of the discriminator's last play, with their graph, until the generator takes them.
+    """
+
+    def __init__(self, model: Adversarial, game: Game, images: int, share: bool = False):
+        self.model, self.game, self.images, self.share = model, game, images, share
+        self.shared: Samples | None = None
+
+    def draw(self, n: int, context: Tensor | None) -> Samples:
+        """n samples of fresh z ~ N(0, I)."""
+        z = torch.randn(n, self.model.latent_dim, device=self.model.device)
+        return Samples(self.model.draw(z, context), context)
+
+    def drawn_for_both(self, n: int, context: Tensor | None) -> Tensor:
+        """Samples for the discriminator, kept for the generator, with a graph only if it shares them."""
+        with torch.set_grad_enabled(self.share and torch.is_grad_enabled()):
+            samples = self.draw(n, context)
+        self.shared = samples if self.share else None
+        return samples.x
+
+    def taken(self, n: int, context: Tensor | None) -> Samples:
+        """Samples for the generator: those of the discriminator's last play, once, or its own."""
+        shared, self.shared = self.shared, None
+        return self.draw(n, context) if shared is None else shared
+
+
+class Adversary(Player):
+    """What both players have in common: a network of their own, and the match that they play."""
+
+    def __init__(self, match: Match, own: nn.Module):
+        super().__init__()
+        self.own, self.augmentation, self.match = own, match.model.augmentation, match
+
+    def stage(self, step: int) -> int:
+        return self.match.model.stage(step * self.match.images)
+
+    def judged(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """D's logits of x, augmented where that is asked for."""
+        return self.match.model.logits(self.augmentation(x), context)
+
+
+class DiscriminatorPlayer(Adversary):
+    """Tells real examples from samples; k minibatches a round (Goodfellow et al. 2014, algorithm 1).
+
+        L = weight · E D's loss in the game + penalty.weight · E penalty + drift_weight · E D(x)²
+
+    With a context each sample is drawn for the context of a real example, and both are judged given it. The loss then has a
+    second part, of a game in which real examples with the context of another one take the samples' place (the matching-aware
+    discriminator of Reed et al. 2016, arXiv 1605.05396): samples soon look real, and only this keeps D looking at whether
+    they are what was asked for.
+
+    Args:
+        match: shared with the generator.
+        plays: k.
+        weight: of the game's loss.
+        penalty: on D's gradient; None for none.
+        drift_weight: of D(x)².
+        mismatch_weight: of the game with others' contexts, beside the game's loss.
+        ada_step: by which ada's p moves after a minibatch (`triptych.gan.augment.ada_step`).
+        ada_target: how sure of its data D should be, from −1 to 1; None: as sure as E sign D(x) = 0.6.
+    """
+
+    def __init__(
+        self,
+        match: Match,
+        *,
+        plays: int = 1,
+        weight: float = 1.0,
+        penalty: Penalty | None = None,
+        drift_weight: float = 0.0,
+        mismatch_weight: float = 1.0,
+        ada_step: float = 0.0,
+        ada_target: float | None = None,
+    ):
+        super().__init__(match, match.model.discriminator)
+        self.plays, self.weight, self.penalty, self.drift_weight = plays, weight, penalty, drift_weight
+        self.mismatch_weight = mismatch_weight
+        self.ada_step, self.ada_target = ada_step, match.game.confident_as(TARGET) if ada_target is None else ada_target
+
+    def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
+        model, game = self.match.model, self.match.game
+        model.grow(step * self.match.images)
+        x = model.reals(x)
+        samples = self.match.drawn_for_both(len(x), context)
+        penalty = self._due(step)
+        shown, shown_samples = self.augmentation(x), self.augmentation(samples.detach())
+        real, fake, penalised = self._verdicts(shown, shown_samples, context, penalty)
+        played = game.discriminator(real, fake).mean()
+        loss = self.weight * played
+        terms = {"value": -played.detach()} | _standing(game, x, samples, real, fake) | self._adapted(real, fake)
+        if penalty is not None:
+            terms["penalty"] = penalised.detach()
+            loss = loss + penalty.weight * penalty.every * penalised
+        if self.drift_weight:
+            loss = loss + self.drift_weight * drift(real).mean()
+        if context is not None and self.mismatch_weight:
+            mismatched = model.logits(shown.detach(), context.roll(1, 0))
+            mismatch = game.discriminator(real, mismatched).mean()
+            terms["mismatch"] = mismatch.detach()
+            loss = loss + self.weight * self.mismatch_weight * mismatch
+        return Loss(loss, terms)
+
+    def _due(self, step: int) -> Penalty | None:
+        """The penalty at the last of every so many steps, so that the log's lines, at round numbers, show it.
+
+        Without gradients, as when a bad step is looked at once more, there is nothing to penalise.
+        """
+        due = self.penalty is not None and (step + 1) % self.penalty.every == 0 and torch.is_grad_enabled()
+        return self.penalty if due else None
+
+    def _verdicts(self, x: Tensor, samples: Tensor, context: Tensor | None, penalty: Penalty | None) -> Verdicts:
+        def judge(x: Tensor) -> Tensor:
+            return self.match.model.logits(x, context)
+
+        if penalty is None:
+            return Verdicts(judge(x), judge(samples), x.new_zeros(()))
+        return penalty.judge(judge, x, samples)
+
+    def _adapted(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Moves ada's p by how sure D is, on all processes alike; without gradients, as in a replay, nothing moves."""
+        if self.augmentation.kind != "ada" or not torch.is_grad_enabled():
+            return {}
+        confidence = _mean_of_processes(self.match.game.confidence(real, fake))
+        self.augmentation.adapt(confidence, self.ada_step, self.ada_target)
+        return {"ada_confidence": confidence, "ada_p": self.augmentation.p.clone()}
+
+
+class GeneratorPlayer(Adversary):
+    """Makes the discriminator take samples for real examples; D is frozen while it judges."""
+
+    def __init__(self, match: Match):
+        super().__init__(match, match.model.generator)
+
+    def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
+        model, game = self.match.model, self.match.game
+        samples = self.match.taken(len(x), context)
+        with frozen(model.discriminator):
+            fake = self.judged(*samples)
+            with torch.no_grad():
+                real = self.judged(model.reals(x), context) if game.pairs else None
+        return Loss(game.generator(real, fake).mean(), {})
+
+
+def check_match(model: Adversarial, game: Game, penalty: Penalty | None, batch: int) -> None:
+    """Refuses what would train without a word, and come to nothing.
+
+    Args:
+        batch: real examples in a minibatch, on each process.
+
+    Raises:
+        TriptychError: for Wasserstein's game without a penalty, and for a batch without groups for `MinibatchStddev`.
+    """
+    if isinstance(game, Wasserstein) and (penalty is None or not penalty.weight):
+        raise TriptychError(
+            "Wasserstein's game needs a discriminator kept smooth, or its loss has no bound: choose --objective.penalty gp "
+            "with its weight, 10"
+        )
+    for module in model.discriminator.modules():
+        if isinstance(module, MinibatchStddev) and group_size(batch, module.group) == 1:
+            most = module.group
+            other = f"--training.batch {-(-batch // most) * most}" if most > 1 else "--model.stddev-group 4"
+            raise TriptychError(
+                f"a batch of {batch} on each process has no groups of 2 to {most} whose spread the discriminator could see: "
+                f"choose {other}, or --model.stddev-group 0 to leave it out"
+            )
+
+
+@torch.no_grad()
+def _standing(game: Game, x: Tensor, samples: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """How the game stands: D's mean verdicts, or the mean difference of its logits where nothing else counts; the share of
+    pairs that it ranks rightly (½ at the end); and how much samples differ from one another, in units of how much real
+    examples do (a collapse brings it to 0; of one example it is NaN)."""
+    spread, real_spread = samples.std(0, correction=0).mean(), x.std(0, correction=0).mean()
+    right = (real > fake).float() + 0.5 * (real == fake).float()
+    verdicts = {"d_real": real.sigmoid().mean(), "d_fake": fake.sigmoid().mean()}
+    return {
+        **({"d_margin": (real - fake).mean()} if game.shift_free else verdicts),
+        "d_accuracy": right.mean(),
+        "spread_ratio": spread / real_spread.clamp(min=1e-12) if len(x) > 1 else spread * math.nan,
+    }
+
+
+def _mean_of_processes(mean: Tensor) -> Tensor:
+    """The mean over all processes, whose minibatches have one size."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(mean)
+        mean = mean / distributed.get_world_size()
+    return mean

@@ -1,0 +1,143 @@
+"""Parts: modules and codecs that remember what they were built with, so that a checkpoint can store how a model is made.
+
+A model is a tree of parts. Its description is plain JSON, one object for each part:
+
+    {"type": "VAE", "arguments": {"latent_dim": 20, "encoder": {"type": "MLP", "arguments": {…}}, …}}
+    {"own": "MyEncoder"}          a user's module: its weights are in the checkpoint, the module itself is given on loading
+
+Building from a description imports nothing that it names: types are looked up in a table that the library gives.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from abc import ABCMeta
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from triptych.errors import TriptychError, unknown
+
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+class PartType(ABCMeta):
+    """The type of parts: calling it keeps the constructor's arguments, defaults included, as `arguments`."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        part = super().__call__(*args, **kwargs)
+        if "arguments" not in part.__dict__:
+            signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+            bound = signature.bind(part, *args, **kwargs)
+            bound.apply_defaults()
+            named = [(n, v) for n, v in bound.arguments.items() if signature.parameters[n].kind not in _VARIADIC]
+            object.__setattr__(part, "arguments", dict(named[1:]))
+        return part
+
+
+class Part(metaclass=PartType):
+    """Something that a checkpoint can describe by its type and arguments.
+
+    Attributes:
+        arguments: what the constructor was called with, by name.
+    """
+
+    arguments: dict[str, Any]
+
+
+def describe(part: object) -> dict[str, Any]:
+    """A part as JSON: its type and arguments; parts inside are described as they are now, not as they were given.
+
+    A user's own part, a subclass of one of the library's too, is described by its name alone.
+
+    Raises:
+        TriptychError: for an argument that JSON cannot hold.
+
+    >>> from triptych.nets import MLP
+    >>> describe(MLP((4,), (8,), 2))["type"]
+    'MLP'
+    """
+    if not isinstance(part, Part) or not type(part).__module__.startswith("triptych."):
+        return {"own": type(part).__name__}
+    arguments = {name: _plain(_current(part, name, value), f"{type(part).__name__}.{name}")
+                 for name, value in part.arguments.items()}  # fmt: skip
+    return {"type": type(part).__name__, "arguments": arguments}
+
+
+def _current(part: Part, name: str, value: object) -> object:
+    """What stands in the argument's place now: the module of its name, where the argument was one, several, or left out."""
+    several = isinstance(value, list | tuple) and all(isinstance(v, nn.Module) for v in value)
+    module = getattr(part, "_modules", {}).get(name)
+    return module if module is not None and (value is None or several or isinstance(value, nn.Module)) else value
+
+
+def _plain(value: object, where: str) -> Any:
+    if isinstance(value, nn.ModuleList):
+        return [describe(part) for part in value]
+    if isinstance(value, Part | nn.Module):
+        return describe(value)
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [_plain(v, where) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v, where) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {k: _plain(v, where) for k, v in dataclasses.asdict(value).items()}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TriptychError(f"{where} is a {type(value).__name__}, which a checkpoint cannot hold: use numbers, text or parts")
+
+
+def build(description: Any, types: Mapping[str, type], given: Mapping[str, Any] | None = None) -> Any:
+    """The part of a description, its own weights not set.
+
+    Args:
+        types: what a description may name.
+        given: a user's own modules by their place in the tree, such as {"encoder": module} or {"bijection.parts.0.net": …}.
+
+    Raises:
+        TriptychError: for a type that is not in the table, an own part that is not given, and a given one without a place.
+    """
+    given = dict(given or {})
+    part = _built(description, types, given, "")
+    if given:
+        raise TriptychError(f"{', '.join(given)} is not a part of the saved model: leave it out, or check the name")
+    return part
+
+
+def _built(value: Any, types: Mapping[str, type], given: dict[str, Any], place: str) -> Any:
+    if isinstance(value, list):
+        return [_built(v, types, given, f"{place}.{i}") for i, v in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    if place and place in given:
+        return given.pop(place)
+    if set(value) == {"own"}:
+        raise TriptychError(
+            f"the model was saved with a part of its user's, {place or 'model'} ({value['own']}): "
+            f"give it again, as in triptych.load(run, {place or 'model'}={value['own']}(…))"
+        )
+    if set(value) != {"type", "arguments"}:
+        return value
+    if value["type"] not in types:
+        raise unknown("part of type", value["type"], types)
+    prefix = f"{place}." if place else ""
+    arguments = {name: _built(v, types, given, f"{prefix}{name}") for name, v in value["arguments"].items()}
+    return types[value["type"]](**arguments)
+
+
+def call(part: nn.Module, x: Tensor, context: Tensor | None) -> Any:
+    """part(x), or part(x, context) where there is a context: parts of unconditional models need not know of any."""
+    return part(x) if context is None else part(x, context)
+
+
+def check_output(part: nn.Module, what: str, output: object, expected: tuple[int, ...]) -> Tensor:
+    """The output itself if it is a tensor of the expected shape, else a `TriptychError` that names the part and both."""
+    got = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if got != expected:
+        raise TriptychError(f"{what} ({type(part).__name__}) should return {expected}, got {got}: change its last layer")
+    return output  # type: ignore[return-value]

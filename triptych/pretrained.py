@@ -1,0 +1,238 @@
+"""A model's own files: recipe.json and model.safetensors, in a run directory, a folder or on the hub.
+
+recipe.json holds the model as a tree of parts (`triptych.parts`). Loading executes nothing that a file says: a description
+may name only the library's own parts, its model is laid out without memory first, and weights are safetensors.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from triptych import parts, storage
+from triptych.core import GenerativeModel, StandardNormal
+from triptych.errors import TriptychError
+from triptych.families import from_json
+from triptych.recipes import Recipe, to_json
+from triptych.version import __version__
+
+FORMAT = 2
+_ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow")
+
+
+@cache
+def known_types() -> Mapping[str, type]:
+    """What a description may name: the public parts of the library, by name."""
+    found: dict[str, type] = {"StandardNormal": StandardNormal}
+    for room in _ROOMS:
+        module = importlib.import_module(f"triptych.{room}")
+        found |= {name: kind for name in module.__all__ if _is_part(kind := getattr(module, name))}
+    return found
+
+
+def _is_part(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, parts.Part) and not inspect.isabstract(kind)
+
+
+def save_model(model: GenerativeModel, folder: Path, recipe: Recipe | None = None) -> None:
+    """The files of a run that a model needs: recipe.json, model.safetensors, README.md."""
+    folder.mkdir(parents=True, exist_ok=True)
+    storage.write_json(folder / "recipe.json", described(model, recipe))
+    storage.write_tensors(folder / "model.safetensors", model.state_dict())
+    write_card(model, folder, recipe)
+
+
+def load(source: str | Path, *, revision: str | None = None, **own: Any) -> GenerativeModel:
+    """The model of a run directory, or of a hub id ("owner/name"), in eval mode on the CPU.
+
+    Args:
+        source: a folder with recipe.json and model.safetensors, or a hub id.
+        revision: of the hub.
+        own: a user's own parts by their place, such as encoder=MyEncoder(…), or model=MyVAE(…) for the whole; they get
+            their weights back. Deeper places are written with dots: **{"bijection.parts.0.net": MyNet(…)}. Also the further
+            arguments of huggingface_hub.snapshot_download, which are not modules.
+
+    Raises:
+        TriptychError: when there is no such run, it is damaged or foreign, or one of its user's own parts is not given.
+
+    >>> model = load("runs/faces")  # doctest: +SKIP
+    """
+    given = {name: part for name, part in own.items() if isinstance(part, nn.Module | parts.Part)}
+    folder = local_folder(source, revision=revision, **{k: v for k, v in own.items() if k not in given})
+    model = blank_model(folder, given)
+    storage.load_weights(model, storage.read_tensors(folder / "model.safetensors"), folder)
+    return model.eval()
+
+
+def stamp(folder: Path) -> str:
+    """Which weights a run holds now ("" for none): kept with what is learned of them, which belongs to no others."""
+    weights = folder / "model.safetensors"
+    return storage.digest(weights) if weights.exists() else ""
+
+
+def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
+    """The folder itself, or where the hub's copy of it was put."""
+    return Path(source) if Path(source).exists() else _download(str(source), revision, download)
+
+
+def read_recipe(folder: Path) -> Recipe | None:
+    """The training recipe of a run, or None for a model saved without one."""
+    stored = read_description(folder).get("recipe")
+    return None if stored is None else from_json(stored)
+
+
+def initial_model(source: str | Path, event_shape: tuple[int, ...], **own: Any) -> GenerativeModel:
+    """A trained model to start from (`--init`), checked against the new data's shape."""
+    model = load(source, **own)
+    if model.event_shape != event_shape:
+        raise TriptychError(
+            f"{source} was trained on {model.event_shape}, the data are {event_shape}: "
+            "add --size, or start from a run on such data"
+        )
+    model.begin()
+    return model.train()
+
+
+def described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
+    """What recipe.json holds."""
+    return {
+        "format": FORMAT,
+        "triptych": __version__,
+        "event_shape": list(model.event_shape),
+        "model": parts.describe(model),
+        "conditions": None if model.conditions is None else parts.describe(model.conditions),
+        "recipe": None if recipe is None else to_json(recipe),
+    }
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """recipe.json, of this format or the one before."""
+    if not (folder / "recipe.json").is_file():
+        raise TriptychError(f"{folder} is not a triptych run: it has no recipe.json")
+    stored = storage.read_json(folder / "recipe.json")
+    found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
+    if found not in (1, FORMAT):
+        raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
+    return stored
+
+
+def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> GenerativeModel:
+    """The model of a recipe without memory for its weights, so that a hostile recipe cannot ask for any.
+
+    Args:
+        given: a user's own parts, or {"model": the whole}.
+    """
+    stored = read_description(folder)
+    if given and "model" in given:
+        return _whole(given["model"], stored, folder)
+    try:
+        with torch.device("meta"):
+            model = _first_format(stored["model"]) if stored["format"] == 1 else _tree(stored["model"], given)
+        if stored.get("conditions") is not None:
+            model.conditions = parts.build(stored["conditions"], known_types())
+        return model
+    except (TypeError, KeyError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise TriptychError(f"{folder}/recipe.json does not describe a model ({reason}): damaged or foreign") from error
+
+
+def _tree(description: Any, given: Mapping[str, Any] | None) -> GenerativeModel:
+    model = parts.build(description, known_types(), given)
+    if not isinstance(model, GenerativeModel):
+        raise TypeError(f"a {type(model).__name__} is not a model")
+    return model
+
+
+def _whole(model: nn.Module, stored: dict[str, Any], folder: Path) -> GenerativeModel:
+    if not isinstance(model, GenerativeModel):
+        raise TriptychError(f"model should be a triptych.core.GenerativeModel, got {type(model).__name__}")
+    if stored.get("conditions") is not None:
+        model.conditions = parts.build(stored["conditions"], known_types())
+        if model.conditions.dim != model.context_dim:
+            raise TriptychError(f"{folder} holds conditions of {model.conditions.dim} numbers, the model takes "
+                                f"{model.context_dim}: build it with context_dim={model.conditions.dim}")  # fmt: skip
+    return model
+
+
+def _first_format(stored: dict[str, Any]) -> GenerativeModel:
+    """Models of format 1, whose parts were numbers and strings."""
+    from triptych import flow, gan
+    from triptych.recipes import gan as gans
+    from triptych.recipes import vae
+
+    name, shape, arguments = stored["class"], tuple(stored["event_shape"]), stored["arguments"]
+    makers: dict[str, Any] = {
+        "VAE": vae.from_numbers,
+        "GAN": gans.from_numbers,
+        "ProgressiveGAN": gan.ProgressiveGAN,
+        "NICE": flow.NICE,
+        "RealNVP": flow.RealNVP,
+        "Glow": flow.Glow,
+    }
+    if name not in makers:
+        raise TriptychError(f"the run holds a model of class {name!r}; this version knows {', '.join(makers)}")
+    widened = {"widen": True} if name == "RealNVP" else {}  # as it was then, of vectors too
+    return makers[name](shape, **arguments, **widened)
+
+
+def _download(source: str, revision: str | None, options: dict[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    files = ["recipe.json", "model.safetensors", "README.md"]
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=files, **options))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TriptychError(f"no run folder {source!r} here, and the hub has none to give ({reason})") from error
+
+
+def write_card(model: GenerativeModel, folder: Path, recipe: Recipe | None, step: int | None = None) -> None:
+    """README.md of a run, with the front matter that hubs read."""
+    text = model_card(model, recipe, step)
+    storage.write_file(folder / "README.md", lambda p: p.write_text(text, encoding="utf-8"))
+
+
+def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None = None) -> str:
+    """What a person should know of a model, as markdown."""
+    learned = "" if isinstance(model.prior, StandardNormal) else f", its prior learned ({type(model.prior).__name__})"
+    told = [] if recipe is None else [
+        f"- trained on `{_public(recipe.data)}`, {step or 0:,} of {recipe.steps:,} steps of {recipe.training.batch}",
+        f"- seed {recipe.seed}; everything else that was asked for is in `recipe.json`",
+    ]  # fmt: skip
+    given = [] if model.conditions is None else [f"- given {', '.join(model.conditions.names)}: `--given name=value`"]
+    lines = [
+        "---",
+        "library_name: triptych",
+        "tags: [generative-model, " + type(model).__name__.lower() + "]",
+        "---",
+        f"# {type(model).__name__} of {' × '.join(map(str, model.event_shape))}",
+        "",
+        f"- {sum(p.numel() for p in model.parameters()):,} parameters, z of {model.latent_dim} dimensions, "
+        + ("z ~ N(0, I)" if not learned else f"z ~ p(z){learned}"),
+        f"- stored values are read as `{model.codec.name}` at {model.codec.bits} bits",
+        *told,
+        *given,
+        "",
+        "```python",
+        "import triptych",
+        'model = triptych.load("path/to/this/folder")',
+        "x = model.sample(16, temperature=0.8)",
+        "```",
+        "",
+        "The model repeats what its training data show, their gaps and correlations included. Do not use it to pass off",
+        "pictures of people as real, and check the licence of the data before sharing the weights.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _public(data: str) -> str:
+    """The data's name without the folders of whoever trained on it."""
+    return Path(data).name if Path(data).is_absolute() else data

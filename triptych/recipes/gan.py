@@ -1,0 +1,319 @@
+"""Adversarial networks: the 2014 perceptrons, convolutional and progressively grown ones. Their configurations, how each
+becomes a model and a game, and presets."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+from triptych.errors import TriptychError, check_choice
+from triptych.recipes.recipe import Recipe, Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from triptych.core import GenerativeModel
+    from triptych.objectives.player import Player
+
+
+@dataclass(frozen=True)
+class GANModel:
+    """The 2014 paper's networks: a perceptron that generates, and one of maxout units that judges."""
+
+    family: ClassVar[str] = "gan"
+
+    latent_dim: int = 100
+    """Length of z."""
+    net: Literal["maxout", "mlp"] = "maxout"
+    """The discriminator: the paper's maxout units with dropout, or leaky ReLUs, as many as the generator has."""
+    hidden: tuple[int, ...] = (1200, 1200)
+    """Hidden layers of the generator."""
+    prior: Literal["uniform", "gaussian"] = "uniform"
+    """What the generator's network is given: z through Φ, uniform on ±√3 as in the paper, or z itself."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
+class DCGANModel:
+    """Convolutional networks for pictures of any size and channel count."""
+
+    family: ClassVar[str] = "dcgan"
+
+    latent_dim: int = 64
+    """Length of z."""
+    width: int = 32
+    """Channels at full size; they double at each level, up to 8 times."""
+    blocks: int = 0
+    """Residual blocks at each level."""
+    norm: Literal["none", "batch", "pixel"] = "pixel"
+    """Normalisation in the generator; the discriminator never has any."""
+    stddev_group: int = 4
+    """Data that share a minibatch standard deviation, by which the discriminator sees a collapse; 0 leaves it out."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
+class ProgressiveModel:
+    """Networks that grow from 4 × 4, for square pictures with sides of a power of two."""
+
+    family: ClassVar[str] = "progressive"
+
+    latent_dim: int = 64
+    """Length of z (the paper: 512)."""
+    width: int = 32
+    """Most channels (the paper: 512); above 32 × 32 they halve at each level."""
+    images: int | None = None
+    """Real pictures of each phase, in which a level fades in or is trained whole (the paper: 600,000); 0 never grows.
+    Without a number the steps are shared equally, and the last phase trains the full size."""
+    stddev_group: int = 4
+    """Data that share a minibatch standard deviation; 0 leaves it out."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
+class GANObjective:
+    """The game between generator and discriminator."""
+
+    adversarial: ClassVar[bool] = True
+
+    game: Literal["nonsaturating", "minimax", "wgan", "relativistic"] = "nonsaturating"
+    """Whose losses: the 2014 paper's two, Wasserstein's, or relativistic on pairs of data and samples."""
+    plays: int = 1
+    """Minibatches of the discriminator to one of the generator (the paper's k)."""
+    penalty: Literal["none", "r1", "r1r2", "gp"] = "none"
+    """On the discriminator's gradient: at data (r1), at samples too (r1r2), or towards 1 between the two (gp)."""
+    gamma: float | None = None
+    """Weight of the penalty; without a number what suits it: r1 and r1r2 0.1, gp the paper's λ, 10."""
+    every: int | None = None
+    """Steps between penalties, whose weight grows as much (lazy regularisation); they cost as much as the rest. Without a
+    number 4 for r1 and r1r2, 1 for gp."""
+    discriminator_weight: float = 1.0
+    """Factor on the discriminator's loss (the 2014 paper's code: ½)."""
+    drift: float = 0.0
+    """Weight of D(x)², which keeps Wasserstein's game from drifting (Karras et al. 2018: 0.001)."""
+    mismatch: float = 1.0
+    """Of a conditional model: weight of real pictures with the condition of others, which D learns to refuse."""
+    share: bool = False
+    """One pass of the generator serves both players: faster, but they no longer draw their own z."""
+    ada_target: float | None = None
+    """Of --augment ada: how sure of its data D should be, from -1 to 1; without a number E sign D(x) = 0.6 as in the paper,
+    or where only differences count (wgan, relativistic) as much in E sign(D(x) - D(G(z))), 0.77."""
+    ada_images: int | None = None
+    """Of --augment ada: real pictures seen while its probability goes from 0 to 1; without a number a tenth of the run's, at
+    most the paper's 500,000."""
+
+    @property
+    def penalising(self) -> Penalising:
+        """The penalty's weight and the steps between two, with what suits the penalty where a recipe says nothing.
+
+        >>> GANObjective(penalty="gp").penalising, GANObjective(penalty="r1", gamma=1.0).penalising
+        (Penalising(gamma=10.0, every=1), Penalising(gamma=1.0, every=4))
+        """
+        usual = _PENALISING[self.penalty]
+        return Penalising(
+            usual.gamma if self.gamma is None else self.gamma, usual.every if self.every is None else self.every
+        )
+
+
+class Penalising(NamedTuple):
+    """How much the discriminator's penalty weighs, and every how many steps it is taken."""
+
+    gamma: float
+    every: int
+
+
+# r1 and r1r2 as measured by benchmarks/games.py: at every fourth step a third more steps fit into the same time. gp as
+# Gulrajani et al. 2017
+_PENALISING = {
+    "none": Penalising(0.0, 1),
+    "r1": Penalising(0.1, 4),
+    "r1r2": Penalising(0.1, 4),
+    "gp": Penalising(10.0, 1),
+}
+
+
+def build_gan(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
+    """The perceptrons of 2014 for stored values like `batch` (B, *E)."""
+    return _pair(recipe, batch, context_dim)
+
+
+def build_dcgan(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
+    """Convolutional networks for stored values like `batch` (B, *E)."""
+    return _pair(recipe, batch, context_dim, net="conv")
+
+
+def build_progressive(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
+    """Growing networks for pictures like `batch` (B, *E); without a number of images, the steps are shared by the phases."""
+    from triptych.gan import ProgressiveGAN
+
+    if batch.is_floating_point():
+        raise TriptychError("a progressive GAN is for 8-bit pictures, the data are floats: train a gan instead")
+    shape, settings = tuple(batch.shape[1:]), dataclasses.asdict(recipe.model)
+    if settings["images"] is None:
+        # one phase at 4 × 4, then two at each level
+        phases = 2 * max(0, math.frexp(shape[-1])[1] - 3) + 1
+        settings["images"] = max(1, recipe.steps * recipe.training.batch * recipe.objective.plays // phases)
+    return ProgressiveGAN(shape, **settings, context_dim=context_dim)
+
+
+def _pair(recipe: Recipe, batch: Tensor, context_dim: int, **net: str) -> GenerativeModel:
+    reading = "none" if batch.is_floating_point() else "centre"
+    settings = dataclasses.asdict(recipe.model) | net
+    return from_numbers(tuple(batch.shape[1:]), **settings, reading=reading, context_dim=context_dim)
+
+
+def from_numbers(
+    event_shape: tuple[int, ...],
+    latent_dim: int = 100,
+    net: str = "auto",
+    hidden: Sequence[int] = (1200, 1200),
+    maxout: Sequence[int] = (240, 240),
+    pieces: int = 5,
+    drop_input: float = 0.2,
+    drop: float = 0.5,
+    width: int = 32,
+    blocks: int = 0,
+    norm: Literal["pixel", "batch", "none"] = "pixel",
+    stddev_group: int = 4,
+    prior: str = "gaussian",
+    reading: str = "auto",
+    bits: int = 8,
+    context_dim: int = 0,
+) -> GenerativeModel:
+    """The GAN that the configurations' numbers and strings describe; its arguments are those of checkpoints of format 1."""
+    from triptych.codecs import BinCentres, Dequantised, Floats
+    from triptych.gan import GAN, ConvDiscriminator, ConvGenerator, MaxoutGAN, MLPDiscriminator, MLPGenerator
+
+    check_choice("net", net, ("auto", "mlp", "maxout", "conv"))
+    check_choice("prior", prior, ("gaussian", "uniform"))
+    check_choice("reading", reading, ("auto", "centre", "dequantise", "none"))
+    if net == "conv" and len(event_shape) != 3:
+        raise TriptychError(f"conv nets take pictures (C, H, W), got {event_shape}: choose net=mlp")
+    floats = reading == "none" or (reading == "auto" and len(event_shape) != 3)
+    codec = Floats() if floats else Dequantised(bits) if reading == "dequantise" else BinCentres(bits)
+    uniform, output = prior == "uniform", "linear" if floats else "sigmoid"
+    if net == "maxout":
+        return MaxoutGAN(
+            event_shape, latent_dim, hidden, maxout, pieces, drop_input, drop, uniform, codec=codec, context_dim=context_dim
+        )
+    generator: Any
+    if net == "conv" or (net == "auto" and len(event_shape) == 3 and min(event_shape[1:]) >= 8):
+        generator = partial(ConvGenerator, width=width, norm=norm, blocks=blocks)
+        discriminator: Any = partial(ConvDiscriminator, width=width, stddev_group=stddev_group, blocks=blocks)
+    else:
+        generator, discriminator = partial(MLPGenerator, hidden=hidden), partial(MLPDiscriminator, hidden=hidden[::-1])
+    return GAN(
+        event_shape,
+        latent_dim,
+        generator=generator(latent_dim, event_shape, output=output, uniform=uniform, context_dim=context_dim),
+        discriminator=discriminator(event_shape, centre=codec.centred, context_dim=context_dim),
+        codec=codec,
+        context_dim=context_dim,
+    )
+
+
+def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
+    """Discriminator and generator, in the order in which they play."""
+    from triptych.gan.augment import ada_step
+    from triptych.gan.games import GAMES
+    from triptych.gan.penalties import TowardsSlope, ZeroCentred
+    from triptych.objectives.gan import DiscriminatorPlayer, GeneratorPlayer, Match, check_match
+
+    objective, batch = recipe.objective, recipe.training.batch
+    gamma, every = objective.penalising
+    penalty = {
+        "none": lambda: None,
+        "r1": lambda: ZeroCentred(gamma, every),
+        "r1r2": lambda: ZeroCentred(gamma, every, samples=True),
+        # slopes are half as steep in the papers' [−1, 1], where their target is 1
+        "gp": lambda: TowardsSlope(gamma, every, slope=2.0 if model.codec.is_picture else 1.0),
+    }[objective.penalty]()
+    game, shown = GAMES[objective.game], batch * objective.plays * processes
+    check_match(model, game, penalty, batch)
+    model.augmentation.become(recipe.differentiable)
+    match = Match(model, game, images=shown, share=objective.share)
+    discriminator = DiscriminatorPlayer(
+        match,
+        plays=objective.plays,
+        weight=objective.discriminator_weight,
+        penalty=penalty,
+        drift_weight=objective.drift,
+        mismatch_weight=objective.mismatch,
+        ada_step=ada_step(batch * processes, shown * recipe.steps, objective.ada_images),
+        ada_target=objective.ada_target,
+    )
+    return {"discriminator": discriminator, "generator": GeneratorPlayer(match)}
+
+
+# Goodfellow et al. 2014: the rate falls by 1.000004 an update (0.61 after their 250 epochs), momentum grows meanwhile
+_GAN_2014 = Training(
+    batch=100, optimizer="sgd", rate=0.1, momentum=0.5, momentum_end=0.7, decay="exponential", rate_end=0.61
+)
+_HALF = GANObjective(discriminator_weight=0.5)
+_DCGAN = Training(batch=64, rate=5e-4, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.998)
+# what was best with the same time, on faces and in modes found: benchmarks/games.py
+_GAME = GANObjective(game="relativistic", penalty="r1r2")
+
+# Karras et al. 2018, appendix A.1; the gradient's target of 1 is for [−1, 1], as their λ
+_PROGRESSIVE = Training(batch=16, rate=1e-3, momentum=0.0, beta2=0.99, decay="constant", ema=0.999)
+_WGAN_GP = GANObjective(game="wgan", penalty="gp", drift=1e-3)
+
+GAN_PRESETS: dict[str, Recipe] = {
+    "default": Recipe(model=GANModel(), objective=_HALF, training=_GAN_2014),
+    "mnist": Recipe(data="mnist", steps=30_000, model=GANModel(), objective=_HALF, training=_GAN_2014),
+    # section 5 and the released code, which plays the non-saturating game at half the discriminator's loss. Left out:
+    # there the generator's last bias begins at the logits of the data's means, here at 0
+    "paper-mnist": Recipe(
+        data="mnist",
+        steps=125_000,
+        model=GANModel(),
+        objective=_HALF,
+        training=dataclasses.replace(_GAN_2014, ema=0.0, save_every=5000),
+    ),
+}
+
+DCGAN_PRESETS: dict[str, Recipe] = {
+    "default": Recipe(model=DCGANModel(), objective=_GAME, training=_DCGAN),
+    "faces": Recipe(data="faces", size=32, model=DCGANModel(width=16), objective=_GAME, training=_DCGAN),
+    "mnist": Recipe(data="mnist", steps=10_000, model=DCGANModel(width=16), objective=_GAME, training=_DCGAN),
+    "celeba": Recipe(
+        data="celeba10k",
+        size=32,
+        augment="flip",
+        steps=10_000,
+        model=DCGANModel(width=16),
+        objective=_GAME,
+        training=_DCGAN,
+    ),
+}
+
+PROGRESSIVE_PRESETS: dict[str, Recipe] = {
+    "default": Recipe(
+        data="faces", size=64, steps=11_250, model=ProgressiveModel(), objective=_WGAN_GP, training=_PROGRESSIVE
+    ),
+    "celeba": Recipe(
+        data="celeba10k",
+        size=64,
+        augment="flip",
+        steps=11_250,
+        model=ProgressiveModel(),
+        objective=_WGAN_GP,
+        training=_PROGRESSIVE,
+    ),
+    "paper-celeba": Recipe(
+        data="celeba",
+        size=128,
+        augment="flip",
+        steps=750_000,
+        model=ProgressiveModel(latent_dim=512, width=512, images=600_000),
+        objective=_WGAN_GP,
+        training=_PROGRESSIVE,
+    ),
+}

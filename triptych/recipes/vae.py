@@ -1,0 +1,188 @@
+"""Variational autoencoders: their configuration, how it becomes a model and a game, and presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from triptych.errors import TriptychError, check_choice
+from triptych.recipes.recipe import Recipe, Training
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from triptych.core import GenerativeModel
+    from triptych.objectives.player import Player
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from triptych.core import GenerativeModel
+    from triptych.objectives.player import Player
+
+
+@dataclass(frozen=True)
+class VAEModel:
+    """The two networks and the likelihood of a VAE."""
+
+    family: ClassVar[str] = "vae"
+
+    latent_dim: int = 32
+    """Length of z."""
+    net: Literal["auto", "mlp", "conv"] = "auto"
+    """mlp (the paper's), conv (pictures of any size), or auto by the data."""
+    hidden: tuple[int, ...] = (500,)
+    """Hidden layers of the mlp's encoder, mirrored in its decoder."""
+    activation: Literal["tanh", "relu", "silu", "gelu"] = "tanh"
+    """Of the mlp."""
+    width: int = 32
+    """First channel count of the conv nets; it doubles at each level, up to 8 times."""
+    blocks: int = 0
+    """Residual blocks at each level of the conv nets."""
+    likelihood: Literal["auto", "bernoulli", "gaussian", "logistic"] = "auto"
+    """p(x|z): bernoulli (black and white), gaussian (a density), logistic (8-bit pixels), or auto by the data."""
+    scale: Literal["shared", "output"] = "shared"
+    """Scale of the gaussian or logistic: one number a channel, or put out by the network for every value."""
+    mean: Literal["auto", "sigmoid", "linear"] = "auto"
+    """Of the gaussian: sigmoid for pictures, linear for other data."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
+class VAEObjective:
+    """Which bound a VAE maximises."""
+
+    adversarial: ClassVar[bool] = False
+
+    estimator: Literal["B", "A", "k", "score"] = "B"
+    """B (closed-form KL), A (all by sampling), k (importance-weighted), score (the naive gradient, for comparison)."""
+    draws: int = 1
+    """Draws of z for each datum: the paper's L, or k of the importance-weighted bound."""
+    beta: float = 1.0
+    """Weight of the KL."""
+    warmup: int = 0
+    """Steps over which the KL's weight grows from 0 to beta."""
+    free_bits: float = 0.0
+    """Nats below which no latent dimension's KL is pressed (estimator B)."""
+
+    def __post_init__(self) -> None:
+        if self.free_bits and self.estimator != "B":
+            raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
+
+
+def build(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
+    """A VAE for stored values like `batch` (B, *E); what is "auto" is decided by the data."""
+    from triptych.vae import defaults
+
+    pixels, shape = not batch.is_floating_point(), tuple(batch.shape[1:])
+    settings = dataclasses.asdict(recipe.model)
+    if settings["likelihood"] == "auto":
+        grey = "bernoulli" if defaults.small_grey(shape) else "logistic"
+        settings["likelihood"] = grey if pixels else "gaussian"
+    if settings["mean"] == "auto":
+        settings["mean"] = "sigmoid" if pixels else "linear"
+    if not pixels and settings["mean"] != "linear":
+        raise TriptychError(
+            "the data are floats, this recipe reads pixels: choose --model.likelihood gaussian --model.mean linear"
+        )
+    if pixels and settings["mean"] == "linear":
+        raise TriptychError("the data are 8-bit pictures, a linear mean is for floats: choose --model.mean sigmoid")
+    return from_numbers(shape, **settings, context_dim=context_dim)
+
+
+def from_numbers(
+    event_shape: tuple[int, ...],
+    latent_dim: int = 20,
+    net: str = "auto",
+    hidden: Sequence[int] = (500,),
+    activation: str = "tanh",
+    width: int = 32,
+    blocks: int = 0,
+    likelihood: str = "bernoulli",
+    scale: Literal["shared", "output"] = "shared",
+    mean: Literal["sigmoid", "linear"] = "sigmoid",
+    bits: int = 8,
+    context_dim: int = 0,
+) -> GenerativeModel:
+    """The VAE that `VAEModel`'s numbers and strings describe; its arguments are those of checkpoints of format 1."""
+    from triptych.vae import VAE, Bernoulli, DiscretisedLogistic, Gaussian, defaults
+
+    check_choice("net", net, ("auto", "mlp", "conv"))
+    check_choice("likelihood", likelihood, ("bernoulli", "gaussian", "logistic"))
+    if mean == "linear" and likelihood != "gaussian":
+        raise TriptychError(f"a linear mean is the Gaussian's: with likelihood={likelihood} leave mean=sigmoid")
+    if net == "conv" and len(event_shape) != 3:
+        raise TriptychError(f"conv nets take pictures (C, H, W), got {event_shape}: choose net=mlp")
+    part = {
+        "bernoulli": lambda: Bernoulli(bits),
+        "gaussian": lambda: Gaussian(event_shape, scale, mean, bits),
+        "logistic": lambda: DiscretisedLogistic(event_shape, scale, bits),
+    }[likelihood]()
+    networks: Any
+    if net == "conv" or (net == "auto" and defaults.suited_to_convolutions(event_shape)):
+        networks = partial(defaults.convolutions, width=width, blocks=blocks)
+    else:
+        networks = partial(defaults.perceptrons, hidden=hidden, activation=activation)
+    encoder, decoder = networks(event_shape, latent_dim, part, context_dim=context_dim)
+    return VAE(event_shape, latent_dim, encoder=encoder, decoder=decoder, likelihood=part, context_dim=context_dim)
+
+
+def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
+    """The one player that maximises a bound."""
+    from triptych.objectives.vae import VAEPlayer
+    from triptych.vae.estimators import bound_a, bound_b, bound_k, score_function
+    from triptych.vae.schedules import kl_weight
+
+    objective = recipe.objective
+    bounds: dict[str, Any] = {
+        "A": bound_a,
+        "B": partial(bound_b, floor=objective.free_bits),
+        "k": bound_k,
+        "score": score_function,
+    }
+    bound = partial(bounds[objective.estimator], draws=objective.draws)
+    weight = partial(kl_weight, beta=objective.beta, warmup=objective.warmup)
+    return {"vae": VAEPlayer(model, bound, weight)}
+
+
+_CONV = Training(batch=64, rate=1e-3, rate_warmup=200)
+
+
+def _recipe(model: VAEModel, training: Training = _CONV, **settings: Any) -> Recipe:
+    return Recipe(model=model, objective=VAEObjective(), training=training, **settings)
+
+
+PRESETS: dict[str, Recipe] = {
+    "default": _recipe(model=VAEModel()),
+    "mnist": _recipe(
+        data="mnist",
+        steps=50_000,
+        # silu where the paper has tanh: 6.5 nats better after five epochs
+        model=VAEModel(latent_dim=20, net="mlp", hidden=(500,), activation="silu", likelihood="bernoulli"),
+        training=Training(batch=100, rate=2e-3, save_every=2000),
+    ),
+    "frey": _recipe(
+        data="frey",
+        steps=40_000,
+        model=VAEModel(latent_dim=10, net="mlp", hidden=(200,), likelihood="gaussian", scale="output", mean="sigmoid"),
+        training=Training(batch=100, rate=5e-4, save_every=2000),
+    ),
+    "faces": _recipe(
+        data="faces",
+        size=32,
+        steps=4_000,
+        model=VAEModel(net="conv", width=24, likelihood="logistic"),
+    ),
+    "celeba": _recipe(
+        data="celeba10k",
+        size=64,
+        augment="flip",
+        steps=10_000,
+        model=VAEModel(latent_dim=128, net="conv", width=24, likelihood="logistic"),
+        training=Training(batch=32, rate=1e-3, rate_warmup=200),
+    ),
+}

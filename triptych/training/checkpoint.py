@@ -1,0 +1,84 @@
+"""The folders in state/: everything that training needs to go on, as safetensors and JSON. The newest two are kept."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from triptych import storage
+from triptych.errors import TriptychError
+from triptych.pretrained import FORMAT
+from triptych.training.progress import Progress
+
+KEPT = 2
+
+
+class Checkpoint(NamedTuple):
+    """A training at one step.
+
+    Attributes:
+        progress: the numbers of the training.
+        param_groups: of each optimiser, by its player's name.
+        tensors: weights.*, average.*, health.PLAYER.* and optimizer.PLAYER.INDEX.SLOT, the index being the parameter's.
+    """
+
+    progress: Progress
+    param_groups: dict[str, list[dict[str, Any]]]
+    tensors: dict[str, Tensor]
+
+    def section(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with the prefix, named without it.
+
+        >>> Checkpoint(Progress(), {}, {"weights.a": 1, "average.a": 2}).section("average.")
+        {'a': 2}
+        """
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+
+def write(folder: Path, checkpoint: Checkpoint) -> None:
+    """Writes a checkpoint of the run in `folder`; older ones stay until it is complete."""
+    target = folder / "state" / f"{checkpoint.progress.step:09d}"
+    with storage.write_folder(target) as temporary:
+        tensors = temporary / "state.safetensors"
+        storage.write_tensors(tensors, checkpoint.tensors)
+        numbers = {"format": FORMAT, **asdict(checkpoint.progress), "param_groups": checkpoint.param_groups}
+        storage.write_json(temporary / "state.json", numbers | {"sha256": storage.digest(tensors)})
+        if target.exists():  # a run that is rolled back saves its step once more
+            shutil.rmtree(target)
+    for old in _steps(folder)[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def newest(folder: Path) -> Checkpoint:
+    """The newest checkpoint of the run in `folder`, verified.
+
+    Raises:
+        TriptychError: where there is none, or it is damaged; the message names the one before it.
+    """
+    steps = _steps(folder)
+    if not steps:
+        raise TriptychError(f"{folder} has no checkpoint to resume from: train it anew with --overwrite")
+    try:
+        return _read(steps[-1])
+    except (TriptychError, OSError, KeyError, TypeError) as error:
+        older = f"delete {steps[-1]} to go on from {steps[-2].name}" if len(steps) > 1 else "train it anew with --overwrite"
+        raise TriptychError(f"checkpoint {steps[-1]} is damaged ({error}): {older}") from error
+
+
+def _read(folder: Path) -> Checkpoint:
+    numbers = storage.read_json(folder / "state.json")
+    if storage.digest(folder / "state.safetensors") != numbers["sha256"]:
+        raise TriptychError("state.safetensors is not what was written")
+    missing = {"param_groups", *(f.name for f in fields(Progress))} - set(numbers)
+    if missing:
+        raise TriptychError(f"state.json lacks {', '.join(sorted(missing))}")
+    progress = Progress(**{f.name: numbers[f.name] for f in fields(Progress)})
+    return Checkpoint(progress, numbers["param_groups"], storage.read_tensors(folder / "state.safetensors"))
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "state").glob("*") if path.name.isdigit())

@@ -1,0 +1,145 @@
+"""Bad steps: detected without a synchronisation, skipped, named, and rolled back when they repeat.
+
+A step is bad when its gradient's norm is not finite, or leaps far above its running mean. (The gradient, not the loss:
+several processes share it, so that they agree; and a loss that is not finite has no finite gradient.) The
+verdict stays on the device as a 0/1 tensor, which the fused optimisers take as `found_inf` and then leave weights and
+moments alone; it is read only when the log is written.
+
+Shapes: P parameters of one player; a norm or verdict is a scalar ().
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+SPIKE = 100.0  # times the running mean of the gradient's norm: far outside what a healthy run shows
+SETTLED = 100  # steps before that mean is meaningful
+_MEMORY = 0.02  # weight of the newest norm in the running mean
+
+
+class Health(nn.Module):
+    """Running statistics of one player's steps: buffers, so that a checkpoint holds them.
+
+    Args:
+        parameters: P, of how many the gradients are judged.
+
+    Attributes:
+        norm: running mean of the gradient's norm over good steps.
+        bad, streak: bad steps in all, and in a row up to now.
+        last_bad_step: the newest bad step, or −1; last_bad_norms: its gradient's norm for each parameter, (P,).
+        reported: how many of the bad steps have been reported.
+
+    >>> bad, norm = Health(1).judge([torch.tensor([3.0, 4.0])], step=1)
+    >>> bad.item(), norm.item()
+    (0.0, 5.0)
+    """
+
+    norm: Tensor
+    bad: Tensor
+    streak: Tensor
+    last_bad_step: Tensor
+    last_bad_norms: Tensor
+
+    def __init__(self, parameters: int) -> None:
+        super().__init__()
+        self.register_buffer("norm", torch.zeros(()))
+        self.register_buffer("bad", torch.zeros((), dtype=torch.long))
+        self.register_buffer("streak", torch.zeros((), dtype=torch.long))
+        self.register_buffer("last_bad_step", torch.full((), -1, dtype=torch.long))
+        self.register_buffer("last_bad_norms", torch.zeros(parameters))
+        self.reported = 0
+
+    @torch.no_grad()
+    def judge(self, gradients: Sequence[Tensor | None], step: int) -> tuple[Tensor, Tensor]:
+        """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm; None counts as 0."""
+        norms = found = torch.stack(torch._foreach_norm([g for g in gradients if g is not None]))
+        if len(found) < len(gradients):
+            norms = found.new_zeros(len(gradients))
+            norms[[i for i, g in enumerate(gradients) if g is not None]] = found
+        norm = torch.linalg.vector_norm(norms)
+        bad = norm.isfinite().logical_not_()
+        if step > SETTLED:
+            bad |= norm > SPIKE * self.norm
+        self.norm.lerp_(torch.where(bad, self.norm, norm), _MEMORY)
+        self.bad += bad
+        self.streak.add_(1).mul_(bad)
+        self.last_bad_step.masked_fill_(bad, step)
+        torch.where(bad, norms, self.last_bad_norms, out=self.last_bad_norms)
+        return bad.to(norm.dtype), norm
+
+    def culprit(self) -> int:
+        """Index of the parameter to blame for the last bad step: the first whose norm is not finite, else the largest."""
+        broken = ~self.last_bad_norms.isfinite()
+        return int(broken.int().argmax() if broken.any() else self.last_bad_norms.argmax())
+
+
+def skip_if(bad: Tensor, optimizer: Optimizer, gradients: Sequence[Tensor]) -> None:
+    """Makes the optimiser's next step leave everything alone where `bad` is 1.
+
+    Fused optimisers take the flag itself; the others are masked: their gradient becomes 0, which moves weights only by
+    what momentum they carry.
+    """
+    if optimizer.defaults.get("fused"):
+        optimizer.found_inf = bad  # type: ignore[attr-defined]
+        optimizer.grad_scale = None  # type: ignore[attr-defined]
+        return
+    for gradient in gradients:
+        gradient.masked_fill_(bad.bool(), 0.0)
+
+
+def clip(gradients: Iterable[Tensor], norm: Tensor, largest: float) -> None:
+    """Scales the gradients so that their norm is at most `largest`.
+
+    >>> gradient = torch.tensor([3.0, 4.0])
+    >>> clip([gradient], gradient.norm(), largest=1.0)
+    >>> gradient
+    tensor([0.6000, 0.8000])
+    """
+    torch._foreach_mul_(list(gradients), (largest / (norm + 1e-6)).clamp(max=1.0))
+
+
+def broken_layer(model: nn.Module) -> str | None:
+    """The name of the first module that holds a weight that is not finite, or None."""
+    return next((name.rpartition(".")[0] for name, p in model.named_parameters() if not p.isfinite().all()), None)
+
+
+def first_broken_module(model: nn.Module, play: Callable[[], object]) -> str | None:
+    """The first module that holds a weight that is not finite, else the first whose output is not, by name; or None.
+
+    Args:
+        play: runs the model forward on the batch and noise of the bad step, which are pure functions of the step.
+    """
+    if layer := broken_layer(model):
+        return layer
+    broken: list[str] = []
+
+    def watch(name: str):
+        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not broken and not _finite(output):
+                broken.append(name)
+
+        return hook
+
+    # a module's hook is called after those of the modules inside it: the innermost is named
+    hooks = [m.register_forward_hook(watch(n)) for n, m in model.named_modules() if m is not model]
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]  # running averages have seen this batch already
+    try:
+        with torch.no_grad():
+            play()
+    finally:
+        for handle in hooks:
+            handle.remove()
+        for buffer, value in kept:
+            buffer.copy_(value)
+    return broken[0] if broken else None
+
+
+def _finite(output: object) -> bool:
+    """Whether a tensor, or every tensor in a tuple, is finite; True for anything else."""
+    if isinstance(output, tuple | list):
+        return all(_finite(part) for part in output)
+    return not isinstance(output, Tensor) or bool(output.isfinite().all())

@@ -1,0 +1,215 @@
+"""One loop for every family: rounds of a game between players. It never names a family.
+
+`train` yields after each round, so that logging, saving and plotting are the caller's; `fit` is the caller that the
+command line, the tour and the benchmarks share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from triptych.data.batches import Batch
+from triptych.data.splits import Split
+from triptych.errors import TriptychError
+from triptych.training import health, optimisers
+from triptych.training.recovery import report_bad_steps, roll_back
+from triptych.training.run import Run
+
+
+class Round(NamedTuple):
+    """A round of the game: its step (counted from 1), and every player's terms by name, scalars still on the device."""
+
+    step: int
+    terms: dict[str, Tensor]
+
+
+def train(run: Run, data: Split) -> Generator[Round, None, None]:
+    """Plays the rounds from run.step to the recipe's last, yielding after each.
+
+    Subnormal numbers slow CPU convolutions up to a hundredfold. Where the caller does not flush them, rounds run in a
+    thread that does from its start, so that its pool of workers does too; the caller's own settings and random state stay
+    as they are. Programs should rather call torch.set_flush_denormal(True) before their first parallel operation, as the
+    command line does: a second pool of workers competes with the caller's for the cores (seen: 13 ms a step, not 8).
+    """
+    plays = sum(player.plays for player in run.players.values())
+    stream = run.batches(data).stream(run.step * plays, run.recipe.steps * plays)
+    for player in run.players.values():
+        player.train()
+    with _flushing() as play:
+        while run.step < run.recipe.steps:
+            yield play(_round, run, stream)
+
+
+@contextlib.contextmanager
+def _flushing() -> Iterator[Callable[..., Round]]:
+    """A way to call a function with subnormals flushed: directly where they are already, else in a thread of its own."""
+    if float(torch.tensor(1e-38) * 1e-3) == 0:
+        yield lambda function, *arguments: function(*arguments)
+        return
+    with ThreadPoolExecutor(1, initializer=torch.set_flush_denormal, initargs=(True,)) as worker:
+        yield lambda function, *arguments: worker.submit(function, *arguments).result()
+
+
+def _round(run: Run, stream: Iterator[Batch]) -> Round:
+    terms: dict[str, Tensor] = {}
+    play, run.mid_round = 0, True
+    for name, player in run.players.items():
+        for _ in range(player.plays):
+            terms |= _play(run, name, next(stream), play)
+            play += 1
+    run.update_average()
+    run.progress.step += 1
+    run.mid_round = False
+    return Round(run.step, terms)
+
+
+def _play(run: Run, name: str, batch: Batch, play: int) -> dict[str, Tensor]:
+    """One minibatch of one player: loss, gradient, verdict, update."""
+    optimizer, training, player, step = run.optimizers[name], run.recipe.training, run.players[name], run.step
+    optimisers.schedule(optimizer, training, step, run.recipe.steps, run.progress.rate_scale)
+    if step and player.stage(step) != player.stage(step - 1):
+        optimizer.state.clear()
+    with run.noise(step, play):
+        x, *context = run.examples(batch)
+        loss = run.wrapped[name](x, step, *context)
+    parameters = optimizer.param_groups[0]["params"]
+    for parameter in parameters:
+        parameter.grad = None
+    run.accelerator.backward(loss.total)
+    bad, norm = run.health[name].judge([p.grad for p in parameters], step + 1)
+    gradients = [p.grad for p in parameters if p.grad is not None]  # a growing network's other layers have none
+    if training.clip:
+        health.clip(gradients, norm, training.clip)
+    health.skip_if(bad, optimizer, gradients)
+    optimizer.step()
+    suffix = f"_{name}" if len(run.players) > 1 else ""
+    return {f"loss{suffix}": loss.total.detach(), f"grad_norm{suffix}": norm, **loss.terms}
+
+
+Notice = Callable[[str], None]
+Watch = Callable[[Round, dict[str, float | None]], None]
+
+
+def fit(run: Run, data: Split, *, notice: Notice = print, watch: Watch | None = None) -> None:
+    """Trains to the recipe's last step: logs, saves, draws samples, names bad steps and rolls repeated ones back.
+
+    Args:
+        notice: called with a line for a person when something is amiss.
+        watch: called after each round with it and the newest logged numbers (a progress bar).
+
+    Raises:
+        KeyboardInterrupt: after saving, so that the run can be resumed.
+        TriptychError: when bad steps persist after every rollback, naming the layer and the step.
+    """
+    notice = notice if run.is_main else lambda line: None  # one process speaks for all
+    _check_data(run, data, notice)
+    try:
+        with _stop_requests() as requests:
+            while run.step < run.recipe.steps:
+                _fit_until_rolled_back(run, data, notice, watch, requests)
+    except KeyboardInterrupt:
+        if not run.mid_round and not run.problem():  # in the middle of a round weights and step do not belong together
+            run.save()
+        raise
+    run.finish()
+
+
+def _check_data(run: Run, data: Split, notice: Notice) -> None:
+    """A resumed run draws the batches that it would have drawn, which needs the data that it began with."""
+    began = run.progress.data_size
+    if began not in (None, len(data)):
+        raise TriptychError(
+            f"the run began with {began} training examples, now there are {len(data)}: give it the same data, "
+            "or start a new run with --init"
+        )
+    run.progress.data_size = len(data)
+    needed = run.recipe.training.batch * run.accelerator.num_processes
+    if len(data) < needed:  # copies are not new data: what is measured across a minibatch (batch norm) is of fewer
+        notice(f"{len(data)} examples are fewer than the {needed} of a minibatch: they are repeated to fill it")
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """A list to which Ctrl-C and SIGTERM are appended, so that the current round ends first; a second one stops at once."""
+    requests: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if requests:
+            raise KeyboardInterrupt
+        requests.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield requests
+        return
+    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield requests
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch | None, requests: list[int]) -> None:
+    """Plays until the last step, or until a rollback, after which the batches start again from an earlier step."""
+    training, first, start = run.recipe.training, run.step, time.perf_counter()
+    logged: dict[str, float | None] = {}
+
+    def due(every: int) -> bool:
+        return run.step == run.recipe.steps or run.step % every == 0
+
+    with contextlib.closing(train(run, data)) as rounds:
+        for played in rounds:
+            if due(training.log_every):
+                speed = (run.step - first) / (time.perf_counter() - start)
+                found, remarks = _inspect(run)
+                logged = run.log(run.step, {k: v.item() for k, v in played.terms.items()} | {"steps_per_s": speed} | found)
+                if report_bad_steps(run, data, notice):
+                    return
+                _say_once(run, remarks, notice)
+            if due(training.save_every):
+                if problem := run.problem():
+                    roll_back(run, problem, notice)
+                    return
+                run.save()
+            if due(training.sample_every or training.save_every):
+                _draw_samples(run, notice)
+            if watch:
+                watch(played, logged)
+            if requests:
+                raise KeyboardInterrupt
+
+
+def _draw_samples(run: Run, notice: Notice) -> None:
+    """Sampling that fails is reported once and does not stop the training: bad steps are found by their gradients."""
+    try:
+        run.draw_samples()
+    except TriptychError as error:
+        _say_once(run, {"samples": f"no samples could be drawn: {error}"}, notice)
+
+
+def _inspect(run: Run) -> tuple[dict[str, float], dict[str, str]]:
+    """What every player finds; on each process, since what a player changes as a result it must change on all."""
+    numbers: dict[str, float] = {}
+    remarks: dict[str, str] = {}
+    for player in run.players.values():
+        found = player.inspect()
+        numbers |= found.numbers
+        remarks |= found.remarks
+    return numbers, remarks
+
+
+def _say_once(run: Run, remarks: dict[str, str], notice: Notice) -> None:
+    """Each kind of remark once a run: what is wrong stays wrong for many logs."""
+    for kind, line in remarks.items():
+        if kind not in run.remarked:
+            run.remarked.add(kind)
+            notice(f"step {run.step}: {line}")

@@ -1,0 +1,97 @@
+"""Optimisers and their schedules by the recipe, and their state as it is stored."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from triptych.errors import TriptychError
+from triptych.recipes import Training
+
+
+def make(training: Training, player: nn.Module, device: torch.device) -> Optimizer:
+    """The recipe's update rule for a player's parameters, fused where the device allows it.
+
+    >>> make(Training(rate=0.01), nn.Linear(2, 1), torch.device("cpu")).defaults["lr"]
+    0.01
+    """
+    parameters = [p for p in player.parameters() if p.requires_grad]
+    common: dict[str, Any] = {"lr": training.rate, "weight_decay": training.weight_decay}
+    adam = {**common, "betas": (training.momentum, training.beta2), "fused": device.type in ("cpu", "cuda")}
+    if training.optimizer == "adam":
+        return torch.optim.Adam(parameters, **adam)
+    if training.optimizer == "adamw":
+        return torch.optim.AdamW(parameters, **adam)
+    if training.optimizer == "adamax":
+        return torch.optim.Adamax(parameters, **common, betas=(training.momentum, training.beta2))
+    if training.optimizer == "adagrad":
+        return torch.optim.Adagrad(parameters, **common, fused=device.type == "cpu")
+    optimizer = torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))
+    if training.momentum or training.momentum_end:
+        for p in parameters:  # the fused one starts from uninitialised memory where its first step is a bad one
+            optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
+
+
+def schedule(optimizer: Optimizer, training: Training, step: int, steps: int, scale: float) -> None:
+    """Sets the optimiser's rate, multiplied by `scale`, and momentum to those of `step`."""
+    (group,) = optimizer.param_groups
+    group["lr"] = rate_at(step, steps, training) * scale
+    if training.momentum_end is None:
+        return
+    momentum = momentum_at(step, steps, training)
+    if "betas" in group:
+        group["betas"] = (momentum, group["betas"][1])
+    else:
+        group["momentum"] = momentum
+
+
+def rate_at(step: int, steps: int, training: Training) -> float:
+    """The learning rate at `step` of `steps`: linear warm-up, then decay to rate · rate_end, or none (constant).
+
+    A pure function of the step, so that resuming is starting at a step.
+
+    >>> rate_at(0, 10, Training(rate=1.0, decay="constant"))
+    1.0
+    """
+    warm = min(1.0, (step + 1) / training.rate_warmup) if training.rate_warmup else 1.0
+    progress = min(1.0, step / max(1, steps - 1))
+    if training.decay == "exponential":
+        return training.rate * warm * training.rate_end**progress
+    shape = {"constant": 1.0, "linear": 1 - progress, "cosine": 0.5 * (1 + math.cos(math.pi * progress))}
+    return training.rate * warm * (training.rate_end + (1 - training.rate_end) * shape[training.decay])
+
+
+def momentum_at(step: int, steps: int, training: Training) -> float:
+    """The momentum at `step` of `steps`, moving linearly from `momentum` to `momentum_end`.
+
+    >>> momentum_at(5, 11, Training(momentum=0.5, momentum_end=0.75))
+    0.625
+    """
+    end = training.momentum if training.momentum_end is None else training.momentum_end
+    return training.momentum + (end - training.momentum) * min(1.0, step / max(1, steps - 1))
+
+
+def load(optimizer: Optimizer, tensors: dict[str, Tensor], param_groups: list[dict[str, Any]]) -> None:
+    """Restores an optimiser from tensors by "index.slot", the index being the parameter's.
+
+    Raises:
+        TriptychError: where they are those of other parameters.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, slot = key.split(".", 1)
+        state.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({"state": state, "param_groups": param_groups})
+    # files keep no strides, and fused optimisers pair moments with parameters by their place in memory
+    for parameter, slots in optimizer.state.items():
+        for slot, value in slots.items():
+            if value.ndim and value.shape != parameter.shape:
+                raise TriptychError(f"the optimiser's {slot} is {tuple(value.shape)}, the parameter is "
+                                    f"{tuple(parameter.shape)}: the model's parameters have another order")  # fmt: skip
+            if value.shape == parameter.shape:
+                slots[slot] = torch.empty_like(parameter, requires_grad=False, dtype=value.dtype).copy_(value)

@@ -1,0 +1,88 @@
+"""What happens after bad steps: they are named, and after too many in a row the last good state is restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from triptych.data.splits import Split
+from triptych.errors import TriptychError
+from triptych.objectives.player import Player
+from triptych.training import checkpoint
+from triptych.training.health import Health, first_broken_module
+from triptych.training.run import Run
+
+PATIENCE = 20  # bad steps in a row before the last good state is restored
+ROLLBACKS = 3  # times that is tried, each with half the rate, before the run gives up
+
+
+def report_bad_steps(run: Run, data: Split, notice: Callable[[str], None]) -> bool:
+    """Names bad steps since the last report; after `PATIENCE` in a row rolls back. Returns whether it did."""
+    for name, health in run.health.items():
+        count = int(health.bad) - health.reported
+        if count <= 0:
+            continue
+        health.reported = int(health.bad)
+        where = _name_bad_step(run, data, name)
+        whose = f" of the {name}" if len(run.players) > 1 else ""
+        notice(f"{count} bad step{'s' * (count > 1)}{whose} skipped, the last at step {int(health.last_bad_step)}: {where}")
+        if int(health.streak) >= PATIENCE:
+            roll_back(run, where, notice)
+            return True
+    return False
+
+
+def roll_back(run: Run, where: str, notice: Callable[[str], None]) -> None:
+    """Restores the last good state with half the learning rate.
+
+    Args:
+        where: what went wrong, for the message.
+
+    Raises:
+        TriptychError: after `ROLLBACKS`.
+    """
+    if run.progress.rollbacks >= ROLLBACKS:
+        raise TriptychError(
+            f"training does not recover at step {run.step} after {ROLLBACKS} rollbacks: {where}; the last good state is "
+            f"kept in {run.folder}; lower --training.rate, set --training.clip, or check the data"
+        )
+    scale, tried = run.progress.rate_scale / 2, run.progress.rollbacks + 1
+    run.restore(checkpoint.newest(run.folder))
+    run.progress.rate_scale, run.progress.rollbacks, run.saved_step = scale, tried, None
+    run.save()  # what was tried is part of the state
+    notice(f"rolled back to step {run.step}; the learning rate is now {scale:g} of the recipe's")
+
+
+def _name_bad_step(run: Run, data: Split, name: str) -> str:
+    """Where a player's last bad step went wrong: the batch, the first module with a broken output, or a gradient."""
+    health, player = run.health[name], run.players[name]
+    try:
+        x, play = _replay(run, data, name, int(health.last_bad_step) - 1)
+        if not x.isfinite().all():
+            return "the batch itself holds NaN or infinity"
+        module = first_broken_module(player, play)
+    except TriptychError as error:  # the codec, or a layer that names itself
+        return str(error)
+    return f"layer {module} returned NaN or infinity" if module else _name_gradient(player, health)
+
+
+def _name_gradient(player: Player, health: Health) -> str:
+    parameters = [name for name, p in player.named_parameters() if p.requires_grad]
+    return f"the gradient of {parameters[health.culprit()]} leapt or was not finite"
+
+
+def _replay(run: Run, data: Split, name: str, step: int) -> tuple[Tensor, Callable[[], object]]:
+    """The batch of a past step, and a call that plays it forward once more: both are pure functions of the step."""
+    order = list(run.players)
+    play = sum(run.players[n].plays for n in order[: order.index(name)])
+    batch = run.batches(data).at(step * sum(p.plays for p in run.players.values()) + play)
+
+    def forward() -> object:
+        with run.noise(step, play):
+            x, *context = run.examples(batch)
+            return run.players[name](x, step, *context)
+
+    with run.noise(step, play):
+        x, *_ = run.examples(batch)
+    return x, forward

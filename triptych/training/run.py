@@ -1,0 +1,334 @@
+"""The run directory of a training: create, save, resume.
+
+    RUN/recipe.json         what was asked for, and the model's parts
+    RUN/model.safetensors   the averaged weights: what evaluation, sampling and editing use
+    RUN/state/000001000/    all that training needs to go on, as safetensors and JSON; the newest two are kept
+    RUN/metrics.jsonl       a line every log_every steps, cut back to the checkpoint on resume
+    RUN/samples/            pictures
+    RUN/README.md           the model card
+
+Nothing here is a pickle. Files are written under another name, flushed and renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from torch import Tensor, nn
+
+from triptych import figures, storage
+from triptych.core import GenerativeModel, evaluating
+from triptych.data.batches import Batch, Batches
+from triptych.data.splits import Split
+from triptych.errors import TriptychError, unknown
+from triptych.families import players
+from triptych.pretrained import blank_model, described, read_recipe, write_card
+from triptych.randomness import noise_seed, seeded
+from triptych.recipes import Recipe, to_json
+from triptych.training import checkpoint, metrics, optimisers
+from triptych.training.average import MovingAverage
+from triptych.training.checkpoint import Checkpoint
+from triptych.training.health import Health, broken_layer
+from triptych.training.progress import Progress
+
+
+class Run:
+    """A training in progress. Made by `create` or `resume`.
+
+    Attributes:
+        model: the model in training; averaged: the one with averaged weights, for evaluation, sampling and editing.
+        players: the sides of the game by name, in the order in which they play; wrapped: the same, wrapped for several
+            processes.
+        optimizers, health: of each player, by its name.
+        progress: the step, and what else the training goes on from.
+        saved_step: step of the newest checkpoint that this process has written or read.
+        mid_round: whether a round is under way, so that weights and step do not belong together.
+        remarked: kinds of remarks that have been made: each is made once.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe, model: GenerativeModel, trackers: tuple[str, ...] = ()):
+        metrics.check_trackers(trackers)
+        self.folder, self.recipe = folder, recipe
+        self.accelerator = _accelerator(folder, model.grows, trackers)
+        self.model = model.to(self.device)
+        self.players = players(recipe, self.model, self.accelerator.num_processes)
+        self.average = MovingAverage(self.model, recipe.training.ema)
+        self.model.bf16 = recipe.training.precision == "bf16"  # after the copy: what is evaluated computes in float32
+        self.wrapped, self.optimizers, self.health = {}, {}, {}
+        for name, player in self.players.items():
+            optimizer = optimisers.make(recipe.training, player, self.device)
+            self.wrapped[name], prepared = self.accelerator.prepare(player, optimizer)
+            self.optimizers[name] = prepared.optimizer  # accelerate's wrapper looks for packages on the disk at every step
+            self.health[name] = Health(len(optimizer.param_groups[0]["params"])).to(self.device)
+        self.progress = Progress()
+        self.saved_step: int | None = None
+        self.mid_round = False
+        self.remarked: set[str] = set()
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        recipe: Recipe,
+        model: GenerativeModel,
+        *,
+        overwrite: bool = False,
+        trackers: tuple[str, ...] = (),
+    ) -> Run:
+        """A new run in `folder`, which must not hold anything unless `overwrite`; its first checkpoint is written.
+
+        An old run is set aside until the new one is complete, and restored if it never is.
+        """
+        folder = Path(folder)
+        _check_on_main_process(lambda: check_folder(folder, overwrite))
+        run = cls(folder, recipe, model, trackers)  # whatever can be wrong with the recipe is wrong here
+        if run.is_main:
+            with _emptied(folder):
+                storage.write_json(folder / "recipe.json", described(model, recipe))
+                write_card(model, folder, recipe, step=0)
+                run.save()
+        run.accelerator.wait_for_everyone()
+        run._start_trackers()
+        return run
+
+    @classmethod
+    def resume(
+        cls,
+        folder: str | Path,
+        *,
+        trackers: tuple[str, ...] = (),
+        steps: int | None = None,
+        given: Mapping[str, nn.Module] | None = None,
+    ) -> Run:
+        """The run in `folder` as its newest checkpoint left it.
+
+        Args:
+            steps: what the recipe's steps become; by default they stay.
+            given: the user's own parts by their place in the model, such as {"encoder": module}.
+        """
+        folder = Path(folder)
+        recipe, model = read_recipe(folder), blank_model(folder, given)
+        if recipe is None:
+            raise TriptychError(f"{folder} holds a model without a training recipe: start from it with --init {folder}")
+        recipe = recipe if steps is None else dataclasses.replace(recipe, steps=steps)
+        stored = checkpoint.newest(folder)
+        storage.load_weights(model, stored.section("weights."), folder)
+        run = cls(folder, recipe, model, trackers)
+        run.restore(stored)
+        run._start_trackers()
+        if run.is_main:
+            storage.sweep(folder, folder / "state", folder / "samples")
+            storage.write_json(folder / "recipe.json", described(model, recipe))
+            run._write_weights()  # a kill may have come between the state and these
+        return run
+
+    def _start_trackers(self) -> None:
+        if self.accelerator.log_with:
+            self.accelerator.init_trackers("triptych", config=metrics.flat(to_json(self.recipe)))
+
+    @property
+    def step(self) -> int:
+        """Rounds played."""
+        return self.progress.step
+
+    @property
+    def averaged(self) -> GenerativeModel:
+        """The model with averaged weights."""
+        return self.average.model
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.accelerator.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes the files."""
+        return self.accelerator.is_main_process
+
+    def batches(self, data: Split) -> Batches:
+        """The run's minibatches of stored values and context: pure functions of the recipe's seed, the step and the rank."""
+        recipe, conditions, context = self.recipe, self.model.conditions, None
+        if conditions is not None:
+            for name in conditions.names:
+                if name not in data.attributes:
+                    raise unknown("attribute", name, data.attributes, ": the model is given it")
+            context = conditions.encode(data.attributes, len(data))
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        return Batches(data, recipe.training.batch, seed=recipe.seed, world=world, rank=rank,
+                       augment=recipe.augment or None, context=context)  # fmt: skip
+
+    def examples(self, batch: Batch) -> tuple[Tensor, ...]:
+        """x (B, *E), and where there is one the context (B, K), in which attributes are hidden at random."""
+        x = self.model.codec.encode(batch.stored.to(self.device, non_blocking=True))
+        if batch.context is None:
+            return (x,)
+        context = batch.context.to(self.device, non_blocking=True)
+        return x, self.model.conditions.hide(context, self.recipe.training.hide)
+
+    def noise(self, step: int, play: int) -> contextlib.AbstractContextManager[None]:
+        """Torch's random state as a play of a step begins with it, on this process; outside it is as it was."""
+        return seeded(noise_seed(self.recipe.seed, step, self.accelerator.process_index, play), self.device)
+
+    def update_average(self) -> None:
+        """Takes the newest weights into the moving average."""
+        self.average.update(self.step)
+
+    def log(self, step: int, numbers: dict[str, float]) -> dict[str, float | None]:
+        """Appends a line to metrics.jsonl and sends it to the trackers; numbers that are not finite are written as null."""
+        bad = sum(int(health.bad) for health in self.health.values())
+        numbers = numbers | {"bad_steps": bad, "rollbacks": self.progress.rollbacks}
+        line = metrics.line(step, numbers)
+        if self.is_main:
+            metrics.append(self.folder / "metrics.jsonl", line)
+        self.accelerator.log({k: v for k, v in line.items() if v is not None}, step=step)
+        return line
+
+    def problem(self) -> str | None:
+        """Why the state must not be saved over the last good one, in a line that names the layer, or None.
+
+        Weights may be finite and yet turn no z into an example: those of a flow that cannot be inverted (a singular layer).
+        """
+        for name, player in self.players.items():
+            if layer := broken_layer(player):
+                return f"layer {layer}{f' of the {name}' if len(self.players) > 1 else ''} holds NaN or infinity"
+        self.average.copy_unaveraged()
+        try:
+            for model in (self.model, self.averaged):
+                with evaluating(model):
+                    model.sample(1, generator=torch.Generator().manual_seed(0))
+        except TriptychError as error:
+            return str(error)
+        return None if self.average.is_finite() else "the averaged weights, or statistics of the data, are not finite"
+
+    def save(self) -> None:
+        """Writes a checkpoint at the current step; the previous one stays until this one is complete."""
+        if not self.is_main or self.saved_step == self.step:
+            return
+        self.average.copy_unaveraged()
+        checkpoint.write(self.folder, self._checkpoint())
+        self._write_weights()
+        self.saved_step = self.step
+
+    def _write_weights(self) -> None:
+        storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
+
+    def _checkpoint(self) -> Checkpoint:
+        tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
+        tensors |= {f"average.{k}": v for k, v in self.averaged.state_dict().items()}
+        groups = {}
+        for name, optimizer in self.optimizers.items():
+            tensors |= {f"health.{name}.{k}": v for k, v in self.health[name].state_dict().items()}
+            state = optimizer.state_dict()
+            groups[name] = state["param_groups"]
+            for index, slots in state["state"].items():
+                tensors |= {f"optimizer.{name}.{index}.{k}": torch.as_tensor(v) for k, v in slots.items()}
+        return Checkpoint(self.progress, groups, tensors)
+
+    @torch.no_grad()
+    def restore(self, stored: Checkpoint) -> None:
+        """Goes back to a checkpoint, and cuts metrics.jsonl to it."""
+        for prefix, model in (("weights.", self.model), ("average.", self.averaged)):
+            weights = stored.section(prefix)
+            for name, value in model.state_dict().items():
+                value.copy_(weights[name])
+        for name, optimizer in self.optimizers.items():
+            health = self.health[name]
+            health.load_state_dict(stored.section(f"health.{name}."))
+            health.reported = int(health.bad)
+            optimisers.load(optimizer, stored.section(f"optimizer.{name}."), stored.param_groups[name])
+            self.players[name].follow_buffers()
+        self.progress, self.saved_step = stored.progress, stored.progress.step
+        if self.is_main:
+            metrics.cut(self.folder / "metrics.jsonl", self.step)
+
+    def draw_samples(self) -> None:
+        """samples/step-N.png: 64 examples from the averaged model, always of the same z, where they can be shown."""
+        if not self.is_main:
+            return
+        self.average.copy_unaveraged()
+        model, generator = self.averaged, torch.Generator().manual_seed(self.recipe.seed)
+        with evaluating(model):
+            pictures = model.codec.show(model.sample(64, generator=generator), model.event_shape)
+        if pictures is not None:
+            path = self.folder / "samples" / f"step-{self.step:09d}.png"
+            storage.write_file(path, lambda p: figures.grid(pictures).save(p, format="png"))
+
+    def finish(self) -> None:
+        """Saves, writes the card's final numbers and closes the trackers."""
+        self.save()
+        if self.is_main:
+            write_card(self.averaged, self.folder, self.recipe, self.step)
+        self.accelerator.end_training()
+
+
+def processes() -> PartialState:
+    """The processes of this run: on a machine without an accelerator they communicate by gloo."""
+    return PartialState(cpu=not torch.accelerator.is_available())
+
+
+def _accelerator(folder: Path, grows: bool, trackers: tuple[str, ...]) -> Accelerator:
+    accelerator = Accelerator(
+        cpu=processes().device.type == "cpu",
+        mixed_precision="no",  # networks enter autocast themselves; log-determinants and sums stay in float32
+        log_with=list(trackers) or None,
+        project_dir=folder if trackers else None,
+        # a walk through the graph at every step: only for those that need it
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)] if grows else [],
+    )
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise TriptychError(
+            f"{started} processes run, accelerate sees {accelerator.num_processes}: start them with torchrun"
+        )
+    return accelerator
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Raises a `TriptychError` for a folder that a new run must not be put into."""
+    if folder.is_file():
+        raise TriptychError(f"{folder} is a file: give --out the name of a folder")
+    if folder.exists() and any(folder.iterdir()):
+        if not overwrite:
+            raise TriptychError(f"{folder} exists already: --resume {folder} goes on with it, --overwrite replaces it")
+        if not (folder / "recipe.json").exists():
+            raise TriptychError(f"{folder} is not a triptych run: --overwrite only replaces runs; choose another --out")
+
+
+def _check_on_main_process(check: Callable[[], None]) -> None:
+    """Runs a check on the main process and raises its error on all of them: none is left waiting for the others."""
+    problem: list[TriptychError | None] = [None]
+    if processes().is_main_process:
+        try:
+            check()
+        except TriptychError as error:
+            problem[0] = error
+    broadcast_object_list(problem)
+    if problem[0] is not None:
+        raise problem[0]
+
+
+@contextlib.contextmanager
+def _emptied(folder: Path) -> Iterator[None]:
+    """An empty folder in place of what was there, which is restored if the block fails."""
+    aside = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
+    with storage.explained(str(folder)):
+        if folder.exists():
+            folder.replace(aside)
+        try:
+            folder.mkdir(parents=True)
+            yield
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            if aside.exists():
+                aside.replace(folder)
+            raise
+        shutil.rmtree(aside, ignore_errors=True)
