@@ -121,7 +121,7 @@ def test_a_tour_replaces_only_what_a_tour_wrote(tmp_path):
     mine = tmp_path / "runs"
     (mine / "vae").mkdir(parents=True)
     (mine / "vae" / "recipe.json").write_text("{}")
-    with pytest.raises(TriptychError, match="something else"):
+    with pytest.raises(TriptychError, match="something other"):
         _clear(mine)
     tour = tmp_path / "tour"
     _clear(tour)
@@ -174,7 +174,7 @@ def test_errors_are_one_line(run, folder, tmp_path, capsys):
     one_line_error(capsys, ["sample", str(run), "--temperature", "nan"], "temperature")
     one_line_error(capsys, ["sample", str(run), "--out", str(folder / "00.png" / "x.png")], "cannot write")
     one_line_error(capsys, ["evaluate", str(tmp_path / "nothing")], "no run folder")
-    one_line_error(capsys, ["evaluate", str(run), "--split", "valid"], "valid", "train, test")
+    one_line_error(capsys, ["evaluate", str(run), "--split", "valid"], "valid", "choose train or test")
     one_line_error(capsys, ["evaluate", str(run), "--k", "0"], "--k")
     one_line_error(capsys, ["sample", str(run), "--n", "0"], "--n")
     one_line_error(capsys, ["sample", str(run), "--out", str(tmp_path / "x.xyz")], ".png")

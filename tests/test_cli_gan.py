@@ -104,7 +104,7 @@ def test_samples_are_drawn(run, tmp_path, capsys):
     a, b = (np.load(tmp_path / name) for name in ("a.npy", "b.npy"))
     assert a.dtype == np.uint8 and len(a) == 3 and (a == b).all()
     assert main(["sample", str(run), "--n", "4", "--temperature", "0.5,1", "--out", str(tmp_path / "s.png")]) == 0
-    said_in_one_line(capsys, ["sample", str(run), "--observe", "--out", str(tmp_path / "o.png")], "--observe")
+    said_in_one_line(capsys, ["sample", str(run), "--observe", "--out", str(tmp_path / "o.png")], "(observe)")
 
 
 def test_the_doctor_writes_verdicts(run, tmp_path, capsys):

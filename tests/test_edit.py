@@ -238,7 +238,7 @@ def test_errors_are_for_people():
     found = edit.learn_directions(model, x, attributes)
     with pytest.raises(TriptychError, match="did you mean smile"):
         edit.learn_directions(model, x, {"smile": attributes["a"]}, names=["smiles"])
-    with pytest.raises(TriptychError, match="no direction called"):
+    with pytest.raises(TriptychError, match="there is no direction"):
         edit.apply(model, x, {"zzz": 1.0}, found)
     with pytest.raises(TriptychError, match="expected a number"):
         edit.apply(model, x, {"a": "much"}, found)
@@ -256,7 +256,7 @@ def test_errors_are_for_people():
         found.check(7)
     with pytest.raises(TriptychError, match="at least 2"):
         edit.interpolate(model, x[:1], x[1:2], 1)
-    with pytest.raises(TriptychError, match="spanned by 4 data, got 3"):
+    with pytest.raises(TriptychError, match="spanned by 4 examples, got 3"):
         edit.manifold(model, x[:3], 4)
     for n in (1, 1000):
         with pytest.raises(TriptychError, match="2 to 256"):

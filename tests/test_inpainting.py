@@ -212,7 +212,7 @@ def test_masks_of_vectors_and_sequences():
     assert edit.mask("random-75", (2, 8)).shape == (2, 8)
     with pytest.raises(TriptychError, match="is for pictures"):
         edit.mask("top", (8,))
-    with pytest.raises(TriptychError, match=r"did you mean middle-vertical\?.*top, bottom, .*random-90"):
+    with pytest.raises(TriptychError, match=r"did you mean middle-vertical.*top, bottom, .*random-90"):
         edit.mask("middle-vertica", (1, 4, 4))
     with pytest.raises(TriptychError, match="top, bottom"):
         edit.mask("x", (1, 4, 4))

@@ -284,7 +284,7 @@ def test_what_a_model_cannot_do_names_the_alternative():
     with pytest.raises(NotSupported, match="sample-quality"):
         gan.log_prob(torch.zeros(1, 4))
     assert not hasattr(gan, "encode")
-    with pytest.raises(NotSupported, match="posterior"):
+    with pytest.raises(NotSupported, match="use a VAE"):
         triptych.NICE((4,), hidden=(4,)).posterior(torch.zeros(1, 4))
     with pytest.raises(AttributeError, match="no_such_name"):
         gan.no_such_name  # noqa: B018 - looked up for its error

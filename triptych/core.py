@@ -323,7 +323,9 @@ class HasDensity(ABC):
 class HasPosterior(ABC):
     """q(z | x), and the two factors of p(x, z): what a variational bound, and estimators of log p(x), are made of."""
 
-    instead: ClassVar[str] = "has no posterior q(z|x): use a VAE, or encode(x) of a model that has an encoder"
+    instead: ClassVar[str] = (
+        "has no q(z|x), nor noise p(x|z) to draw from (observe): use a VAE, or encode(x) where there is an encoder"
+    )
     prior: nn.Module
 
     @abstractmethod

@@ -1,0 +1,50 @@
+"""Runs that earlier versions wrote (recipe.json of format 1, in tests/format1) load with the same bits, and go on."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import triptych
+from triptych.core import Encodes
+from triptych.data import load
+from triptych.families import FAMILIES, from_json
+from triptych.pretrained import read_description, read_recipe
+from triptych.training import fit
+from triptych.training.run import Run
+
+OLD = sorted((Path(__file__).parent / "format1").iterdir())
+
+
+@pytest.mark.parametrize("folder", OLD, ids=lambda f: f.name)
+def test_outputs_are_the_same_to_the_bit(folder):
+    model, expected = triptych.load(folder), load_file(folder / "expected.safetensors")
+    x = model.sample(3, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(x, expected["sample"])
+    if isinstance(model, Encodes):
+        assert torch.equal(model.encode(x), expected["encode"])
+    if "log_prob" in expected:
+        assert torch.equal(model.log_prob(x), expected["log_prob"])
+    if "logits" in expected:
+        assert torch.equal(model.logits(x), expected["logits"])
+    assert read_recipe(folder).family in FAMILIES and model.conditions is None
+
+
+@pytest.mark.parametrize("folder", [f for f in OLD if (f / "state").exists()], ids=lambda f: f.name)
+def test_training_goes_on_to_the_same_bits(folder, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(folder, run)
+    resumed = Run.resume(run)
+    assert resumed.step == 2 and read_description(run)["format"] == 2
+    recipe = resumed.recipe
+    fit(resumed, load(recipe.data, size=recipe.size, seed=recipe.seed).train, notice=lambda line: None)
+    weights, expected = load_file(run / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+
+
+def test_correlated_faces_are_a_name_of_the_data_now():
+    stored = {"family": "nice", "data": "faces", "correlate": ["hair_length:beard:-0.9", "smile:age:0.5"]}
+    assert from_json(stored).data == "faces?hair_length:beard=-0.9&smile:age=0.5"
