@@ -269,7 +269,7 @@ def svg(graph: dict[str, list[str]], types: set[tuple[str, str]], title: str) ->
     """
     rows = ordered(levels(graph)[::-1], graph)
     widths = {name: 22 + 8 * len(name) for row in rows for name in row}
-    width = max(sum(widths[name] + GAP for name in row) for row in rows) + 2 * MARGIN
+    width = max(7 * len(title), *(sum(widths[name] + GAP for name in row) for row in rows)) + 2 * MARGIN
     places = {}
     for i, row in enumerate(rows):
         x = (width - sum(widths[name] + GAP for name in row) + GAP) / 2

@@ -2,7 +2,7 @@
 
     TRIPTYCH_DATA=… python benchmarks/conditional.py                     MNIST given the digit: vae, dcgan, nice
     python benchmarks/conditional.py --data faces                        the drawn faces given all eleven attributes
-    … --models vae --steps 8000 --set objective.beta=0.5                 one of them, otherwise than by default
+    … --models vae --steps 8000 --set objective.beta=1                   one of them, otherwise than by default
 
 MNIST: a network that learned the digits reads 1,000 samples, 100 asked for of each class; log p(x|y) and log p(x) of 1,000
 test digits; of a flow also p(y|x) by Bayes' rule, as a classifier. Faces: a regressor that learned the attributes from
@@ -27,9 +27,14 @@ from triptych.data import Split, load
 from triptych.data.faces import ATTRIBUTES
 from triptych.evaluate import importance_nll
 
-SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
-    "mnist": {"vae": {"steps": 10_000}, "dcgan": {"steps": 4_000}, "nice": {"steps": 12_000}},
-    "faces": {"vae": {"steps": 6_000}, "dcgan": {"steps": 4_000}, "glow": {"steps": 5_000}},
+SETTINGS: dict[str, dict[str, list[str]]] = {  # what differs from the data's preset
+    "mnist": {
+        # a short z leaves the class to the condition: with z of 20 and one hidden layer 68 % of the samples are right
+        "vae": ["steps=10000", "model.latent_dim=8", "model.hidden=[500,500]", "objective.beta=1.5"],
+        "dcgan": ["steps=1500"],
+        "nice": ["steps=8000"],
+    },
+    "faces": {"vae": ["steps=4000"], "dcgan": ["steps=2500"], "glow": ["steps=2500"]},
 }
 GIVEN = {"mnist": "label", "faces": ",".join(ATTRIBUTES)}
 SAMPLES = 1000
@@ -90,7 +95,7 @@ def faces(model: GenerativeModel, splits: dict[str, Split], out: Path, temperatu
     truth = standardised(asked)
     residual = (read(net, pictures) - truth).square().sum(0)
     r2 = 1 - residual / (truth - truth.mean(0)).square().sum(0)
-    figures.grid(pictures[:64], columns=8).save(out / f"{type(model).__name__}.png")
+    figures.grid(pictures[:64], columns=8).save(out / f"faces_{type(model).__name__}.png")
     return {"r2": dict(zip(NAMES, r2.tolist(), strict=True)), "n": SAMPLES}
 
 
@@ -107,9 +112,9 @@ def main() -> None:
     splits = load(options.data, size=32 if options.data == "faces" else None)
     measure = {"mnist": digits, "faces": faces}[options.data]
     for name in options.models or SETTINGS[options.data]:
-        settings = SETTINGS[options.data].get(name, {"steps": 5000})
-        recipe = dataclasses.replace(families.preset(name, data=options.data), given=GIVEN[options.data], **settings)
-        recipe = altered(dataclasses.replace(recipe, steps=options.steps or recipe.steps), options.set)
+        recipe = dataclasses.replace(families.preset(name, data=options.data), given=GIVEN[options.data])
+        recipe = altered(recipe, [*SETTINGS[options.data].get(name, []), *options.set])
+        recipe = dataclasses.replace(recipe, steps=options.steps or recipe.steps)
         called = f"{options.data}_{name}{options.name}"
         run, seconds = trained(out / called, recipe, splits["train"])
         measured = measure(run.averaged.eval(), dict(splits), out, options.temperature)

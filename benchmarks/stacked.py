@@ -33,7 +33,7 @@ STEPS = 6000
 def stack(digits: Split, n: int, seed: int = 0) -> Split:
     """n triples of digits drawn at random, one in each colour: (n, 3, 28, 28), with the number that they show."""
     which = np.random.default_rng(seed).integers(len(digits), size=(3, n))
-    pictures = np.concatenate([digits.rows(rows) for rows in which], axis=1)
+    pictures = np.concatenate([digits[rows].numpy() for rows in which], axis=1)
     numbers = digits.attributes["label"][which]
     return Split(pictures, {"number": 100 * numbers[0] + 10 * numbers[1] + numbers[2]}, {"number": "class"})
 

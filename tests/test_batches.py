@@ -85,7 +85,9 @@ def test_a_stream_without_end() -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_context_is_indexed_like_the_examples(workers: int) -> None:
     context = torch.arange(6.0)[:, None] * torch.tensor([1.0, -1.0])
-    for batch in Batches(numbered(6), 4, seed=2, context=context, num_workers=workers).stream(0, 3):
+    batches = Batches(numbered(6), 4, seed=2, context=context)
+    batches.num_workers = workers
+    for batch in batches.stream(0, 3):
         assert torch.equal(batch.context, batch.stored * torch.tensor([1.0, -1.0]))
     assert Batches(numbered(6), 4).at(0).context is None
 

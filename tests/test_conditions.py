@@ -149,7 +149,7 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["score", run, str(folder), "--out", str(scores), "--k", "2"]) == 0
     with scores.open() as file:
         table = list(csv.DictReader(file))
-    assert len(table) == 4 and {"example", "log_prob", "bits_per_dim"} <= set(table[0])
+    assert len(table) == 4 and {"log_prob", "bits_per_dim", "log_prob_unconditional"} <= set(table[0])
     assert main(["evaluate", run, "--images", "4"]) == 0
     capsys.readouterr()
     for wrong, said in (

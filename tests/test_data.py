@@ -20,8 +20,9 @@ from PIL import Image
 from triptych.data import Split, Splits, fixed_subset, load
 from triptych.data.faces import Faces
 from triptych.data.names import hold_out
-from triptych.data.pictures import decode, open_picture, resized
+from triptych.data.pictures import decode, resized
 from triptych.errors import TriptychError
+from triptych.figures import read_picture
 
 N, H, W = 20, 12, 10
 CLASSES = np.arange(N) % 3
@@ -391,11 +392,14 @@ def test_grey_among_colour_becomes_rgb(tmp_path: Path) -> None:
 
 def test_one_picture_as_stored_values(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, 1)
-    assert torch.equal(open_picture(folder / "000.png", channels=3), torch.from_numpy(pixels(H, W, 3)).permute(2, 0, 1))
-    assert open_picture(encoded(pixels(H, W, 3)), channels=1, size=5).shape == (1, 5, 5)
-    for picture, channels in ((folder / "none.png", 3), (b"not a picture", 3), (folder / "000.png", 4)):
+    picture = read_picture(folder / "000.png", (3, H, W))
+    assert torch.equal(picture, torch.from_numpy(pixels(H, W, 3)).permute(2, 0, 1)[None])
+    assert read_picture(folder / "000.png", (1, 5, 5)).shape == (1, 1, 5, 5)
+    broken = touched(tmp_path, "broken.png", b"not a picture")
+    bad = ((folder / "none.png", (3, H, W)), (broken, (3, H, W)), (folder / "000.png", (4, H, W)), (broken, (9,)))
+    for path, shape in bad:
         with pytest.raises(TriptychError):
-            open_picture(picture, channels=channels)
+            read_picture(path, shape)
 
 
 def test_missing_values_are_nan_and_said(tmp_path: Path) -> None:
@@ -581,7 +585,7 @@ def test_split_indexing_and_checks() -> None:
     assert split.take(torch.tensor([3, 1])).attributes["a"].tolist() == [3, 1]
     assert split.__getitems__([]).shape == (0, 2)
     for wrong in ([6], [-7], [0.5]):
-        with pytest.raises(IndexError, match="expected"):
+        with pytest.raises(IndexError):
             split[wrong]
     with pytest.raises(TriptychError, match="expected 6 values"):
         Split(split.data, {"a": np.arange(5)})

@@ -16,7 +16,7 @@ from triptych.codecs import BinCentres, Floats
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
 from triptych.doctor import ENOUGH, NAMES, RULES, History, diagnose, examine
-from triptych.doctor.remedies import remedy
+from triptych.doctor.diagnosis import remedy
 from triptych.errors import TriptychError
 from triptych.objectives.gan import DiscriminatorPlayer, GeneratorPlayer
 from triptych.recipes import (

@@ -126,7 +126,7 @@ def test_a_held_out_set_of_one_class_is_scored_right_way_up():
     assert judged["c"].judged["accuracy"] > 0.8 and judged["c"].judged["auc"] is None
 
 
-def test_a_single_held_out_datum_is_judged_without_nonsense(tmp_path):
+def test_a_single_held_out_example_is_judged_without_nonsense(tmp_path):
     model, x, attributes = world()
     found = edit.judge(model, edit.learn_directions(model, x, attributes), x[:1], {n: a[:1] for n, a in attributes.items()})
     assert "r2" not in found["a"].judged
@@ -176,6 +176,43 @@ def test_unsupervised_directions_count_standard_deviations():
         edit.unsupervised_directions(model, x, 7)
 
 
+class Moved(Rotation):
+    """x = R (z + 5 c e₀), where c is the context, 0 where it is unknown."""
+
+    def __init__(self):
+        super().__init__()
+        self.context_dim = 1
+
+    def decode(self, z, context=None):
+        return super().decode(z + self.shift(context, len(z)))
+
+    def encode(self, x, context=None):
+        return super().encode(x) - self.shift(context, len(x))
+
+    def shift(self, context, n):
+        return 5 * self.check_context(context, n) * torch.eye(6)[:1]
+
+
+def test_directions_of_a_conditional_model_are_learned_from_codes_given_their_context():
+    model, context = Moved(), torch.tensor([[-1.0], [1.0]]).repeat(1000, 1)
+    z = torch.randn(2000, 6, generator=torch.Generator().manual_seed(0))
+    x, known = model.decode(z, context).detach(), {"a": z[:, 0], "b": z[:, 1]}
+    found = edit.learn_directions(model, x, known, context=context)
+    plain = edit.learn_directions(Rotation(), Rotation().decode(z).detach(), known)
+    for name in known:
+        torch.testing.assert_close(found[name].normal, plain[name].normal, atol=1e-3, rtol=1e-2)
+        assert found[name].range == pytest.approx(plain[name].range, abs=1e-2)
+    judged = edit.judge(model, found, x, known, context=context)
+    assert judged["a"].judged["r2"] > 0.99 > edit.judge(model, found, x, known)["a"].judged["r2"]
+    assert abs(judged["a"].judged["leakage"]["b"]) < 0.05
+    spread = lambda context: edit.unsupervised_directions(model, x, 1, context=context)["pc1"].scale  # noqa: E731
+    assert spread(context) < 1.2 and spread(None) > 5
+    edited = edit.apply(model, x[:4], {"a": 1.5}, found, context=context[:4])
+    torch.testing.assert_close(model.encode(edited, context[:4])[:, 0].detach(), torch.full((4,), 1.5), atol=1e-2, rtol=0)
+    with pytest.raises(TriptychError, match=r"context should be \(2000, 1\)"):
+        edit.learn_directions(model, x, known, context=context[:7])
+
+
 def test_directions_survive_storage(tmp_path):
     model, x, attributes = world()
     found = edit.judge(model, edit.learn_directions(model, x, attributes), x, attributes)
@@ -200,7 +237,7 @@ def test_interpolation_is_linear_in_z_and_meets_its_ends(n):
 
 
 @given(quarter=st.integers(1, 3))
-def test_a_manifold_meets_its_four_data(quarter):
+def test_a_manifold_meets_its_four_examples(quarter):
     model, x, _ = world(50)
     n = 4 * quarter
     surface = edit.manifold(model, x[:4], n)

@@ -124,7 +124,7 @@ def test_unknown_classes_are_ignored():
         taught.append(task.head.out_features)
         net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(144, 8))
         x, rows = torch.rand(60, 1, 12, 12), np.arange(60)
-        losses = [task(net, x[r], r) for r in (rows[:5], rows[5:], rows)]
+        losses = [task.loss(net, x[r], r) for r in (rows[:5], rows[5:], rows)]
         assert all(loss.isfinite() for loss in losses)
         assert 60 * losses[2].item() == pytest.approx(5 * losses[0].item() + 55 * losses[1].item(), rel=1e-5)
         if np.isnan(labels).any():
@@ -134,7 +134,7 @@ def test_unknown_classes_are_ignored():
     assert learn_features(data, steps=2, width=4).taught == "attributes"
 
 
-def test_one_datum_and_colour_are_enough():
+def test_one_example_and_colour_are_enough():
     one = Split(np.zeros((1, 3, 9, 7), np.uint8))
     assert learn_features(one, steps=2, width=4)(one[:]).shape == (1, 128)
 

@@ -90,7 +90,7 @@ def test_what_is_seen_stays_to_the_bit_and_what_is_hidden_is_never_read(generato
     model = triptych.Glow((1, 4, 4), levels=1, depth=2, width=4, memory=memory)
     model.initialize(torch.rand(32, 1, 4, 4, generator=generator))
     x = torch.rand(3, 1, 4, 4, generator=generator)
-    hidden = torch.stack([edit.mask(name, (1, 4, 4)) for name in ("top", "odd", "right")])  # one a datum
+    hidden = torch.stack([edit.mask(name, (1, 4, 4)) for name in ("top", "odd", "right")])  # one for each example
     before = {name: value.clone() for name, value in model.state_dict().items()}
     results = []
     for unknown in (float("nan"), 0.25):
@@ -164,7 +164,7 @@ def test_errors_are_for_people(gaussian, generator):
         "hides everything": {"mask": torch.tensor([[True, False, True], [True, True, True]])},
         "NaN or infinity: hide them": {"x": torch.full((2, 3), float("nan"))},
         r"takes \(B, 3\)": {"x": torch.zeros(2, 4)},
-        "at least 1 step": {"steps": 0},
+        "steps should be": {"steps": 0},
         "temperature should be": {"temperature": math.inf},
         "scale should be positive": {"scale": 0.0},
         "broadcast": {"scale": torch.ones(2)},
@@ -303,7 +303,7 @@ def test_command_line_errors_are_one_line(workplace, tmp_path, capsys):
     glow, picture = workplace / "glow", workplace / "0.png"
     wrong = {
         "one of --set": ["edit", glow, picture, "--inpaint", "top", "--sweep", "a=0:1:2"],
-        "random-90": ["edit", glow, picture, "--inpaint", "middle"],
+        "middle-vertical": ["edit", glow, picture, "--inpaint", "middle"],
         "--steps": ["edit", glow, picture, "--inpaint", "top", "--steps", "0"],
         "--seed": ["edit", glow, picture, "--inpaint", "top", "--seed", "-1"],
         "use a flow": ["edit", workplace / "vae", picture, "--inpaint", "top"],

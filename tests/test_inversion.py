@@ -255,21 +255,21 @@ def broken(module):
 BAD = {
     "another shape": (lambda m, x: invert(m, x[:, :, 1:]), "takes"),
     "not finite": (lambda m, x: invert(m, x * float("nan")), "NaN or infinity"),
-    "no steps": (lambda m, x: invert(m, x, steps=0), "at least 1 step"),
-    "no restarts": (lambda m, x: invert(m, x, restarts=0), "1 restart"),
+    "no steps": (lambda m, x: invert(m, x, steps=0), "steps should be"),
+    "no restarts": (lambda m, x: invert(m, x, restarts=0), "restarts should be"),
     "a context for none": (lambda m, x: invert(m, x, context=torch.ones(2, 3)), "leave the context out"),
-    "no rate": (lambda m, x: invert(m, x, rate=-1), "finite rate above 0"),
-    "a rate of nothing": (lambda m, x: invert(m, x, rate=0), "finite rate above 0"),
-    "a rate that is no number": (lambda m, x: invert(m, x, rate=float("nan")), "finite rate"),
-    "a prior that is no number": (lambda m, x: invert(m, x, prior=float("nan")), "prior of 0 or more"),
-    "an endless prior": (lambda m, x: invert(m, x, prior=float("inf")), "prior of 0 or more"),
-    "a prior below 0": (lambda m, x: invert(m, x, prior=-1e-4), "prior of 0 or more"),
+    "no rate": (lambda m, x: invert(m, x, rate=-1), "rate should be"),
+    "a rate of nothing": (lambda m, x: invert(m, x, rate=0), "rate should be"),
+    "a rate that is not a number": (lambda m, x: invert(m, x, rate=float("nan")), "rate should be"),
+    "a prior that is not a number": (lambda m, x: invert(m, x, prior=float("nan")), "prior should be"),
+    "an endless prior": (lambda m, x: invert(m, x, prior=float("inf")), "prior should be"),
+    "a prior below 0": (lambda m, x: invert(m, x, prior=-1e-4), "prior should be"),
     "a broken model": (lambda m, x: invert(broken(m), x, steps=3), "2 of 2 examples have no z"),
     "a broken model, by an encoder": (lambda m, x: Inverting(broken(m), taught()[1]).encode(x), "checkpoint"),
     "a broken encoder": (lambda m, x: invert(m, x, steps=3, encoder=broken(taught()[1])), "the encoder's answer"),
     "a broken encoder alone": (lambda m, x: Inverting(m, broken(taught()[1]), steps=0).encode(x), "learn it again"),
-    "no steps to learn": (lambda m, x: learn_encoder(m, steps=0), "at least 1 step"),
-    "no data to learn": (lambda m, x: learn_encoder(m, batch=0), "1 example in a batch"),
+    "no steps to learn": (lambda m, x: learn_encoder(m, steps=0), "steps should be"),
+    "no data to learn": (lambda m, x: learn_encoder(m, batch=0), "batch should be"),
     "neither": (lambda m, x: Inverting(m, steps=0), "needs an encoder"),
     "float data for pixels": (lambda m, x: learn_encoder(m, data=x, steps=1, batch=2, width=4), "uint8"),
 }
@@ -425,6 +425,22 @@ def test_an_encoder_learns_from_data_with_their_contexts():
         ).shape == (2, 4)
     with pytest.raises(TriptychError, match=r"context should be .20, 2."):
         learn_encoder(model, data=stored, context=torch.ones(19, 2), steps=1)
+
+
+def test_coordinates_of_an_inverted_model_are_read_given_the_context():
+    """By the encoder, which is told it too."""
+    model, encoder = taught_with_context()
+    context = torch.randn(40, 2, generator=seeded(2))
+    x = model.sample(40, context=context, generator=seeded())
+    stored, inverted = model.codec.decode(x), Inverting(model, encoder, steps=3)
+    known = {"a": stored.float().mean((1, 2, 3)).numpy()}
+    found = edit.learn_directions(inverted, stored, known, method="means", context=context)
+    assert not torch.equal(found["a"].normal, edit.learn_directions(inverted, stored, known, method="means")["a"].normal)
+    with torch.no_grad():
+        z = encoder(model.codec.centre(stored), context)
+    torch.testing.assert_close(found["a"].coordinate(z).mean().item(), known["a"].mean().item(), atol=0.1, rtol=0)
+    judged = edit.judge(inverted, found, stored, known, context=context)["a"].judged
+    assert judged["r2"] != edit.judge(inverted, found, stored, known)["a"].judged["r2"]
 
 
 # --- editing through it

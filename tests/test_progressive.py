@@ -12,7 +12,7 @@ import triptych
 from triptych import families
 from triptych.data import Split
 from triptych.errors import TriptychError
-from triptych.gan.layers import EqualConv2d, EqualLinear
+from triptych.gan.layers import Equalised
 from triptych.gan.progressive import GrowingDiscriminator, GrowingGenerator, Stage, stage_at
 from triptych.pretrained import initial_model
 from triptych.recipes import ProgressiveModel
@@ -53,8 +53,8 @@ def test_a_new_level_begins_as_the_old_one(channels, level, generator):
 def test_layers_start_with_outputs_of_the_size_of_their_inputs(generator):
     torch.manual_seed(0)
     h = torch.randn(16, 32, 12, 12, generator=generator)
-    assert EqualConv2d(32, 64, 3, gain=1.0)(h)[..., 1:-1, 1:-1].std().item() == pytest.approx(1, abs=0.15)
-    assert EqualLinear(32, 512, gain=1.0)(h[:, :, 0, 0]).std().item() == pytest.approx(1, abs=0.15)
+    assert Equalised(32, 64, (3, 3), gain=1.0)(h)[..., 1:-1, 1:-1].std().item() == pytest.approx(1, abs=0.15)
+    assert Equalised(32, 512, gain=1.0)(h[:, :, 0, 0]).std().item() == pytest.approx(1, abs=0.15)
 
 
 def test_reals_fade_as_samples_do(generator):

@@ -12,6 +12,8 @@ from triptych.core import Estimate
 from triptych.errors import TriptychError
 from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.neighbours import (
+    copied,
+    distinct_outputs,
     nearest_ratio,
     nearest_training,
     precision_recall,
@@ -19,7 +21,6 @@ from triptych.evaluate.neighbours import (
     two_sample_test,
 )
 from triptych.evaluate.parzen import parzen_log_likelihood
-from triptych.evaluate.repeats import copied, distinct_outputs
 from triptych.evaluate.sliced import level_sides, sliced_wasserstein
 from triptych.evaluate.structure import WEIGHTS, diversity, ms_ssim, scales_of
 
@@ -276,7 +277,7 @@ def test_precision_recall_is_scikit_learns_neighbours(monkeypatch, at_once):
     real, fake, k = normal(60, 3).numpy(), normal(50, 3, seed=1, mean=0.7).numpy(), 4
 
     def radius(x):
-        return NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0][:, -1]  # without the datum itself
+        return NearestNeighbors(n_neighbors=k).fit(x).kneighbors()[0][:, -1]  # without the example itself
 
     between = np.linalg.norm(fake[:, None] - real[None], axis=-1)  # (fake, real)
     in_real, in_fake = between <= radius(real), between <= radius(fake)[:, None]
@@ -480,7 +481,7 @@ def test_sliced_wasserstein_refuses_what_is_no_picture():
         sliced_wasserstein(torch.rand(5, 1, 6, 20), torch.rand(5, 1, 6, 20))
     with pytest.raises(TriptychError, match="sides of 7"):
         sliced_wasserstein(torch.rand(5, 2, 20), torch.rand(5, 2, 20))
-    with pytest.raises(TriptychError, match="1 or more"):
+    with pytest.raises(TriptychError, match="projections should be"):
         sliced_wasserstein(torch.rand(5, 2), torch.rand(5, 2), projections=0)
 
 

@@ -110,8 +110,8 @@ def test_bounds_agree_in_expectation(generator):
     model, x = small(), torch.randn(4, 3, generator=generator)
     with torch.no_grad():
         draws = {
-            f.__name__: torch.stack([f(model, x, draws=1).value for _ in range(3000)])
-            for f in (estimators.bound_a, estimators.bound_b, estimators.bound_k)
+            name: torch.stack([getattr(estimators, name)(model, x, draws=1).value for _ in range(3000)])
+            for name in ("bound_a", "bound_b", "bound_k")
         }
     means = {n: d.mean(0) for n, d in draws.items()}
     for name, mean in means.items():

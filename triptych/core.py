@@ -170,7 +170,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         prior: nn.Module | None = None,
     ):
         super().__init__()
-        self._hub_mixin_config = None  # recipe.json holds the configuration: the mixin shall not write a second one
+        self._hub_mixin_config = None  # recipe.json holds the configuration: the mixin must not write a second one
         self.event_shape = _checked_shape(event_shape)
         check_size("latent_dim", latent_dim, 2**31)
         check_size("context_dim", context_dim, 65_536, least=0)
@@ -226,6 +226,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
 
     @property
     def device(self) -> torch.device:
+        """Where the parameters are."""
         return next(self.parameters()).device
 
     def networks(self) -> torch.autocast:
@@ -353,18 +354,6 @@ def require(model: nn.Module, capability: type[Capability]) -> Capability:
     if not isinstance(model, capability):
         raise NotSupported(f"a {type(model).__name__} {capability.instead}")
     return model
-
-
-def encoded(
-    model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """(x, z) of stored values, encoded without noise as editing does it, in parts of up to `batch` examples."""
-    encoder = require(model, Encodes)
-    context = model.check_context(context, len(stored))
-    contexts = [None] * len(stored.split(batch)) if context is None else context.split(batch)
-    for part, c in zip(stored.split(batch), contexts, strict=True):
-        x = model.codec.centre(model.check_event(part)).to(model.device)
-        yield x, encoder.encode(x, c)
 
 
 def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:

@@ -6,14 +6,16 @@ Shapes: pictures are stored values, uint8 (N, C, H, W).
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
-from triptych.data.pictures import open_picture
+from triptych.data.pictures import decode, reason
 from triptych.errors import TriptychError
 
 _LEGIBLE = 64  # pixels: smaller pictures are enlarged by whole factors until they have this many
@@ -78,12 +80,22 @@ def read_picture(path: str | Path, event_shape: Sequence[int]) -> Tensor:
     """A picture file as stored values of this shape (C, H, W), as a batch (1, C, H, W): resized, cropped, grey or RGB.
 
     Raises:
-        TriptychError: for a file that is not a picture, and for a shape other than (1 or 3, H, W).
+        TriptychError: for a file that is missing, not a picture or dangerously large, and for a shape other than
+            (1 or 3, H, W).
     """
-    if len(event_shape) != 3:
-        raise TriptychError(f"{path}: expected a model of pictures (C, H, W) to open it for, got shape {tuple(event_shape)}")
-    channels, height, width = event_shape
-    return open_picture(Path(path), channels=channels, size=(height, width))[None]
+    channels, *size = event_shape
+    if channels not in (1, 3) or len(size) != 2:
+        raise TriptychError(
+            f"{path}: pictures are opened as (1 or 3, H, W), got a model of {tuple(event_shape)}: give an array instead"
+        )
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            return torch.from_numpy(decode(Path(path), channels == 1, (size[0], size[1])).copy())[None]
+        except FileNotFoundError:
+            raise TriptychError(f"there is no file {path}: check the name") from None
+        except Exception as error:  # broken bytes make Pillow raise nearly anything
+            why = reason(error, str(path))
+            raise TriptychError(f"{path} cannot be read as a picture: {why}; give a jpg, png or webp file") from None
 
 
 def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], path: str | Path, **axes: object) -> None:

@@ -81,7 +81,7 @@ def _usage() -> str:
         "",
         "  --traceback  show where an error came from",
         "",
-        "DATA is faces, digits, mnist, fashion-mnist, frey, a folder under $TRIPTYCH_DATA, a folder of pictures",
+        "DATA is faces, digits, mnist, fashion-mnist, a folder under $TRIPTYCH_DATA, a folder of pictures",
         "(with an optional metadata.csv), a parquet, npz, npy or IDX file, or hf:owner/name.",
     ]
     return "\n".join(lines)

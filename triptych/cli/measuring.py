@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(words: Sequence[str]) -> None:
+    """Prints the measures that the model's capabilities allow, and writes them as JSON."""
     options = parse(Evaluate, words, "triptych evaluate")
     check_positive(k=options.k, draws=options.draws, images=options.images, hmc=options.hmc + 1)
     check_seed(options.seed)
@@ -58,7 +59,7 @@ def evaluate(words: Sequence[str]) -> None:
 
 
 def score(words: Sequence[str]) -> None:
-    """Writes the log-likelihood of each example."""
+    """Writes the log-likelihood of each example; of a conditional model, given its attributes and without them."""
     options = parse(Score, words, "triptych score")
     check_positive(k=options.k)
     check_seed(options.seed)
@@ -73,6 +74,9 @@ def score(words: Sequence[str]) -> None:
     context = split_context(model, split) if options.given is None else context_of(model, options.given)
     noise = torch.Generator(model.device).manual_seed(options.seed)
     found = log_likelihoods(model, split[:], context=context, k=options.k, generator=noise)
+    if context is not None:
+        alone = log_likelihoods(model, split[:], k=options.k, generator=noise)
+        found |= {f"{name}_unconditional": values for name, values in alone.items()}
     _write_scores(options.out, found)
     print(options.out)
 
@@ -114,6 +118,7 @@ _SAMPLES = 1000
 
 
 def doctor(words: Sequence[str]) -> None:
+    """Prints what is wrong with a training, from its records and a few samples."""
     options = parse(Doctor, words, "triptych doctor")
     if options.samples < 0 or options.samples == 1:
         raise TriptychError(f"--samples should be 0, or 2 or more to be compared with one another, got {options.samples}")

@@ -82,11 +82,14 @@ def load_editable(source: str, own: str | None = None) -> GenerativeModel:
     return Inverting(model, load_encoder(model, folder))
 
 
-def encoding(model: GenerativeModel, folder: Path, stored: Tensor, weights: str) -> GenerativeModel:
+def encoding(
+    model: GenerativeModel, folder: Path, stored: Tensor, weights: str, context: Tensor | None = None
+) -> GenerativeModel:
     """The same with an encoder in any case, learned now from samples and `stored` where the run has none yet.
 
     Args:
         weights: `pretrained.stamp` of the model's.
+        context: of a conditional model, what `stored` shows.
     """
     from triptych.core import Encodes
     from triptych.edit.inversion import Inverting, is_outdated, learn_encoder, load_encoder, save_encoder
@@ -97,7 +100,9 @@ def encoding(model: GenerativeModel, folder: Path, stored: Tensor, weights: str)
     if encoder is None:
         why = "the run's encoder is of other weights" if is_outdated(folder) else f"a {type(model).__name__} has no encoder"
         notice(f"{why}: learning one, which is kept in the run")
-        encoder = learn_encoder(model, data=stored, progress=lambda step, loss: notice(f"encoder {step}: {loss:.3f}"))
+        encoder = learn_encoder(
+            model, data=stored, context=context, progress=lambda step, loss: notice(f"encoder {step}: {loss:.3f}")
+        )
         save_encoder(encoder, folder, weights)
     return Inverting(model, encoder)
 

@@ -13,6 +13,7 @@ from triptych.errors import TriptychError
 
 
 def tour(words: Sequence[str]) -> None:
+    """Trains, scores, samples and edits, and says what happens."""
     options = parse(Tour, words, "triptych tour")
     from triptych.cli import measuring, training, verbs
 

@@ -20,6 +20,7 @@ from triptych.cli.sources import (
     load_splits,
     named_split,
     notice,
+    split_context,
 )
 from triptych.errors import TriptychError
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 
 def sample(words: Sequence[str]) -> None:
+    """Writes new examples as a picture or an array."""
     options = parse(Sample, words, "triptych sample")
     temperatures = parse_temperatures(options.temperature)
     n = (64 if len(temperatures) == 1 else 8) if options.n is None else options.n
@@ -61,6 +63,7 @@ def _draw(model: Any, n: int, temperature: float, options: Sample, context: torc
 
 
 def directions(words: Sequence[str]) -> None:
+    """Learns directions, judges them on held-out examples, prints and stores them."""
     options = parse(LearnDirections, words, "triptych directions")
     from triptych import storage
     from triptych.data.splits import fixed_subset
@@ -81,12 +84,13 @@ def directions(words: Sequence[str]) -> None:
     else:
         check_attributes(attributes, names, len(train))
     stored, held_out = train[:], test[:]
-    model = encoding(model, folder, stored, weights)
+    context, held_context = split_context(model, train), split_context(model, test)
+    model = encoding(model, folder, stored, weights, context)
     if options.unsupervised is not None:
-        found = unsupervised_directions(model, stored, options.unsupervised)
+        found = unsupervised_directions(model, stored, options.unsupervised, context=context)
     else:
-        found = learn_directions(model, stored, attributes, method=options.method, names=names)
-    found = judge(model, found, held_out, _attributes(test, "", needed=False))
+        found = learn_directions(model, stored, attributes, method=options.method, names=names, context=context)
+    found = judge(model, found, held_out, _attributes(test, "", needed=False), context=held_context)
     found.save(folder, weights)
     _print_directions(found)
     if options.json:
@@ -94,6 +98,7 @@ def directions(words: Sequence[str]) -> None:
 
 
 def edit(words: Sequence[str]) -> None:
+    """Writes pictures with attributes set, swept, conditioned otherwise, or parts filled in."""
     options = parse(Edit, words, "triptych edit")
     if not options.images:
         raise TriptychError("edit expects at least one picture file")
@@ -151,6 +156,7 @@ def _inpaint(options: Edit) -> None:
 
 
 def mix(words: Sequence[str]) -> None:
+    """Writes a walk between two pictures, or a square between four."""
     options = parse(Mix, words, "triptych mix")
     if len(options.images) not in (2, 4):
         raise TriptychError(f"mix expects two pictures (a walk) or four (a square), got {len(options.images)}")

@@ -35,11 +35,13 @@ class Pixels(Codec):
         return self._bins(self.check(stored)).add_(0.5).div_(self.levels)
 
     def decode(self, x: Tensor) -> Tensor:
+        """The level that x lies in, spread over 0 … 255: (B, *E) uint8."""
         unit = x.detach().nan_to_num(0.0).clamp(0, 1)
         level = unit.mul(self.levels).floor().clamp(max=self.levels - 1)
         return level.mul(255 / (self.levels - 1)).round().to(torch.uint8)
 
     def check(self, stored: Tensor) -> Tensor:
+        """The stored values themselves if they are uint8."""
         if stored.dtype != torch.uint8:
             raise TriptychError(
                 f"this model reads 8-bit pixels ({self.name}), got {stored.dtype}: give uint8 values 0 … 255"
@@ -47,6 +49,7 @@ class Pixels(Codec):
         return stored
 
     def added_bits(self, measure: Literal["density", "mass"]) -> float:
+        """The bit depth for a density, 0 for a mass."""
         return self.bits if measure == "density" else 0
 
     def show(self, x: Tensor, event_shape: Sequence[int]) -> Tensor | None:
@@ -70,9 +73,11 @@ class Dequantised(Pixels):
 
     @property
     def noisy(self) -> bool:
+        """True: u is drawn afresh."""
         return True
 
     def encode(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(v + u) / 2^bits, (B, *E)."""
         values = self.check(stored)
         u = torch.rand(values.shape, generator=generator, device=values.device)
         return u.clamp_(max=_BELOW_ONE).add_(self._bins(values)).div_(self.levels)
@@ -89,6 +94,7 @@ class BinCentres(Pixels):
     name: ClassVar[str] = "centre"
 
     def encode(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The bin's centre, (B, *E)."""
         return self.centre(stored)
 
 
@@ -103,6 +109,7 @@ class Binarised(Pixels):
     centred: ClassVar[bool] = False
 
     def encode(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Zeros and ones, (B, *E)."""
         values = self.check(stored)
         # r uniform on 0 … 254 is below v with probability v / 255 exactly: a black-and-white picture stays itself
         r = torch.randint(0, 255, values.shape, dtype=torch.uint8, generator=generator, device=values.device)
@@ -113,7 +120,9 @@ class Binarised(Pixels):
         return self.check(stored).float() / 255
 
     def decode(self, x: Tensor) -> Tensor:
+        """x as grey values 0 … 255, (B, *E) uint8."""
         return x.detach().nan_to_num(0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
 
     def added_bits(self, measure: Literal["density", "mass"]) -> float:
+        """Binarised pixels have no bits/dim: raises."""
         return super(Pixels, self).added_bits(measure)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from triptych.data.attributes import RawColumn
-from triptych.data.pictures import Decoder, Encoded, all_grey
+from triptych.data.pictures import Encoded, decoded
 from triptych.data.splits import Skipped, Source
-from triptych.data.stored import Options, find_cached, store
+from triptych.data.stored import Options, keep
 from triptych.errors import TriptychError
 
 
@@ -30,32 +30,22 @@ class Album:
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
 
-    def rows(self, wanted: np.ndarray | None, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
-        """Decodes all pictures or those `wanted`: the stored values, their indices here, and by index what was skipped."""
-        key = ("album", self.key, None if wanted is None else wanted.tobytes(), options.size, grey)
-        indices = np.arange(self.count) if wanted is None else wanted
-        if cached := find_cached(key, options.budget):
-            data, about = cached
-            skipped = {int(index): Skipped(*what) for index, what in about["skipped"]}
-        else:
-            decoder = Decoder(grey, options.size)
-            data = store(
-                decoder.chunks(self.read(indices)), len(indices), key, options, lambda: {"skipped": decoder.skipped}
-            )
-            skipped = dict(decoder.skipped)
-        self._report(skipped, len(indices), options)
-        return data, np.setdiff1d(indices, list(skipped)), skipped
+    def rows(self, wanted: np.ndarray, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
+        """Decodes the pictures at these sorted indices: the stored values, their indices, and by index what was skipped.
 
-    def grey(self) -> bool:
-        """Whether all of them are grey."""
-        return all_grey(self.read(np.arange(self.count)))
-
-    def _report(self, skipped: dict[int, Skipped], count: int, options: Options) -> None:
-        """One notice about all pictures that could not be read; an error if there is no other."""
-        if not skipped:
-            return
-        named = ", ".join(f"{one.name} ({one.reason})" for one in list(skipped.values())[:3])
-        line = f"{len(skipped)} of {count} pictures in {self.where} cannot be read: {named}{', …' * (len(skipped) > 3)}"
-        if len(skipped) == count:
-            raise TriptychError(f"{line}; expected at least one readable picture: check or replace the files")
-        options.notice(f"{line}; they are left out")
+        Raises:
+            TriptychError: if none of them can be read; a notice is enough about some.
+        """
+        key = ("album", self.key, wanted.tobytes(), options.size, grey)
+        unread: list[tuple[int, Skipped]] = []
+        chunks = decoded(self.read(wanted), grey, options.size, unread)
+        data, about = keep(chunks, len(wanted), key, options, lambda: {"skipped": unread})
+        skipped = {index: Skipped(*what) for index, what in about["skipped"]}
+        if skipped:
+            named = ", ".join(f"{one.name} ({one.reason})" for one in list(skipped.values())[:3])
+            some = f"{named}{', …' * (len(skipped) > 3)}"
+            line = f"{len(skipped)} of {len(wanted)} pictures in {self.where} cannot be read: {some}"
+            if len(skipped) == len(wanted):
+                raise TriptychError(f"{line}; expected at least one readable picture: check or replace the files")
+            options.notice(f"{line}; they are left out")
+        return data, np.setdiff1d(wanted, list(skipped)), skipped

@@ -16,13 +16,17 @@ import numpy as np
 from triptych.data.attributes import RawColumn
 from triptych.data.pictures import resized
 from triptych.data.splits import Skipped, Source
-from triptych.data.stored import Options, find_cached, rows_in_chunk, store
+from triptych.data.stored import Options, keep, rows_in_chunk
 from triptych.errors import TriptychError
 
 
 @dataclass
 class Array:
-    """One split that is an array on disk or in memory."""
+    """One split that is an array on disk or in memory.
+
+    Raises:
+        TriptychError: unless dtype and rank are those of data that can be learned from.
+    """
 
     where: str
     """For messages: the file."""
@@ -38,6 +42,19 @@ class Array:
     """The same rows as a memory map, where the file allows it."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
+
+    def __post_init__(self) -> None:
+        if self.dtype.kind not in "buif":
+            raise TriptychError(
+                f"{self.where}: expected numbers (uint8 pictures or floats), got dtype {self.dtype}; "
+                "save it with .astype(np.uint8) or .astype(np.float32)"
+            )
+        if not 2 <= len(self.shape) <= 4:
+            raise TriptychError(
+                f"{self.where}: expected rows of 1 to 3 dimensions, (N, D) to (N, C, H, W), got {self.shape}: reshape it"
+            )
+        if 0 in self.shape:
+            raise TriptychError(f"{self.where}: expected at least one row, got shape {self.shape}")
 
     @classmethod
     def of(cls, values: np.ndarray, where: str, key: Any, columns: dict[str, RawColumn] | None = None) -> Array:
@@ -59,53 +76,32 @@ class Array:
         """The number of rows."""
         return self.shape[0]
 
-    def check(self) -> None:
-        """Raises a `TriptychError` unless dtype and rank are those of data that can be learned from."""
-        if self.dtype.kind not in "buif":
-            raise TriptychError(
-                f"{self.where}: expected numbers (uint8 pictures or floats), got dtype {self.dtype}; "
-                "save it with .astype(np.uint8) or .astype(np.float32)"
-            )
-        if not 2 <= len(self.shape) <= 4:
-            raise TriptychError(
-                f"{self.where}: expected rows of 1 to 3 dimensions, (N, D) to (N, C, H, W), got {self.shape}: reshape it"
-            )
-        if 0 in self.shape:
-            raise TriptychError(f"{self.where}: expected at least one row, got shape {self.shape}")
-
-    def rows(self, wanted: np.ndarray | None, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
+    def rows(self, wanted: np.ndarray, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
         """The stored values, all of them (reading is cheap, and the caller chooses); otherwise as `Album.rows`."""
-        self.check()
-        return self._data(options), np.arange(self.count), {}
-
-    def _data(self, options: Options) -> Source:
-        plan = Plan.of(self, options)
-        if plan.as_is and self.mapped is not None and self.mapped.nbytes > options.budget:
+        plan, data = Plan.of(self, options), self.mapped
+        as_is = not plan.channels_last and plan.factor == 1 and plan.size is None and plan.dtype in ("|u1", "<f4")
+        if as_is and data is not None and data.nbytes > options.budget:
+            data = data.reshape(self.count, *plan.event)
             if self.dtype.kind == "f":
                 for _ in self._converted(plan):  # only for the errors that it may raise
                     pass
-            return self.mapped.reshape(len(self.mapped), *plan.event)
-        key = ("array", self.key, plan)
-        cached = find_cached(key, options.budget)
-        return cached[0] if cached else store(self._converted(plan), self.count, key, options)
+        else:
+            data, _ = keep(self._converted(plan), self.count, ("array", self.key, plan), options)
+        return data, np.arange(self.count), {}
 
     def _converted(self, plan: Plan) -> Iterator[np.ndarray]:
         done = 0
         for chunk in self.chunks():
             values = plan.convert(chunk, self.where, done)
             if values.dtype.kind == "f" and not np.isfinite(values).all():
-                raise self._not_finite(done, values)
+                row, *rest = np.argwhere(~np.isfinite(values))[0].tolist()
+                count = sum(int((~np.isfinite(_float32(chunk))).sum()) for chunk in self.chunks())
+                raise TriptychError(
+                    f"{self.where}: expected finite numbers, got {count} NaN or infinite values, the first at "
+                    f"{(done + row, *rest)}: fill in or drop these rows"
+                )
             yield values
             done += len(chunk)
-
-    def _not_finite(self, start: int, values: np.ndarray) -> TriptychError:
-        """Counts the values that are not finite in float32, over the whole file, and names the first."""
-        at = [int(i) for i in np.unravel_index(int((~np.isfinite(values)).argmax()), values.shape)]
-        count = sum(int((~np.isfinite(_float32(chunk))).sum()) for chunk in self.chunks())
-        return TriptychError(
-            f"{self.where}: expected finite numbers, got {count} NaN or infinite values, the first at "
-            f"{(start + at[0], *at[1:])}: fill in or drop these rows"
-        )
 
 
 @dataclass(frozen=True)
@@ -124,65 +120,38 @@ class Plan:
     @classmethod
     def of(cls, array: Array, options: Options) -> Plan:
         """Decides by shape, dtype and, for small integers, the values."""
-        picture, size = array.dtype.kind in "bui", options.size
-        event, channels_last = _event(array.shape[1:], picture)
-        if picture and len(event) == 1 and size and size[0] * size[1] == event[0]:
+        picture, size, event = array.dtype.kind in "bui", options.size, array.shape[1:]
+        channels_last = picture and len(event) == 3 and event[2] <= 4 < event[0]
+        if channels_last:
+            event = (event[2], *event[:2])
+        elif picture and len(event) == 2:
+            event = (1, *event)
+        elif picture and size and event == (size[0] * size[1],):
             event = (1, *size)
         if size and not (picture and len(event) == 3):
             raise TriptychError(
                 f"{array.where}: size applies to uint8 pictures, got {array.dtype} rows of shape {event}: omit --size"
             )
-        factor = 255 if picture and _only_bits(array) else 1
-        if factor > 1 and array.dtype.kind != "b":
+        drawing = picture and all(chunk.max() <= 1 for chunk in array.chunks())  # the first chunk usually tells
+        if drawing and array.dtype.kind != "b":
             options.notice(f"{array.where} holds only 0 and 1: they are stored as 0 and 255")
-        return cls(event, array.dtype.str, channels_last, factor, size if size != event[1:] else None)
-
-    @property
-    def as_is(self) -> bool:
-        """Whether the file's bytes are the stored values already."""
-        return self.dtype in ("|u1", "<f4") and not self.channels_last and self.factor == 1 and self.size is None
+        return cls(event, array.dtype.str, channels_last, 255 if drawing else 1, size if size != event[1:] else None)
 
     def convert(self, chunk: np.ndarray, where: str, start: int) -> np.ndarray:
         """A chunk of the file as stored values; `start` is its first row, for messages."""
         if chunk.dtype.kind == "f":
             return _float32(chunk)
-        pixels = _uint8(chunk, where, start) * np.uint8(self.factor)
+        if chunk.dtype not in (np.uint8, np.bool_) and (outside := (chunk < 0) | (chunk > 255)).any():
+            at = np.unravel_index(int(outside.argmax()), chunk.shape)
+            raise TriptychError(
+                f"{where}: expected whole numbers in 0..255, got {chunk[at]} in row {start + at[0]}; "
+                "scale pictures to uint8, or save other data as float32"
+            )
+        pixels = chunk.astype(np.uint8, copy=False) * np.uint8(self.factor)
         if self.channels_last:
             pixels = pixels.transpose(0, 3, 1, 2)
         pixels = np.ascontiguousarray(pixels).reshape(len(chunk), *self.event)
         return resized(pixels, self.size) if self.size else pixels
-
-
-def _event(shape: tuple[int, ...], picture: bool) -> tuple[tuple[int, ...], bool]:
-    """The stored event shape, and whether the channels are last."""
-    if picture and len(shape) == 2:
-        return (1, *shape), False
-    if picture and len(shape) == 3 and shape[2] <= 4 < shape[0]:
-        return (shape[2], *shape[:2]), True
-    return shape, False
-
-
-def _only_bits(array: Array) -> bool:
-    """Whether no value exceeds 1, as in drawings saved as 0 and 1; the first chunk usually tells."""
-    largest = 0
-    for chunk in array.chunks():
-        largest = max(largest, int(chunk.max()))
-        if largest > 1:
-            return False
-    return largest == 1
-
-
-def _uint8(chunk: np.ndarray, where: str, start: int) -> np.ndarray:
-    if chunk.dtype in (np.uint8, np.bool_):
-        return chunk.view(np.uint8)
-    outside = (chunk < 0) | (chunk > 255)
-    if outside.any():
-        at = np.unravel_index(int(outside.argmax()), chunk.shape)
-        raise TriptychError(
-            f"{where}: expected whole numbers in 0..255, got {chunk[at]} in row {start + at[0]}; scale "
-            "pictures to uint8, or save other data as float32"
-        )
-    return chunk.astype(np.uint8)
 
 
 def _float32(chunk: np.ndarray) -> np.ndarray:

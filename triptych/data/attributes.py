@@ -16,7 +16,7 @@ LABELS = ("label", "labels", "class", "target", "targets", "y")
 """Integer columns with these names are classes; the first of them is renamed to `label`."""
 MOST_CLASSES = 1000
 """More different strings than this are names, not classes."""
-_WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+_WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0, "": np.nan}
 
 
 class Column(NamedTuple):
@@ -42,9 +42,14 @@ def encode(name: str, raw: RawColumn) -> Column | str:
     >>> encode("mood", RawColumn(["glad", "sad", "glad"])).classes
     ('glad', 'sad')
     """
-    numbers = _numbers(raw.values)
-    if numbers is None:
-        return _class_column(raw.values)
+    if isinstance(raw.values, np.ndarray) and raw.values.dtype.kind in "biuf":
+        numbers = raw.values.astype(np.float64)
+    else:
+        words = ["" if value is None else str(value).strip() for value in raw.values]
+        try:
+            numbers = np.array([float(_WORDS.get(word.lower(), word)) for word in words])
+        except ValueError:
+            return _class_column(words)
     numbers[~np.isfinite(numbers)] = np.nan
     known = numbers[~np.isnan(numbers)]
     if not known.size:
@@ -56,29 +61,11 @@ def encode(name: str, raw: RawColumn) -> Column | str:
     return Column(numbers.astype(np.float32), kind_of(numbers))
 
 
-def _numbers(values: Sequence[Any] | np.ndarray) -> np.ndarray | None:
-    """float64 (N,) with NaN where missing, or None if any value is a word other than yes, no, true and false."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return values.astype(np.float64)
-    try:
-        return np.array([_number(value) for value in values], np.float64)
-    except (ValueError, TypeError):
-        return None
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, str):
-        value = value.strip().lower()
-        return _WORDS[value] if value in _WORDS else float(value or "nan")
-    return np.nan if value is None else float(value)
-
-
-def _class_column(values: Sequence[Any] | np.ndarray) -> Column | str:
-    words = ["" if value is None else str(value).strip() for value in values]
+def _class_column(words: Sequence[str]) -> Column | str:
     classes = tuple(sorted(set(words) - {""}))
     if len(classes) > min(MOST_CLASSES, max(2, len(words) // 2)):
         return f"it holds {len(classes)} different words, too many to be classes"
-    code = {word: float(i) for i, word in enumerate(classes)}
+    code = {word: i for i, word in enumerate(classes)}
     return Column(np.array([code.get(word, np.nan) for word in words], np.float32), "class", classes)
 
 
@@ -87,39 +74,30 @@ def encode_tables(
 ) -> list[dict[str, Column]]:
     """The attributes of all splits, encoded at once, so that a class has the same index in each of them.
 
+    The first column of classes with one of the usual names is renamed to `label`.
+
     Args:
         tables, counts: columns by name and number of examples, for each split.
         notice: called with a line about columns that are left out, and one about missing values.
     """
-    encoded: list[dict[str, Column]] = [{} for _ in tables]
+    columns: dict[str, Column] = {}
     for name in dict.fromkeys(name for table in tables for name in table):
         raws = [table.get(name, RawColumn([None] * count)) for table, count in zip(tables, counts, strict=True)]
-        column = encode(name, RawColumn(_joined(raws), next((raw.classes for raw in raws if raw.classes), ())))
+        values = [raw.values if isinstance(raw.values, np.ndarray) else np.array(raw.values, object) for raw in raws]
+        column = encode(name, RawColumn(np.concatenate(values), next((raw.classes for raw in raws if raw.classes), ())))
         if isinstance(column, str):
             notice(f"column {name!r} is not used as an attribute: {column}")
-            continue
-        for table, values in zip(encoded, np.split(column.values, np.cumsum(counts)[:-1]), strict=True):
-            table[name] = column._replace(values=values)
-    _notice_missing(encoded, notice)
-    return [_with_label(table) for table in encoded]
-
-
-def _joined(raws: Sequence[RawColumn]) -> Sequence[Any] | np.ndarray:
-    if all(isinstance(raw.values, np.ndarray) for raw in raws):
-        return np.concatenate([np.asarray(raw.values) for raw in raws])
-    return [value for raw in raws for value in raw.values]
-
-
-def _notice_missing(tables: Sequence[dict[str, Column]], notice: Callable[[str], None]) -> None:
-    missing = {name: sum(int(np.isnan(table[name].values).sum()) for table in tables) for name in tables[0]}
+        else:
+            columns[name] = column
+    missing = {name: np.isnan(column.values).sum() for name, column in columns.items()}
     named = [f"{name} ({count})" for name, count in missing.items() if count]
     if named:
         notice(f"attributes with unknown values (NaN): {', '.join(named[:5])}{', …' * (len(named) > 5)}")
-
-
-def _with_label(columns: dict[str, Column]) -> dict[str, Column]:
-    """Renames the classes to `label`, whichever of the usual names they have."""
     usual = [name for alias in LABELS for name in columns if name.lower() == alias and columns[name].kind == "class"]
-    if not usual or "label" in columns:
-        return columns
-    return {"label" if name == usual[0] else name: column for name, column in columns.items()}
+    if usual and "label" not in columns:
+        columns = {"label" if name == usual[0] else name: column for name, column in columns.items()}
+    ends = np.cumsum(counts)
+    return [
+        {name: column._replace(values=column.values[end - count : end]) for name, column in columns.items()}
+        for count, end in zip(counts, ends, strict=True)
+    ]

@@ -6,15 +6,16 @@ Shapes: N examples, B in a batch of one rank, R ranks, K numbers of context; pic
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from triptych.data.splits import Split
+from triptych.data.splits import Split, picked
 from triptych.errors import TriptychError, unknown
 
 if TYPE_CHECKING:
@@ -46,8 +47,10 @@ class Batches:
         seed, world, rank: the order's seed; the number of ranks R; this rank.
         augment: None, or names joined by commas, applied in that order: "flip" mirrors half of the pictures, "shift"
             moves each by up to a tenth of height and width, repeating its edge. Those that act inside a GAN are ignored.
-        num_workers: processes with which `stream` reads ahead; by default 2 if the split is not in memory, else 0.
         context: (N, K) float32, of the whole split, or None.
+
+    Attributes:
+        num_workers: processes with which `stream` reads ahead: 2 if the split is not in memory, else 0.
 
     Raises:
         TriptychError: for an empty split, a batch size, rank or augmentation out of range, and a context of another length.
@@ -69,7 +72,6 @@ class Batches:
         world: int = 1,
         rank: int = 0,
         augment: str | None = None,
-        num_workers: int | None = None,
         context: torch.Tensor | None = None,
     ):
         if batch_size < 1 or not 0 <= rank < world or not len(split):
@@ -82,10 +84,7 @@ class Batches:
         self.split, self.batch_size, self.seed, self.world, self.rank = split, batch_size, seed, world, rank
         self.context = context
         self.augmentations = parse_augment(augment, split)
-        if num_workers is None:
-            num_workers = 0 if split.in_memory else min(2, os.cpu_count() or 1)
-        self.num_workers = num_workers
-        self._epoch: tuple[int, np.ndarray] | None = None
+        self.num_workers = 0 if split.in_memory else min(2, os.cpu_count() or 1)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -94,19 +93,20 @@ class Batches:
 
     def indices(self, step: int) -> np.ndarray:
         """The examples in this rank's batch (B,)."""
-        total, start = self.batch_size * self.world, self.rank * self.batch_size
-        if len(self.split) < total:
-            return self._repeated(step, total)[start : start + self.batch_size]
-        epoch, within = divmod(step, self.steps_per_epoch)
-        start += within * total
-        return self._permutation(epoch)[start : start + self.batch_size]
+        n, total, start = len(self.split), self.batch_size * self.world, self.rank * self.batch_size
+        if n < total:
+            order = np.concatenate([_permutation(n, self.seed, _ORDER, step, i) for i in range(-(-total // n))])
+        else:
+            epoch, within = divmod(step, self.steps_per_epoch)
+            order, start = _permutation(n, self.seed, _ORDER, epoch), start + within * total
+        return order[start : start + self.batch_size]
 
     def at(self, step: int) -> Batch:
         """This rank's batch of a step, as new tensors; pictures are augmented."""
         import torch
 
         indices = self.indices(step)
-        stored = self.split.rows(indices)
+        stored = picked(self.split.data, indices)
         if self.augmentations:
             random = _generator(self.seed, _AUGMENT, step, self.rank)
             for augmentation in self.augmentations:
@@ -122,37 +122,17 @@ class Batches:
         import torch
         from torch.utils.data import DataLoader
 
-        # With a generator of its own the loader leaves torch's global one alone.
         return iter(
             DataLoader(
-                _Steps(self),  # type: ignore[arg-type]
+                range(sys.maxsize),  # type: ignore[arg-type]  # of which item i is i: whole batches, by step
                 sampler=steps,
                 batch_size=None,
+                collate_fn=self.at,  # type: ignore[arg-type]
                 num_workers=self.num_workers,
                 prefetch_factor=4,
-                generator=torch.Generator(),
+                generator=torch.Generator(),  # of its own, so that the loader leaves torch's global one alone
             )
         )
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        """The order of an epoch; the latest is cached, since all its steps need it."""
-        if self._epoch is None or self._epoch[0] != epoch:
-            self._epoch = (epoch, _generator(self.seed, _ORDER, epoch).permutation(len(self.split)))
-        return self._epoch[1]
-
-    def _repeated(self, step: int, total: int) -> np.ndarray:
-        n = len(self.split)
-        return np.concatenate([_generator(self.seed, _ORDER, step, i).permutation(n) for i in range(-(-total // n))])
-
-
-@dataclass
-class _Steps:
-    """What a DataLoader takes for a data set: its items are whole batches, by step."""
-
-    batches: Batches
-
-    def __getitem__(self, step: int) -> Batch:
-        return self.batches.at(step)
 
 
 def _generator(seed: int, *key: int) -> np.random.Generator:
@@ -160,7 +140,10 @@ def _generator(seed: int, *key: int) -> np.random.Generator:
     return np.random.default_rng([seed % 2**64, *key])
 
 
-Augmentation = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+@lru_cache(maxsize=4)
+def _permutation(n: int, seed: int, *key: int) -> np.ndarray:
+    """The order of an epoch; the latest ones are cached, since all its steps need it."""
+    return _generator(seed, *key).permutation(n)
 
 
 def flip(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -180,22 +163,21 @@ def shift(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return windows[np.arange(n), :, random.integers(0, 2 * down + 1, n), random.integers(0, 2 * right + 1, n)]
 
 
-AUGMENTATIONS: dict[str, Augmentation] = {"flip": flip, "shift": shift}
+AUGMENTATIONS = {"flip": flip, "shift": shift}
 """What is done to stored pictures, by name."""
 DIFFERENTIABLE = ("diffaug", "ada")
 """Names of what a discriminator sees of data and samples alike: done inside a GAN, not to stored pictures."""
 
 
-def parse_augment(augment: str | None, split: Split) -> list[Augmentation]:
+def parse_augment(augment: str | None, split: Split) -> list[Callable[[np.ndarray, np.random.Generator], np.ndarray]]:
     """The augmentations of stored pictures that a text such as "flip,shift" names.
 
     Raises:
         TriptychError: for an unknown name, and for data that are not pictures.
     """
     names = [name.strip() for name in (augment or "").split(",") if name.strip()]
-    known = (*AUGMENTATIONS, *DIFFERENTIABLE)
     for name in names:
-        if name not in known:
+        if name not in (known := (*AUGMENTATIONS, *DIFFERENTIABLE)):
             raise unknown("augmentation", name, known, "; join several with commas")
     if names and not split.is_image:
         raise TriptychError(

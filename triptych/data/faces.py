@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import erfc, pi, sin, sqrt
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import numpy as np
@@ -68,8 +68,6 @@ class Attribute:
     """Upper end of that range."""
     neutral: float
     """The value that `draw` uses by default."""
-    sentence: str
-    """What it changes in the picture, from low to high."""
     reach: float = 1.0
     """`draw` accepts values in `reach` times the range, about its centre."""
 
@@ -81,17 +79,17 @@ class Attribute:
 
 
 _TABLE = (
-    Attribute("smile", "continuous", -1, 1, 0.2, "From a frown to a grin; mouth, teeth, cheeks, eyes and brows.", 2.0),
-    Attribute("age", "continuous", 0, 1, 0.2, "Lines on forehead, eyes and cheeks, and greying hair."),
-    Attribute("hair_length", "continuous", 0, 1, 0.45, "From bald to hair over the shoulders."),
-    Attribute("hair_colour", "continuous", 0, 1, 0.5, "Black, auburn, blond; of brows and beard too."),
-    Attribute("beard", "continuous", 0, 1, 0.0, "From shaven through stubble to a full, long beard."),
-    Attribute("skin_tone", "continuous", 0, 1, 0.3, "From light to dark."),
-    Attribute("head_turn", "continuous", -1, 1, 0.0, "From a head turned to the left edge to one turned to the right."),
-    Attribute("light", "continuous", -1, 1, 0.3, "From light that falls from the left to light from the right."),
-    Attribute("background", "continuous", 0, 1, 0.5, "From blue through stone to apricot."),
-    Attribute("glasses", "binary", 0, 1, 0.0, "Dark, square frames."),
-    Attribute("earrings", "binary", 0, 1, 0.0, "Drops of jade, over long hair too."),
+    Attribute("smile", "continuous", -1, 1, 0.2, 2.0),
+    Attribute("age", "continuous", 0, 1, 0.2),
+    Attribute("hair_length", "continuous", 0, 1, 0.45),
+    Attribute("hair_colour", "continuous", 0, 1, 0.5),
+    Attribute("beard", "continuous", 0, 1, 0.0),
+    Attribute("skin_tone", "continuous", 0, 1, 0.3),
+    Attribute("head_turn", "continuous", -1, 1, 0.0),
+    Attribute("light", "continuous", -1, 1, 0.3),
+    Attribute("background", "continuous", 0, 1, 0.5),
+    Attribute("glasses", "binary", 0, 1, 0.0),
+    Attribute("earrings", "binary", 0, 1, 0.0),
 )
 ATTRIBUTES: dict[str, Attribute] = {attribute.name: attribute for attribute in _TABLE}
 """The attributes of a portrait, by name, in the order of the table above."""
@@ -123,48 +121,45 @@ def attributes(
     where = np.atleast_1d(np.asarray(indices))
     if where.ndim != 1 or (where.size and (where.dtype.kind not in "iu" or where.min() < 0)):
         raise TriptychError(f"expected indices of at least 0, got {indices!r}")
-    spans = _spans(ranges or {})
+    ranges, values = ranges or {}, {}
+    _check_names(ranges)
     uniform = {name: _uniform(where.astype(np.uint64), name, seed) for name in ATTRIBUTES}
-    uniform |= _coupled(uniform, correlate or {})
-    values = {}
-    for name, u in uniform.items():
-        low, high = spans[name]
-        values[name] = (u >= 0.5 if ATTRIBUTES[name].kind == "binary" else low + (high - low) * u).astype(np.float32)
+    for name, u in (uniform | _coupled(uniform, correlate or {})).items():
+        a = ATTRIBUTES[name]
+        (low, high), (bottom, top) = ranges.get(name, (a.low, a.high)), a.drawable
+        if a.kind == "binary" and name in ranges:
+            raise TriptychError(f"{name} is 0 or 1 and has no range, got ({low}, {high}): leave it out")
+        if not bottom <= low <= high <= top:
+            raise TriptychError(f"range of {name}: expected {bottom:g} ≤ low ≤ high ≤ {top:g}, got ({low}, {high})")
+        values[name] = (u >= 0.5 if a.kind == "binary" else low + (high - low) * u).astype(np.float32)
     return values
 
 
-class Distribution(NamedTuple):
-    """How the attributes are distributed: the arguments `correlate` and `ranges` of `attributes` and `Faces`."""
-
-    correlate: dict[tuple[str, str], float]
-    ranges: dict[str, tuple[float, float]]
-
-
-def parse_distribution(text: str) -> Distribution:
-    """What follows the question mark in a name such as `faces?hair_length:beard=-0.9&smile=-2:2`.
+def parse_distribution(text: str) -> tuple[Correlate, Ranges]:
+    """What follows the question mark in a name such as `faces?hair_length:beard=-0.9&smile=-2:2`: `correlate` and `ranges`.
 
     Raises:
         TriptychError: for anything but pairs with a correlation and names with a range, joined by &.
 
     >>> parse_distribution("hair_length:beard=-0.9&smile=-2:2")
-    Distribution(correlate={('hair_length', 'beard'): -0.9}, ranges={'smile': (-2.0, 2.0)})
+    ({('hair_length', 'beard'): -0.9}, {'smile': (-2.0, 2.0)})
     """
-    found = Distribution({}, {})
+    correlate, ranges = {}, {}
     for term in filter(None, text.split("&")):
         names, _, value = term.partition("=")
         try:
             match names.split(":"), [float(number) for number in value.split(":")]:
                 case [first, second], [rho]:
-                    found.correlate[first, second] = rho
+                    correlate[first, second] = rho
                 case [name], [low, high]:
-                    found.ranges[name] = (low, high)
+                    ranges[name] = (low, high)
                 case _:
                     raise ValueError
         except ValueError:
             raise TriptychError(
                 f"expected faces?hair_length:beard=-0.9 or faces?smile=-2:2, joined by &, got {term!r}"
             ) from None
-    return found
+    return correlate, ranges
 
 
 def draw(attributes: Mapping[str, Any], size: int = 32, *, device: str | torch.device = "cpu") -> torch.Tensor:
@@ -185,10 +180,14 @@ def draw(attributes: Mapping[str, Any], size: int = 32, *, device: str | torch.d
     from triptych.data.portrait import Look, portrait
 
     check_size("size", size, SIZES[1], SIZES[0])
-    chunk = PIXELS_AT_ONCE // size**2
-    columns = [column.to(device)[:, None, None].split(chunk) for column in _columns(attributes).values()]
-    looks = (Look(**dict(zip(ATTRIBUTES, part, strict=True))) for part in zip(*columns, strict=True))
-    return torch.cat([portrait(look, size) for look in looks])
+    _check_names(attributes)
+    columns = [_column(a, attributes.get(a.name, a.neutral)).to(device) for a in ATTRIBUTES.values()]
+    lengths = {len(column) for column in columns} - {1}
+    if len(lengths) > 1:
+        raise TriptychError(f"expected one length for all attributes, got {sorted(lengths)}: give B values of each, or one")
+    values = torch.stack(torch.broadcast_tensors(*columns))[..., None, None]
+    chunks = values.split(PIXELS_AT_ONCE // size**2, 1)
+    return torch.cat([portrait(Look(**dict(zip(ATTRIBUTES, chunk, strict=True))), size) for chunk in chunks])
 
 
 class Faces:
@@ -221,15 +220,13 @@ class Faces:
         self.shape = (operator.index(n), 3, size, size)
         self.seed, self.start = seed, operator.index(start)
         self.correlate, self.ranges = dict(correlate or {}), dict(ranges or {})
-        self._sample(np.arange(0))  # raises for wrong arguments here, not where the first picture is read
-
-    def _sample(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        return attributes(indices, seed=self.seed, correlate=self.correlate, ranges=self.ranges)
+        attributes([], seed=seed, correlate=correlate, ranges=ranges)  # raises here, not where the first picture is read
 
     @cached_property
     def attributes(self) -> dict[str, np.ndarray]:
         """The truth by name: float32 (N,)."""
-        return self._sample(np.arange(self.start, self.start + len(self)))
+        indices = np.arange(self.start, self.start + len(self))
+        return attributes(indices, seed=self.seed, correlate=self.correlate, ranges=self.ranges)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -257,18 +254,6 @@ def _mix(z: np.ndarray) -> np.ndarray:
     return z ^ (z >> np.uint64(31))
 
 
-def _spans(ranges: Ranges) -> dict[str, tuple[float, float]]:
-    """The range of every attribute, after a check of those given."""
-    _check_names(ranges)
-    for name, (low, high) in ranges.items():
-        bottom, top = ATTRIBUTES[name].drawable
-        if ATTRIBUTES[name].kind == "binary":
-            raise TriptychError(f"{name} is 0 or 1 and has no range, got ({low}, {high}): leave it out")
-        if not bottom <= low <= high <= top:
-            raise TriptychError(f"range of {name}: expected {bottom:g} ≤ low ≤ high ≤ {top:g}, got ({low}, {high})")
-    return {name: (a.low, a.high) for name, a in ATTRIBUTES.items()} | dict(ranges)
-
-
 def _check_names(names: Iterable[str]) -> None:
     for name in names:
         if name not in ATTRIBUTES:
@@ -280,6 +265,10 @@ def _coupled(uniform: dict[str, np.ndarray], correlate: Correlate) -> dict[str, 
 
     Φ and Φ⁻¹ are the standard library's, a number at a time: vector versions may round differently with the batch.
     """
+    for pair in correlate:
+        if not isinstance(pair, tuple) or len(set(pair)) != 2 or len(pair) != 2:
+            raise TriptychError(f"expected a pair of different attributes, got {pair!r}: write ('age', 'beard')")
+        _check_names(pair)
     names = [name for name in ATTRIBUTES if any(name in pair for pair in correlate)]
     factor = _factor(names, correlate)
     inverse = NormalDist().inv_cdf
@@ -293,11 +282,10 @@ def _factor(names: list[str], correlate: Correlate) -> np.ndarray:
     """The Cholesky factor of the normal scores' correlation matrix, in the order of `names`."""
     matrix = np.eye(len(names))
     for pair, rho in correlate.items():
-        r = _score_correlation(pair, rho)
-        a, b = (names.index(name) for name in pair)
-        if matrix[a, b] != 0:
+        at = tuple(names.index(name) for name in pair)
+        if matrix[at] != 0:
             raise TriptychError(f"expected each pair once, got {pair[0]} with {pair[1]} twice: keep one")
-        matrix[a, b] = matrix[b, a] = r
+        matrix[at] = matrix[at[::-1]] = _score_correlation(pair, rho)
     if names and np.linalg.eigvalsh(matrix)[0] < 1e-9:
         got = ", ".join(f"{a}:{b}={rho:g}" for (a, b), rho in correlate.items())
         raise TriptychError(f"expected correlations that are possible together (positive definite), got {got}: weaken them")
@@ -306,26 +294,11 @@ def _factor(names: list[str], correlate: Correlate) -> np.ndarray:
 
 def _score_correlation(pair: tuple[str, str], rho: float) -> float:
     """The correlation of normal scores that gives two attributes the Pearson correlation rho."""
-    if not isinstance(pair, tuple) or len(set(pair)) != 2 or len(pair) != 2:
-        raise TriptychError(f"expected a pair of different attributes, got {pair!r}: write ('age', 'beard')")
-    _check_names(pair)
     binaries = sum(ATTRIBUTES[name].kind == "binary" for name in pair)
     bound = sqrt(3) / 2 if binaries == 1 else 1.0
     if not abs(rho) <= bound:
         raise TriptychError(f"correlation of {pair[0]} and {pair[1]}: expected at most ±{bound:.3g}, got {rho}")
     return (2 * sin(pi * rho / 6), sqrt(2) * sin(pi * rho / sqrt(12)), sin(pi * rho / 2))[binaries]
-
-
-def _columns(values: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """Every attribute as float32 (B,), in the table's order, after checks."""
-    import torch
-
-    _check_names(values)
-    columns = [_column(a, values.get(a.name, a.neutral)) for a in ATTRIBUTES.values()]
-    lengths = {len(column) for column in columns} - {1}
-    if len(lengths) > 1:
-        raise TriptychError(f"expected one length for all attributes, got {sorted(lengths)}: give B values of each, or one")
-    return dict(zip(ATTRIBUTES, torch.broadcast_tensors(*columns), strict=True))
 
 
 def _column(attribute: Attribute, value: Any) -> torch.Tensor:

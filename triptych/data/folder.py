@@ -6,28 +6,23 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 
 from triptych.data.album import Album
 from triptych.data.attributes import RawColumn
-from triptych.data.files import Part, is_idx, read_file, read_idx, read_parquet
+from triptych.data.files import Part, read_file, read_idx, read_parquet
 from triptych.data.pictures import SUFFIXES, Encoded
 from triptych.data.stored import identity
 from triptych.errors import TriptychError
 
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "t10k": "test",
-    "valid": "valid",
-    "val": "valid",
-    "validation": "valid",
-    "dev": "valid",
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "t10k"), "test"),
+    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
 }
 """Words in names of files and folders, and the split that each means."""
 METADATA = "metadata.csv"
@@ -35,53 +30,38 @@ METADATA = "metadata.csv"
 
 
 def read_folder(folder: Path) -> dict[str, Part]:
-    """The splits in a folder, "train" first; the pictures or the one file of a folder without splits are "train".
+    """The splits in a folder; the pictures or the one file of a folder without splits are "train".
+
+    Data files are those of the first format that there is: parquet, which may lie in data/ as on the hub, IDX, numpy's.
 
     Raises:
-        TriptychError: for a folder with nothing to read, for pictures beside data files, for splits without "train".
+        TriptychError: for a folder with nothing to read, and for pictures beside data files.
     """
-    files = _data_files(folder)
-    beside = [path.name for path in _visible(folder) if path.suffix.lower() in SUFFIXES]
-    if files and beside:
-        raise TriptychError(
-            f"{folder}: expected pictures or data files, got both ({beside[0]}, "
-            f"{next(iter(files.values()))[0].name}); name the file you mean, or move it elsewhere"
-        )
-    if files:
-        return _ordered({split: _read_all(paths) for split, paths in files.items()}, folder)
-    return _ordered(_read_pictures(folder), folder)
-
-
-def _ordered(parts: dict[str, Part], folder: Path) -> dict[str, Part]:
-    if "train" not in parts:
-        raise TriptychError(
-            f"{folder}: expected training data, got only {', '.join(parts)}; add a train split, or "
-            "name the file or folder of one split itself"
-        )
-    return {name: parts[name] for name in ("train", "valid", "test") if name in parts}
-
-
-def _data_files(folder: Path) -> dict[str, list[Path]]:
-    """Files of the first format that there is, by split; parquet may lie in data/, as on the hub."""
     here = _visible(folder)
     parquet = [path for path in here + _visible(folder / "data") if path.suffix.lower() == ".parquet"]
-    idx = [path for path in here if re.search(r"idx[2-4]", path.name) or _plain_idx(path)]
-    numpy = [path for path in here if path.suffix.lower() in (".npy", ".npz")]
-    found = parquet or idx or numpy
-    splits: dict[str, list[Path]] = {}
-    for path in found:
-        splits.setdefault(_split_of(path.name) or "train", []).append(path)
-    return splits
+    idx = [path for path in here if re.search(r"idx[2-4]|^(?!.*label).*ubyte", path.name)]
+    data = parquet or idx or [path for path in here if path.suffix.lower() in (".npy", ".npz")]
+    beside = [path.name for path in here if path.suffix.lower() in SUFFIXES]
+    if not data:
+        return _read_pictures(folder)
+    if beside:
+        raise TriptychError(
+            f"{folder}: expected pictures or data files, got both ({beside[0]}, {data[0].name}); "
+            "name the file you mean, or move it elsewhere"
+        )
+    splits = _grouped(data, [_split_of(path.name) or "train" for path in data])
+    return {split: _read_all(paths) for split, paths in splits.items()}
+
+
+def _grouped(items: Sequence[Any], splits: Sequence[str]) -> dict[str, list[Any]]:
+    """The items of each split, by the split of each item."""
+    return {of: [item for item, its in zip(items, splits, strict=True) if its == of] for of in dict.fromkeys(splits)}
 
 
 def _visible(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-
-
-def _plain_idx(path: Path) -> bool:
-    return "ubyte" in path.name and path.suffix.lower() != ".gz" and "label" not in path.name and is_idx(path)
+    """The files in a folder, sorted; none where there is no folder."""
+    paths = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
 
 
 def _split_of(name: str) -> str | None:
@@ -108,6 +88,7 @@ def _read_all(paths: list[Path]) -> Part:
 
 
 def _read_pictures(folder: Path) -> dict[str, Part]:
+    """By the first folder if each of them is a split's, else all as "train"."""
     names = _listing(folder)
     if not names:
         suffixes = Counter(path.suffix or "no suffix" for path in _visible(folder))
@@ -116,8 +97,10 @@ def _read_pictures(folder: Path) -> dict[str, Part]:
             f"{folder}: expected pictures (jpg, png, webp, …) or parquet, IDX, npy or npz files, got "
             f"{found}; name another folder"
         )
-    metadata = _read_metadata(folder, names)
-    return {split: _album(folder, its, metadata) for split, its in _by_split(names).items()}
+    tops = [name.partition("/")[0].lower() if "/" in name else "" for name in names]
+    divided, metadata = set(tops) <= set(SPLIT_NAMES), _read_metadata(folder, names)
+    splits = _grouped(names, [SPLIT_NAMES[top] if divided else "train" for top in tops])
+    return {split: _album(folder, its, metadata) for split, its in splits.items()}
 
 
 def _listing(folder: Path) -> list[str]:
@@ -126,49 +109,29 @@ def _listing(folder: Path) -> list[str]:
     for at, folders, files in os.walk(folder):
         runs = [name for name in folders if (Path(at) / name / "recipe.json").exists()]  # a run's samples are not data
         folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and name not in runs)
-        found += [
-            (Path(at) / name).relative_to(folder).as_posix()
-            for name in files
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
-        ]
-    return sorted(found)
-
-
-def _by_split(names: list[str]) -> dict[str, list[str]]:
-    """By the first folder if each of them is a split's, else all as "train"."""
-    tops = {PurePosixPath(name).parts[0] for name in names if "/" in name}
-    if any("/" not in name for name in names) or not all(top.lower() in SPLIT_NAMES for top in tops):
-        return {"train": names}
-    splits: dict[str, list[str]] = {}
-    for name in names:
-        splits.setdefault(SPLIT_NAMES[PurePosixPath(name).parts[0].lower()], []).append(name)
-    return splits
+        found += [Path(at, name) for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
+    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def _album(folder: Path, names: list[str], metadata: dict[str, dict[str, str]]) -> Album:
-    columns: dict[str, RawColumn] = {}
-    for column in dict.fromkeys(column for row in metadata.values() for column in row):
-        columns[column] = RawColumn([metadata.get(name, {}).get(column) for name in names])
-    classes = _class_folders(names)
-    if classes and "label" not in columns:
-        columns["label"] = RawColumn(classes)
-    key = [identity(folder / name) for name in names]
-    return Album(str(folder), len(names), partial(_read, folder, names), key, columns)
+    found = dict.fromkeys(column for row in metadata.values() for column in row)
+    columns = {column: RawColumn([metadata.get(name, {}).get(column) for name in names]) for column in found}
+    if classes := _class_folders(names):
+        columns.setdefault("label", RawColumn(classes))
+
+    def read(wanted: np.ndarray) -> Iterator[Encoded]:
+        return (Encoded(int(i), names[i], folder / names[i]) for i in wanted)
+
+    return Album(str(folder), len(names), read, [identity(folder / name) for name in names], columns)
 
 
-def _class_folders(names: list[str]) -> list[str] | None:
-    """The folder that each picture lies in, below its split's, when there are at least two of them."""
-    inner = [
-        [part for i, part in enumerate(PurePosixPath(name).parts[:-1]) if i or part.lower() not in SPLIT_NAMES]
-        for name in names
-    ]
-    if not all(inner) or len({parts[0] for parts in inner}) < 2:
-        return None
-    return [parts[0] for parts in inner]
-
-
-def _read(folder: Path, names: list[str], wanted: np.ndarray) -> Iterator[Encoded]:
-    return (Encoded(int(i), names[i], folder / names[i]) for i in wanted)
+def _class_folders(names: list[str]) -> list[str]:
+    """The folder that each picture lies in, below its split's; empty unless there are at least two of them."""
+    inner = []
+    for name in names:
+        folders = PurePosixPath(name).parts[:-1]
+        inner.append(next((part for i, part in enumerate(folders) if i or part.lower() not in SPLIT_NAMES), ""))
+    return inner if all(inner) and len(set(inner)) > 1 else []
 
 
 def _read_metadata(folder: Path, names: list[str]) -> dict[str, dict[str, str]]:
@@ -193,16 +156,16 @@ def _read_csv(path: Path) -> dict[str, dict[str, str]]:
             table = list(csv.DictReader(file, skipinitialspace=True))
     except (UnicodeDecodeError, csv.Error) as error:
         raise TriptychError(f"{path}: expected comma-separated UTF-8 text ({error}): save it as CSV, UTF-8") from None
-    header = [str(name) for name in table[0]] if table else []
+    header = [str(name) for name in table[0]] if table else ["no rows"]
     if "file_name" not in header:
         raise TriptychError(
-            f"{path}: expected a column file_name and one for each attribute, got "
-            f"{', '.join(header) or 'no rows'}; rename the column, separate values with commas"
+            f"{path}: expected a column file_name and one for each attribute, got {', '.join(header)}; "
+            "rename the column, separate values with commas"
         )
     rows: dict[str, dict[str, str]] = {}
     for row in table:
-        name = PurePosixPath((row["file_name"] or "").replace("\\", "/")).as_posix()
+        name = PurePosixPath((row.pop("file_name") or "").replace("\\", "/")).as_posix()
         if name in rows:
             raise TriptychError(f"{path}: expected one row for each picture, got two for {name}: remove one")
-        rows[name] = {key: value for key, value in row.items() if key and key != "file_name"}
+        rows[name] = {key: value for key, value in row.items() if key}
     return rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ def read_hub(name: str) -> dict[str, Part]:
     """The splits of `owner/name`, or `owner/name:config`, on the hub, downloaded if they are not in its cache.
 
     Raises:
-        TriptychError: for a hub that cannot be reached, an unknown name, and a set without pictures or train split.
+        TriptychError: for a hub that cannot be reached, an unknown name, and a set without pictures.
     """
     import datasets
 
@@ -41,10 +40,7 @@ def read_hub(name: str) -> dict[str, Part]:
             "or download its files and give their folder"
         ) from None
     tables = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
-    named = {SPLIT_NAMES[split]: table for split, table in tables.items() if split in SPLIT_NAMES}
-    if "train" not in named:
-        raise TriptychError(f"hf:{name}: expected a train split, got {', '.join(tables)}: choose another set")
-    return {split: _album(f"hf:{name}", table) for split, table in named.items()}
+    return {SPLIT_NAMES.get(split, split): _album(f"hf:{name}", table) for split, table in tables.items()}
 
 
 def _album(where: str, table: Any) -> Album:
@@ -59,11 +55,10 @@ def _album(where: str, table: Any) -> Album:
     simple = (datasets.Value, datasets.ClassLabel)
     plain = [name for name, feature in table.features.items() if isinstance(feature, simple)]
     columns = {name: RawColumn(list(table[name]), tuple(getattr(table.features[name], "names", ()))) for name in plain}
-    key = (where, getattr(table, "_fingerprint", None), len(table))
-    return Album(where, len(table), partial(_read, encoded, image), key, columns)
 
+    def read(wanted: np.ndarray) -> Iterator[Encoded]:
+        for index in wanted.tolist():
+            cell = encoded[index][image]
+            yield Encoded(index, cell.get("path") or f"row {index}", cell["bytes"] or cell.get("path"))
 
-def _read(table: Any, image: str, wanted: np.ndarray) -> Iterator[Encoded]:
-    for index in wanted:
-        cell = table[int(index)][image]
-        yield Encoded(int(index), cell.get("path") or f"row {index}", cell["bytes"] or cell.get("path"))
+    return Album(where, len(table), read, (where, getattr(table, "_fingerprint", None), len(table)), columns)

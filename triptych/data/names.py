@@ -13,14 +13,19 @@ import numpy as np
 from triptych.data.album import Album
 from triptych.data.arrays import Array
 from triptych.data.attributes import Column, RawColumn, encode_tables
+from triptych.data.faces import ATTRIBUTES, Faces, parse_distribution
 from triptych.data.files import Part, read_file
-from triptych.data.pictures import parse_size
+from triptych.data.folder import read_folder
+from triptych.data.hub import DOWNLOADS, read_hub
+from triptych.data.pictures import all_grey, parse_size
 from triptych.data.splits import Split, Splits
 from triptych.data.stored import BUDGET, Options
 from triptych.errors import TriptychError, unknown
 
 NAMES = ("faces", "digits", "mnist", "fashion-mnist", "cifar10", "celeba")
 """Sets that are embedded or can be downloaded; folders under $TRIPTYCH_DATA add theirs."""
+SPLITS = ("train", "valid", "test")
+"""Names of splits, in the order in which `load` returns them."""
 HELD_OUT = 10
 """One example in so many is held out if a set comes without a test split."""
 FACES = 20_000
@@ -70,88 +75,73 @@ def load(
     if n is not None and n < 1:
         raise TriptychError(f"expected n of at least 1, got {n}: omit it for all examples")
     base, _, distribution = str(name).partition("?")
+    if base in ("faces", "digits") and Path(base).exists():
+        options.notice(f"{base} is the embedded set; write ./{base} for the folder or file here")
     if base == "faces":
         return _faces(options, seed, n or FACES, distribution)
-    return _splits(_find(str(name), options), options, seed, n)
+    return _splits(_find(str(name)), options, seed, n)
 
 
-def _find(name: str, options: Options) -> dict[str, Part]:
+def _find(name: str) -> dict[str, Part]:
     """The parts behind a name, looked for in the documented order."""
-    from triptych.data import hub
-
     if name == "digits":
-        _notice_shadowed(name, options)
-        return {"train": _digits()}
+        from sklearn.datasets import load_digits
+
+        digits = load_digits()
+        pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+        return {"train": Array.of(pixels, name, name, {"label": RawColumn(digits.target, tuple("0123456789"))})}
     if name.startswith("hf:"):
-        return hub.read_hub(name[3:])
-    root = os.environ.get("TRIPTYCH_DATA")
-    for path in (Path(name).expanduser(), Path(root or os.devnull).expanduser() / name):
+        return read_hub(name[3:])
+    variable = os.environ.get("TRIPTYCH_DATA")
+    root = Path(variable or os.devnull).expanduser()
+    for path in (Path(name).expanduser(), root / name):
         if name and path.exists():
-            return _read_path(path)
-    tried = f"looked for {name} here and " + (f"in $TRIPTYCH_DATA ({root})" if root else "$TRIPTYCH_DATA is not set")
-    if name not in hub.DOWNLOADS:
-        raise _not_found(name, tried)
-    try:
-        return hub.read_hub(hub.DOWNLOADS[name])
-    except TriptychError as error:
-        raise TriptychError(f"{tried}, and then: {error}") from None
-
-
-def _notice_shadowed(name: str, options: Options) -> None:
-    if Path(name).exists():
-        options.notice(f"{name} is the embedded set; write ./{name} for the folder or file here")
-
-
-def _read_path(path: Path) -> dict[str, Part]:
-    from triptych.data.folder import read_folder
-
-    try:
-        return read_folder(path) if path.is_dir() else {"train": read_file(path)}
-    except PermissionError as error:
-        raise TriptychError(f"{error.filename or path} may not be read: change its permissions") from None
-
-
-def _not_found(name: str, tried: str) -> TriptychError:
-    root = Path(os.environ.get("TRIPTYCH_DATA") or os.devnull)
+            try:
+                return read_folder(path) if path.is_dir() else {"train": read_file(path)}
+            except PermissionError as error:
+                raise TriptychError(f"{error.filename or path} may not be read: change its permissions") from None
+    tried = f"looked for {name} here and " + (f"in $TRIPTYCH_DATA ({variable})" if variable else "$TRIPTYCH_DATA is not set")
+    if name in DOWNLOADS:
+        try:
+            return read_hub(DOWNLOADS[name])
+        except TriptychError as error:
+            raise TriptychError(f"{tried}, and then: {error}") from None
     folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
-    known = dict.fromkeys([*NAMES, *folders])
-    return unknown("data set", name, known, f" ({tried}; a folder, a file or hf:owner/name will do as well)")
-
-
-def _digits() -> Array:
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    return Array.of(pixels, "digits", "digits", {"label": RawColumn(digits.target, tuple("0123456789"))})
+    advice = f" ({tried}; a folder, a file or hf:owner/name will do as well)"
+    raise unknown("data set", name, dict.fromkeys([*NAMES, *folders]), advice)
 
 
 def _faces(options: Options, seed: int, count: int, distribution: str) -> Splits:
-    from triptych.data.faces import ATTRIBUTES, Faces, parse_distribution
-
-    _notice_shadowed("faces", options)
     height, width = options.size or (32, 32)
     if height != width:
         raise TriptychError(f"faces are square: expected one size, got {height}×{width}; give --size {min(height, width)}")
     correlate, ranges = parse_distribution(distribution)
+    kinds = {name: attribute.kind for name, attribute in ATTRIBUTES.items()}
     splits = {}
     for name, n, start in (("train", count, 0), ("test", max(1, count // 10), _TEST_FACES)):
         faces = Faces(n, height, seed=seed, start=start, correlate=correlate, ranges=ranges)
         fits = np.prod(faces.shape) <= min(FACES_BUDGET, options.budget)
-        kinds = {name: attribute.kind for name, attribute in ATTRIBUTES.items()}
         splits[name] = Split(faces[:] if fits else faces, faces.attributes, kinds)
     return Splits(**splits)
 
 
-def _splits(parts: dict[str, Part], options: Options, seed: int, n: int | None) -> Splits:
+def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None) -> Splits:
     """Reads the parts, holds out examples if there is no test split, keeps `n` for training."""
+    where = next(iter(found.values())).where
+    if "train" not in found:
+        raise TriptychError(
+            f"{where}: expected training data, got only {', '.join(found)}; add a train split, or "
+            "name the file or folder of one split itself"
+        )
+    parts = {name: found[name] for name in SPLITS if name in found}
     for part in parts.values():
         if part.count == 0:
             raise TriptychError(f"{part.where}: expected at least one example, got none: add some, or name another set")
-    grey = all(part.grey() for part in parts.values() if isinstance(part, Album))
+    grey = all(all_grey(part.read(np.arange(part.count))) for part in parts.values() if isinstance(part, Album))
     tables, counts = zip(*((part.columns, part.count) for part in parts.values()), strict=True)
     attributes = encode_tables(tables, counts, options.notice)
-    chosen = _choose(parts, seed, n)
+    chosen = {name: {name: np.arange(part.count)} for name, part in parts.items()}
+    chosen["train"] = _choose(counts[0], "test" not in parts, seed, n, where)
     splits: dict[str, Split] = {}
     for (name, part), columns in zip(parts.items(), attributes, strict=True):
         splits |= _read_part(part, chosen[name], columns, options, grey)
@@ -159,22 +149,17 @@ def _splits(parts: dict[str, Part], options: Options, seed: int, n: int | None) 
     if len(set(shapes.values())) > 1:
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise TriptychError(f"expected splits of one shape, got {got}: give --size to resize and crop the pictures")
-    return Splits(**{name: splits[name] for name in ("train", "valid", "test") if name in splits})
+    return Splits(**{name: splits[name] for name in SPLITS if name in splits})
 
 
-def _choose(parts: dict[str, Part], seed: int, n: int | None) -> dict[str, dict[str, np.ndarray]]:
-    """For each part, the splits that it is read into and the rows of each."""
-    chosen = {name: {name: np.arange(part.count)} for name, part in parts.items()}
-    where = parts["train"].where
-    if "test" not in parts:
-        train, test = hold_out(parts["train"].count, seed, where)
-        chosen["train"] = {"train": train, "test": test}
-    train = chosen["train"]["train"]
+def _choose(count: int, held_out: bool, seed: int, n: int | None, where: str) -> dict[str, np.ndarray]:
+    """The rows that are trained on, and those of a test split if one is held out."""
+    chosen = dict(zip(("train", "test"), hold_out(count, seed, where) if held_out else [np.arange(count)], strict=False))
+    train = chosen["train"]
     if n is not None and n > len(train):
         raise TriptychError(f"{where}: expected n of at most {len(train)}, all training examples, got {n}: omit n for all")
-    if n is not None and n < len(train):
-        kept = np.random.default_rng([seed % 2**64, 1]).permutation(len(train))[:n]
-        chosen["train"]["train"] = train[np.sort(kept)]
+    if n is not None:
+        chosen["train"] = train[np.sort(np.random.default_rng([seed % 2**64, 1]).permutation(len(train))[:n])]
     return chosen
 
 
@@ -202,8 +187,7 @@ def _read_part(
     part: Part, chosen: dict[str, np.ndarray], columns: dict[str, Column], options: Options, grey: bool
 ) -> dict[str, Split]:
     """Reads the chosen rows of a part once, and divides them among its splits."""
-    wanted = np.sort(np.concatenate(list(chosen.values())))
-    data, indices, skipped = part.rows(None if len(wanted) == part.count else wanted, options, grey)
+    data, indices, skipped = part.rows(np.sort(np.concatenate(list(chosen.values()))), options, grey)
     whole = Split(
         data,
         {name: column.values[indices] for name, column in columns.items()},
@@ -212,7 +196,7 @@ def _read_part(
     )
     splits = {}
     for name, rows in chosen.items():
-        split = whole if len(rows) == part.count else whole.take(np.flatnonzero(np.isin(indices, rows)))
+        split = whole if len(rows) == part.count else whole.take(np.isin(indices, rows))
         unread = tuple(skipped[index] for index in rows.tolist() if index in skipped)
         splits[name] = dataclasses.replace(split, skipped=unread)
     return splits

@@ -8,8 +8,8 @@ over a square of side 1.76, so that a pixel of a 32 × 32 picture is 0.055 wide;
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -35,26 +35,18 @@ STRANDS = (0.30, 0.38, 0.45)
 EYE_X, EYE_Y, MOUTH_Y = 0.19, -0.06, 0.265
 
 
-@dataclass(frozen=True)
-class Look:
-    """The attributes of B pictures, each (B, 1, 1), and what several parts of the drawing derive from them."""
-
-    smile: Tensor
-    age: Tensor
-    hair_length: Tensor
-    hair_colour: Tensor
-    beard: Tensor
-    skin_tone: Tensor
-    head_turn: Tensor
-    light: Tensor
-    background: Tensor
-    glasses: Tensor
-    earrings: Tensor
+class Look(SimpleNamespace):
+    """The attributes of B pictures by name, each (B, 1, 1), and what several parts of the drawing derive from them."""
 
     @cached_property
     def joy(self) -> Tensor:
         """A smooth max(0, smile), for what only a smile does (teeth, creases); it rises in a frown as well."""
         return (self.smile + (self.smile * self.smile + 0.25).sqrt()) / 2
+
+    @cached_property
+    def volume(self) -> Tensor:
+        """How far the hair stands off the head."""
+        return 0.13 * self.hair_length * (2 - self.hair_length)
 
     @cached_property
     def skin(self) -> Tensor:
@@ -99,10 +91,9 @@ def ramp(stops: tuple[RGB, RGB, RGB], t: Tensor) -> Tensor:
 def portrait(look: Look, size: int) -> Tensor:
     """Paint uint8 (B, 3, size, size) on the look's device; the smallest are averages of finer ones."""
     fine = size < 32
-    canvas = blank(look, 2 * size if fine else size)
-    for layer in (backdrop, hair_behind, clothes, ears, head, age_lines, beard, mouth, nose, eyes):
-        layer(canvas, look)
-    for layer in (hair_in_front, glasses, earrings, illuminate):
+    canvas = backdrop(look, 2 * size if fine else size)
+    below = (hair_behind, clothes, ears, head, age_lines, beard, mouth, nose, eyes)
+    for layer in (*below, hair_in_front, glasses, earrings, illuminate):
         layer(canvas, look)
     pixels = canvas.pixels.clamp_(0, 1)
     if fine:  # written out, because the order in which a pooling kernel adds may depend on the batch
@@ -111,13 +102,15 @@ def portrait(look: Look, size: int) -> Tensor:
     return pixels.mul_(255).add_(0.5).to(torch.uint8)
 
 
-def blank(look: Look, size: int) -> Canvas:
-    """The background colour everywhere."""
+def backdrop(look: Look, size: int) -> Canvas:
+    """The background colour everywhere, and a paler disc behind the head."""
     pitch = 2 * VIEW / size
     steps = torch.arange(size, device=look.smile.device, dtype=look.smile.dtype) * pitch
     left, top = pitch / 2 - VIEW, pitch / 2 - VIEW - 0.02
     pixels = look.backdrop.expand(-1, -1, size, size).clone()
-    return Canvas(pixels, (steps + left)[None, None, :], (steps + top)[None, :, None], pitch, left, top)
+    canvas = Canvas(pixels, (steps + left)[None, None, :], (steps + top)[None, :, None], pitch, left, top)
+    canvas.paint(disc(canvas, 0.0, -0.05, 0.80, 0.80), look.backdrop + (1 - look.backdrop) * 0.30)
+    return canvas
 
 
 def half(canvas: Canvas, side: int, near: float, top: float, far: float, bottom: float) -> Canvas:
@@ -125,17 +118,10 @@ def half(canvas: Canvas, side: int, near: float, top: float, far: float, bottom:
     return canvas.window(min(side * near, side * far), top, max(side * near, side * far), bottom)
 
 
-def backdrop(canvas: Canvas, look: Look) -> None:
-    """A paler disc behind the head."""
-    canvas.paint(disc(canvas, 0.0, -0.05, 0.80, 0.80), look.backdrop + (1 - look.backdrop) * 0.30)
-
-
 def hair_outline(canvas: Canvas, look: Look) -> Tensor:
     """Signed distance to the hair as a whole: round above, and falling as far as it is long."""
-    length = look.hair_length
-    volume = 0.13 * length * (2 - length)
-    across = power(canvas.x - 0.03 * look.head_turn, HEAD_RX + volume)
-    down = egg(canvas.y - HEAD_Y, HEAD_TOP + volume, 0.12 + 0.98 * length, 4)
+    across = power(canvas.x - 0.03 * look.head_turn, HEAD_RX + look.volume)
+    down = egg(canvas.y - HEAD_Y, HEAD_TOP + look.volume, 0.12 + 0.98 * look.hair_length, 4)
     return blob(canvas, across, down)
 
 
@@ -173,16 +159,11 @@ def ears(canvas: Canvas, look: Look) -> None:
         part.paint(disc(part, x + side * 0.01, 0.02, 0.045, 0.085), look.shade)
 
 
-def head_outline(canvas: Canvas, look: Look) -> Tensor:
-    """Signed distance (B, h, w) to the edge of the head."""
-    across = power(canvas.x - 0.02 * look.head_turn, HEAD_RX + 0.008 * look.smile)
-    return blob(canvas, across, egg(canvas.y - HEAD_Y, HEAD_TOP, HEAD_CHIN + 0.012 * look.joy))
-
-
 def head(canvas: Canvas, look: Look) -> None:
     """Skin, the shadow on the side away from the light, and cheeks that a smile lifts and reddens."""
     part = canvas.window(-0.54, -0.7, 0.54, 0.64)
-    inside = fill(head_outline(part, look))
+    across = power(part.x - 0.02 * look.head_turn, HEAD_RX + 0.008 * look.smile)
+    inside = fill(blob(part, across, egg(part.y - HEAD_Y, HEAD_TOP, HEAD_CHIN + 0.012 * look.joy)))
     part.paint(inside, look.skin)
     x, _ = look.place(0.0, 0.5)
     lit = glow(part, 0.3 * x + 0.24 * look.light, -0.10, 0.86, 1.05)
@@ -196,18 +177,13 @@ def head(canvas: Canvas, look: Look) -> None:
 
 def age_lines(canvas: Canvas, look: Look) -> None:
     """Forehead, crow's feet, bags under the eyes; and the creases beside the mouth, which a smile deepens too."""
-    forehead(canvas.window(-0.4, -0.54, 0.4, -0.26), look)
+    forehead, (x, _) = canvas.window(-0.4, -0.54, 0.4, -0.26), look.place(0.0, 0.5)
+    for row, width in ((-0.50, 0.20), (-0.425, 0.25), (-0.35, 0.22)):
+        u = (forehead.x - x) / width
+        forehead.paint(arc(forehead, u, row + 0.02 * u * u, 0.042) * (0.75 * look.age), look.shade * 0.85)
     for side in (-1, 1):
         around_eye(half(canvas, side, -0.1, -0.2, 0.54, 0.18), look, side)
         crease(half(canvas, side, -0.14, 0.0, 0.54, 0.42), look, side)
-
-
-def forehead(part: Canvas, look: Look) -> None:
-    """Three lines that age deepens."""
-    x, _ = look.place(0.0, 0.5)
-    for row, width in ((-0.50, 0.20), (-0.425, 0.25), (-0.35, 0.22)):
-        u = (part.x - x) / width
-        part.paint(arc(part, u, row + 0.02 * u * u, 0.042) * (0.75 * look.age), look.shade * 0.85)
 
 
 def around_eye(part: Canvas, look: Look, side: int) -> None:
@@ -316,11 +292,9 @@ def hair_in_front(canvas: Canvas, look: Look) -> None:
 
 def strands(canvas: Canvas, look: Look) -> Tensor:
     """Lines that part at the crown and fall inside the outline."""
-    length = look.hair_length
-    volume = 0.13 * length * (2 - length)
     x, _ = look.place(-0.03, 0.2)
-    down = egg(canvas.y - HEAD_Y, HEAD_TOP - 0.03 + volume, 1.6)
-    lines = [ring(blob(canvas, power(canvas.x - x, wide + volume), down), 0.010 / canvas.pitch) for wide in STRANDS]
+    down = egg(canvas.y - HEAD_Y, HEAD_TOP - 0.03 + look.volume, 1.6)
+    lines = [ring(blob(canvas, power(canvas.x - x, wide + look.volume), down), 0.010 / canvas.pitch) for wide in STRANDS]
     return torch.stack(lines).amax(0) * 0.6
 
 

@@ -5,7 +5,7 @@ Shapes: N examples in a split, B in a batch; `event` is one example's shape, (C,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -42,6 +42,16 @@ class Skipped(NamedTuple):
     reason: str
 
 
+class Mapped(np.memmap):
+    """A memory map that is pickled by the name of its file: a worker process gets that instead of the bytes themselves."""
+
+    def __reduce__(self) -> Any:
+        end = self.offset + self.nbytes  # of the whole file: a slice has the same offset
+        if self.filename and self.flags.c_contiguous and end == Path(self.filename).stat().st_size:
+            return Mapped, (self.filename, self.dtype, "r", self.offset, self.shape)
+        return np.asarray(self).__reduce__()
+
+
 class Selected:
     """Some rows of a source that is too large to copy: row i is `source[index[i]]`, read on demand."""
 
@@ -53,36 +63,7 @@ class Selected:
         return len(self.index)
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        return _rows(self.source, self.index[rows])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "source": _portable(self.source)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, source=_reopened(state["source"]))
-
-
-class _MappedFile(NamedTuple):
-    """A memory map by name: what a worker process gets instead of the bytes themselves."""
-
-    path: str
-    dtype: np.dtype
-    offset: int
-    shape: tuple[int, ...]
-
-
-def _portable(source: Any) -> Any:
-    if isinstance(source, np.memmap) and source.filename is not None and source.flags.c_contiguous:
-        path = Path(source.filename)
-        if source.offset + source.nbytes == path.stat().st_size:  # a slice of a map keeps the offset of the whole
-            return _MappedFile(str(path), source.dtype, source.offset, source.shape)
-    return source
-
-
-def _reopened(source: Any) -> Any:
-    if isinstance(source, _MappedFile):
-        return np.memmap(source.path, source.dtype, "r", source.offset, source.shape)
-    return source
+        return picked(self.source, self.index[rows])
 
 
 def in_memory(source: Source) -> bool:
@@ -90,8 +71,11 @@ def in_memory(source: Source) -> bool:
     return isinstance(source, np.ndarray) and not isinstance(source, np.memmap)
 
 
-def _rows(source: Source, index: np.ndarray) -> np.ndarray:
-    """Rows in the order of `index`; a memory map is read front to back, which saves seeks."""
+def picked(source: Source, index: np.ndarray) -> np.ndarray:
+    """New rows in the order of `index` (B,), from 0; a memory map is read front to back, which saves seeks.
+
+    On one thread, since threads of several runs would wait for each other.
+    """
     if in_memory(source):
         return source.take(index, 0)  # type: ignore[attr-defined]  # faster than source[index]
     if not isinstance(source, np.memmap) or np.ndim(index) == 0:
@@ -156,6 +140,8 @@ class Split:
                 raise TriptychError(
                     f"attribute {name!r}: expected {len(self.data)} values, one for each example, got shape {values.shape}"
                 )
+        data = self.data.view(Mapped) if isinstance(self.data, np.memmap) else self.data
+        object.__setattr__(self, "data", data)
         object.__setattr__(self, "attributes", attributes)
         object.__setattr__(self, "kinds", {name: kind_of(v) for name, v in attributes.items()} | dict(self.kinds))
 
@@ -178,46 +164,26 @@ class Split:
         return len(self.data)
 
     def __getitem__(self, index: int | slice | Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-        if isinstance(index, slice):
-            return self.__getitems__(np.arange(*index.indices(len(self))))
-        if np.ndim(index) == 0:
-            return self.__getitems__([int(index)])[0]  # type: ignore[arg-type]
-        return self.__getitems__(index)  # type: ignore[arg-type]
+        positions = np.arange(len(self))[index]
+        examples = self.__getitems__(np.atleast_1d(positions))
+        return examples if np.ndim(positions) else examples[0]
 
     def __getitems__(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> torch.Tensor:
-        """The examples at `indices` (B,) as one new tensor (B, *event)."""
+        """The examples at `indices` (B,) as one new tensor (B, *event).
+
+        Raises:
+            IndexError: for what numpy does not take as indices of N examples.
+        """
         import torch
 
-        return torch.from_numpy(self.rows(indices))
-
-    def rows(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> np.ndarray:
-        """The same as a new array; on one thread, since threads of several runs would wait for each other."""
-        return np.ascontiguousarray(_rows(self.data, self._checked(indices)))
+        return torch.from_numpy(np.ascontiguousarray(picked(self.data, np.arange(len(self))[indices])))
 
     def take(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> Split:
         """The split of the examples at `indices`, in that order; copied if in memory, else a view."""
-        index = self._checked(indices)
+        index = np.arange(len(self))[indices]
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
         return Split(data, attributes, self.kinds, self.classes, self.skipped)
-
-    def _checked(self, indices: Any) -> np.ndarray:
-        """Indices (B,) as int64 in 0..N−1; negative ones count from the end, and N booleans are a mask."""
-        index = np.asarray(indices) if len(indices) else np.empty(0, np.int64)
-        if index.dtype == np.bool_ and index.shape == (len(self),):
-            index = np.flatnonzero(index)
-        if index.dtype.kind not in "iu" or index.ndim != 1:
-            raise IndexError(f"expected integers (B,) or {len(self)} booleans, got {index.dtype} {index.shape}")
-        index = index.astype(np.int64, copy=False)
-        if index.size and (index.min() < -len(self) or index.max() >= len(self)):
-            raise IndexError(f"expected indices in 0..{len(self) - 1}, got {index.min()}..{index.max()}")
-        return np.where(index < 0, index + len(self), index) if index.size and index.min() < 0 else index
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "data": _portable(self.data)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, data=_reopened(state["data"]))
 
     def __repr__(self) -> str:
         where = "" if self.in_memory else ", not in memory"
@@ -225,7 +191,7 @@ class Split:
         return f"Split({len(self):,} × {self.event_shape} {self.data.dtype}{where}, attributes: {names})"
 
 
-class Splits(Mapping[str, Split]):
+class Splits(dict[str, Split]):
     """Splits by name ("train", "test" and perhaps "valid"), also as attributes.
 
     >>> import numpy as np
@@ -234,23 +200,10 @@ class Splits(Mapping[str, Split]):
     (9, ['train', 'test'])
     """
 
-    def __init__(self, **splits: Split):
-        self._splits = splits
-
-    def __getitem__(self, name: str) -> Split:
-        return self._splits[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._splits)
-
-    def __len__(self) -> int:
-        return len(self._splits)
-
     def __getattr__(self, name: str) -> Split:
-        splits = self.__dict__.get("_splits", {})  # absent while pickle builds the object
-        if name in splits:
-            return splits[name]
-        raise AttributeError(f"there is no split {name!r}; there are {', '.join(splits)}")
+        if name in self:
+            return self[name]
+        raise AttributeError(f"there is no split {name!r}; there are {', '.join(self)}")
 
     def __repr__(self) -> str:
         return "\n".join(f"{name}: {split!r}" for name, split in self.items())

@@ -76,7 +76,24 @@ class Logistic(InverseCDF):
         return logsigmoid(y) + logsigmoid(-y) - self.scale.log()
 
 
-class Reciprocal(InverseCDF):
+class _Bounded(InverseCDF):
+    """On [low, high], both of them parameters."""
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, *parameters: Tensor | float, validate_args: bool | None = None):
+        super().__init__(*parameters, validate_args=validate_args)
+        if self._validate_args and not (self.low < self.high).all():
+            raise ValueError(f"{type(self).__name__} expects low < high, got {self.low} and {self.high}")
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """[low, high]."""
+        return constraints.interval(self.low, self.high)
+
+
+class Reciprocal(_Bounded):
     """z = a (b/a)^ε; p(x) = 1 / (x log(b/a)), 0 < a = low ≤ x ≤ high = b: uniform in log x.
 
     >>> round(Reciprocal(1.0, 4.0).icdf(torch.tensor(0.5)).item(), 4)  # √(ab)
@@ -84,17 +101,9 @@ class Reciprocal(InverseCDF):
     """
 
     arg_constraints: ClassVar = {"low": constraints.positive, "high": constraints.positive}
-    low: Tensor
-    high: Tensor
 
     def __init__(self, low: Tensor | float, high: Tensor | float, validate_args: bool | None = None):
         super().__init__(low, high, validate_args=validate_args)
-        _check_order(self, self.low, self.high)
-
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> constraints.Constraint:
-        """[low, high]."""
-        return constraints.interval(self.low, self.high)
 
     def icdf(self, value: Tensor) -> Tensor:
         x = self.low * torch.exp(value * (self.high / self.low).log())
@@ -127,7 +136,7 @@ class Gompertz(InverseCDF):
         return self.shape.log() + self.rate.log() + power - self.shape * torch.expm1(power)
 
 
-class Triangular(InverseCDF):
+class Triangular(_Bounded):
     """z = a + (b − a) ε, ε triangular on [0, 1] with its mode at m = (c − a)/(b − a); a ≤ c ≤ b are low, peak, high.
 
     ε = √(m u) for u < m, else 1 − √((1 − m)(1 − u)); p(x) = 2(x−a)/((b−a)(c−a)) up to the mode c, 2(b−x)/((b−a)(b−c))
@@ -138,20 +147,12 @@ class Triangular(InverseCDF):
     """
 
     arg_constraints: ClassVar = {"low": constraints.real, "peak": constraints.real, "high": constraints.real}
-    low: Tensor
     peak: Tensor
-    high: Tensor
 
     def __init__(self, low: Tensor | float, peak: Tensor | float, high: Tensor | float, validate_args: bool | None = None):
         super().__init__(low, peak, high, validate_args=validate_args)
-        _check_order(self, self.low, self.high)
         if self._validate_args and not ((self.peak >= self.low) & (self.peak <= self.high)).all():
             raise ValueError(f"Triangular expects a peak from low to high, got {self.peak} in [{self.low}, {self.high}]")
-
-    @constraints.dependent_property(is_discrete=False, event_dim=0)
-    def support(self) -> constraints.Constraint:
-        """[low, high]."""
-        return constraints.interval(self.low, self.high)
 
     @property
     def mode(self) -> Tensor:
@@ -173,8 +174,3 @@ class Triangular(InverseCDF):
         # a peak at an end: run = length = 0 there, and the density is 2/(b − a)
         ratio = torch.where(length > 0, run / torch.where(length > 0, length, 1.0), 1.0)
         return math.log(2) + ratio.log() - torch.log(self.high - self.low)
-
-
-def _check_order(distribution: InverseCDF, low: Tensor, high: Tensor) -> None:
-    if distribution._validate_args and not (low < high).all():
-        raise ValueError(f"{type(distribution).__name__} expects low < high, got {low} and {high}")

@@ -1,7 +1,7 @@
 """What is wrong with a training, in plain words: verdicts with their evidence and a remedy, from the run's own records.
 
 It reads metrics.jsonl (`history`) and, where a model and data are given, examines a few samples (`samples`). A verdict is a
-rule that applies (`rules`, one table), with those remedies that the run does not follow already (`remedies`). Where no rule
+rule that applies (`rules`, one table), with those remedies that the run does not follow already (`diagnosis`). Where no rule
 applies the run is called healthy, which says no more than that.
 """
 

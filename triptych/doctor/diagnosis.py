@@ -1,12 +1,16 @@
-"""From a run's records, and what was found of samples, to verdicts."""
+"""From a run's records, and what was found of samples, to verdicts, with remedies that the run does not follow already.
+
+A remedy names its flags as one would type them: `--part.field value`, or `--part.field` where the remedy ends. One that
+begins with "set" and has no value is for a field that is still 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from triptych.doctor.history import History
-from triptych.doctor.remedies import remedy
 from triptych.doctor.rules import NAMES, RULES, Rule
 from triptych.recipes import Recipe
 
@@ -23,7 +27,7 @@ class Verdict:
 
     name: str
     evidence: str
-    remedy: str
+    remedy: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}: {self.evidence}" + (f"; {self.remedy}" if self.remedy else "")
@@ -43,31 +47,59 @@ def diagnose(history: History, samples: Mapping[str, float] | None = None, recip
     for rule in RULES:
         if rule.name not in found and (evidence := rule.find(history, samples or {})):
             found[rule.name] = (rule, evidence)
+    few = f"but the records are few ({len(history.lines)}, up to step {history.last_step}): judge again after more steps"
+    caution = [few] if history.lines and history.is_short else []
     verdicts = [
-        Verdict(name, evidence, _with_caution(remedy(rule.remedies, recipe), history))
+        Verdict(name, evidence, "; ".join([remedy(rule.remedies, recipe), *caution]))
         for name, (rule, evidence) in found.items()
     ]
-    return [_noting_damage(verdict, history) for verdict in verdicts or [_nothing_found(history)]]
-
-
-def _nothing_found(history: History) -> Verdict:
-    if not history.lines:
-        return Verdict("no records", "metrics.jsonl has none that can be judged", "train it first, or longer")
-    seen = f"{len(history.lines)} records show none of {', '.join(NAMES)}"
-    return Verdict("healthy", seen, _few(history) if history.is_short else "")
-
-
-def _with_caution(text: str, history: History) -> str:
-    return f"{text}; {_few(history)}" if history.lines and history.is_short else text
-
-
-def _few(history: History) -> str:
-    lines, step = len(history.lines), history.last_step
-    return f"but the records are few ({lines}, up to step {step}): judge again after more steps"
-
-
-def _noting_damage(verdict: Verdict, history: History) -> Verdict:
+    if not history.lines and not verdicts:
+        verdicts = [Verdict("no records", "metrics.jsonl has none that can be judged", "train it first, or longer")]
+    elif not verdicts:
+        seen = f"{len(history.lines)} records show none of {', '.join(NAMES)}"
+        verdicts = [Verdict("healthy", seen, *caution)]
     if not history.damaged:
-        return verdict
+        return verdicts
     skipped = f"{history.damaged} damaged line{'s' * (history.damaged > 1)} of metrics.jsonl skipped"
-    return replace(verdict, evidence=f"{verdict.evidence} ({skipped})")
+    return [replace(verdict, evidence=f"{verdict.evidence} ({skipped})") for verdict in verdicts]
+
+
+def remedy(remedies: Sequence[str], recipe: Recipe | None = None) -> str:
+    """The remedies that apply to a run, in their order, as one phrase; all of them without a recipe.
+
+    >>> remedy(["lower --training.rate", "set --training.clip"])
+    'lower --training.rate, or set --training.clip'
+    """
+    named = [text for text in remedies if recipe is None or _applies(text, recipe)]
+    *first, last = named or ["train it anew with another --seed"]
+    return f"{', '.join(first)}, or {last}" if first else last
+
+
+def _applies(text: str, recipe: Recipe) -> bool:
+    """Whether the run has every field that is named, and at least one of them would change."""
+    unset = text.startswith("set ")
+    changes = [_changes(unset, part, field, value, recipe) for part, field, value in _FLAG.findall(text)]
+    return None not in changes and (not changes or any(changes))
+
+
+def _changes(unset: bool, part: str, field: str, value: str, recipe: Recipe) -> bool | None:
+    """Whether the flag would change something; None where there is no such field, or it has no effect."""
+    if part == "augment":
+        # where there is a discriminator, ada is for few data; elsewhere the other augmentations are
+        if recipe.objective.adversarial != (value == "ada"):
+            return None
+        names = {name.strip() for name in recipe.augment.split(",")}
+        return recipe.differentiable == "none" if value == "ada" else not set(value.split(",")) <= names
+    owner, field = getattr(recipe, part), field.replace("-", "_")
+    if not hasattr(owner, field) or (field in _WITHOUT_EFFECT and _WITHOUT_EFFECT[field](recipe)):
+        return None
+    now = getattr(owner, field)
+    return str(now) != value if value else not (unset and now)
+
+
+_FLAG = re.compile(r"--(model|objective|training|augment)(?:\.([a-z0-9-]+))?(?: ([a-z0-9,]+))?")
+_WITHOUT_EFFECT: dict[str, Callable[[Recipe], bool]] = {
+    "gamma": lambda recipe: recipe.objective.penalty == "none",
+    "beta": lambda recipe: recipe.objective.beta <= 1,
+    "momentum": lambda recipe: not recipe.training.momentum,
+}

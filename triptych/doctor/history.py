@@ -42,6 +42,7 @@ class History:
 
     @property
     def last_step(self) -> int:
+        """The step of the last record; 0 without any."""
         return int(self.lines[-1]["step"] or 0) if self.lines else 0
 
     @property

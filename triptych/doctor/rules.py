@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from triptych.doctor.history import ENOUGH, History
-from triptych.doctor.periods import period
 
 Samples = Mapping[str, float]
 
@@ -34,7 +33,7 @@ class Rule(NamedTuple):
     Attributes:
         name: of what is wrong; where several rows share it, the first that applies counts.
         find: (records, samples) -> the evidence in words and numbers, or None.
-        remedies: what to do; those that a run follows already are left out (`remedies`).
+        remedies: what to do; those that a run follows already are left out (`diagnosis`).
     """
 
     name: str
@@ -49,25 +48,20 @@ def _learning_rate(history: History, _samples: Samples) -> str | None:
 
 
 def _rolled_back(history: History) -> str | None:
-    rollbacks = history.values("rollbacks") if "rollbacks" in history else np.zeros(1)
-    if times := int(np.nanmax(rollbacks)):
+    if times := int(np.nanmax(history.values("rollbacks"), initial=0)):
         return f"training was rolled back to its last good state, at half the rate, {times} time{'s' * (times > 1)}"
     bad = history.values("bad_steps")
-    if len(bad) and bad[-1] >= max(3, BAD_SHARE * history.last_step):
-        return f"{bad[-1]:.0f} steps of {history.last_step} were skipped as bad"
-    return None
+    recurs = len(bad) and bad[-1] >= max(3, BAD_SHARE * history.last_step)
+    return f"{bad[-1]:.0f} steps of {history.last_step} were skipped as bad" if recurs else None
 
 
 def _diverged(history: History) -> str | None:
     loss = history.values("loss")
-    if not len(loss):
-        return None
-    if not np.isfinite(loss[-3:]).any():
+    if len(loss) and not np.isfinite(loss[-3:]).any():
         return "the loss is no longer finite"
     # a growing weight of the KL raises a VAE's loss, a large one lowers its bound: in a divergence both get worse
-    if _rose(loss) and ("elbo" not in history or _rose(-history.values("elbo"))):
-        return f"the loss was {np.nanmin(loss):.4g} at best and is {history.level('loss'):.4g}"
-    return None
+    worse = _rose(loss) and ("elbo" not in history or _rose(-history.values("elbo")))
+    return f"the loss was {np.nanmin(loss):.4g} at best and is {history.level('loss'):.4g}" if worse else None
 
 
 def _rose(values: np.ndarray) -> bool:
@@ -85,40 +79,34 @@ def _diverged_player(history: History, name: str) -> str | None:
     A rising loss alone is not: a player's loss rises when the other gains, and Wasserstein's has no zero.
     """
     loss, norm = (history.values(f"{kind}_{name}") for kind in ("loss", "grad_norm"))
-    if not np.isfinite(loss[-3:]).any():
-        return f"the {name}'s loss is no longer finite"
-    if not len(norm):
-        norm = loss
-    if len(norm[-3:]) and not np.isfinite(norm[-3:]).any():
-        return f"the {name}'s gradient is no longer finite"
+    norm = norm if len(norm) else loss
+    for what, values in (("loss", loss), ("gradient", norm)):
+        if len(values) and not np.isfinite(values[-3:]).any():
+            return f"the {name}'s {what} is no longer finite"
     (before, after), (least, last) = (_quarters(np.abs(values)) for values in (loss, norm))
-    if (after > MANYFOLD * max(before, 1) and last > MANYFOLD * max(least, 1)) or last > MANYFOLD**2 * max(least, 1):
-        grew = f"|loss| was {before:.3g} in its lowest quarter and is {after:.3g}, its gradient {least:.3g} and {last:.3g}"
-        return f"the {name}'s {grew}"
-    return None
+    growth, norm_growth = after / max(before, 1), last / max(least, 1)
+    if not (min(growth, norm_growth) > MANYFOLD or norm_growth > MANYFOLD**2):
+        return None
+    grew = f"|loss| was {before:.3g} in its lowest quarter and is {after:.3g}, its gradient {least:.3g} and {last:.3g}"
+    return f"the {name}'s {grew}"
 
 
 def _quarters(values: np.ndarray) -> tuple[float, float]:
     """The least median of the first three quarters, and the median of the last; (0, 0) for few values."""
     values = values[np.isfinite(values)]
-    if len(values) < ENOUGH:
-        return 0.0, 0.0
-    *before, last = (float(np.median(part)) for part in np.array_split(values, 4))
-    return min(before), last
+    medians = [float(np.median(part)) for part in np.array_split(values, 4)] if len(values) >= ENOUGH else [0.0, 0.0]
+    return min(medians[:-1]), medians[-1]
 
 
 def _posterior_collapse(history: History, samples: Samples) -> str | None:
-    if "kl" not in history:
-        return None
     kl, active = history.level("kl"), samples.get("active_units")
-    if not kl <= COLLAPSED_KL and (active is None or active > 0):
+    if not (kl <= COLLAPSED_KL or ("kl" in history and active == 0)):
         return None
     return f"KL(q ‖ p) is {kl:.3g} nats" + ("" if active is None else f", {active:.0f} latent dimensions are used")
 
 
 def _exploding(history: History, _samples: Samples) -> str | None:
-    reach = history.values("sample_range")
-    unit = history.level("data_range") if "data_range" in history else 1.0
+    reach, unit = history.values("sample_range"), history.level("data_range") if "data_range" in history else 1.0
     if not len(reach) or reach[-1] <= EXPLODED * unit:
         return None
     seen = f"reach {reach[-1]:.3g}, the data {unit:.3g}" if math.isfinite(reach[-1]) else "are not finite"
@@ -126,36 +114,31 @@ def _exploding(history: History, _samples: Samples) -> str | None:
 
 
 def _discriminator_wins(history: History, _samples: Samples) -> str | None:
-    if "d_accuracy" not in history or not history.level("d_accuracy") >= WON:
-        return None
-    slack = history.level("value") if "value" in history else math.nan
+    accuracy, slack = history.level("d_accuracy"), history.level("value")
     # it may rank nearly all pairs, but not be sure of them: a small edge is how a GAN learns. Above 0 only Wasserstein's V
     # can be, whose critic should be as good as it can.
-    if not SURE <= slack <= 0:
+    if not (accuracy >= WON and SURE <= slack <= 0):
         return None
-    return f"D tells {history.level('d_accuracy'):.1%} of the pairs apart, V(D, G) is {slack:.3g} nats of at most 0"
+    return f"D tells {accuracy:.1%} of the pairs apart, V(D, G) is {slack:.3g} nats of at most 0"
 
 
 def _generator_wins(history: History, _samples: Samples) -> str | None:
-    if "d_accuracy" not in history or not history.level("d_accuracy") <= LOST:
+    accuracy, value = history.level("d_accuracy"), history.late("value")
+    # logits that are NaN rank no pair rightly
+    if not accuracy <= LOST or (len(value) and not np.isfinite(value).any()):
         return None
-    if len(history.values("value")) and not np.isfinite(history.late("value")).any():
-        return None  # logits that are NaN rank no pair rightly
-    return f"D ranks only {history.level('d_accuracy'):.1%} of the pairs rightly, worse than chance"
+    return f"D ranks only {accuracy:.1%} of the pairs rightly, worse than chance"
 
 
 def _mode_collapse(history: History, samples: Samples) -> str | None:
-    ratio = samples.get("spread_ratio")
-    if ratio is None and "spread_ratio" in history:
-        ratio = history.level("spread_ratio")
+    ratio = samples.get("spread_ratio", history.level("spread_ratio"))
     few, active = samples.get("distinct_outputs", math.inf), samples.get("active_units", math.inf)
     if _posterior_collapse(history, samples):  # which makes a VAE's samples alike
         return None
-    if ratio is not None and ratio <= COLLAPSED_SPREAD:
+    if ratio <= COLLAPSED_SPREAD:
         return f"samples differ from one another {ratio:.0%} as much as data do"
-    if few <= FEW_OUTPUTS and active > 1:
-        return f"samples repeat one another as if there were about {few:.0f} of them in all"
-    return None
+    repeats = few <= FEW_OUTPUTS and active > 1
+    return f"samples repeat one another as if there were about {few:.0f} of them in all" if repeats else None
 
 
 def _collapse_without_bound(history: History, samples: Samples) -> str | None:
@@ -164,8 +147,6 @@ def _collapse_without_bound(history: History, samples: Samples) -> str | None:
 
 def _oscillation(history: History, _samples: Samples) -> str | None:
     """The game's value is periodic: strongly so in the second half of the history, three times or more, without decay."""
-    if "value" not in history:
-        return None
     values = history.values("value")
     values = values[len(values) // 2 :]
     if len(values) < 3 * ENOUGH or not np.isfinite(values).all():
@@ -174,6 +155,26 @@ def _oscillation(history: History, _samples: Samples) -> str | None:
     if swing < SWING or strength < PERIODIC:
         return None
     return f"V(D, G) swings by ±{swing:.2g} nats about every {lag} records (autocorrelation {strength:.2f})"
+
+
+def period(values: np.ndarray) -> tuple[float, int, float]:
+    """Amplitude, the lag at which the autocorrelation of ranks peaks after it was negative, and its height there.
+
+    Ranks, because V's turning points may be sharp. The height is limited to the depth before it, and the lag to a third of
+    the values: the autocorrelation of noise rises by chance too, but seldom as far as it fell, and seldom so soon.
+    """
+    time = np.arange(len(values))
+    detrended, ranks = (x - np.polyval(np.polyfit(time, x, 1), time) for x in (values, values.argsort().argsort()))
+    swing = math.sqrt(2) * float(detrended.std())
+    if swing < 1e-6:
+        return 0.0, 0, 0.0
+    lags = range(1, len(values) // 3 + 1)
+    auto = np.asarray([(ranks[:-lag] * ranks[lag:]).mean() / (ranks**2).mean() for lag in lags])
+    below = np.flatnonzero(auto < 0)
+    if not len(below) or below[0] + 1 >= len(auto):
+        return swing, 0, 0.0
+    top = int(below[0] + auto[below[0] :].argmax())
+    return swing, top + 1, float(min(auto[top], -auto[: top + 1].min()))
 
 
 def _copies(_history: History, samples: Samples) -> str | None:
@@ -190,17 +191,14 @@ def _nearer_to_training_data(_history: History, samples: Samples) -> str | None:
     ratio, gap = samples.get("nearest_ratio", 1.0), samples.get("nll_gap", 0.0)
     if ratio < COPIED:
         return f"samples are {ratio:.2f} times as far from training data as from held-out data"
-    if gap > OVERFITTED:
-        return f"held-out data cost {gap:.1f} standard deviations more nats than training data"
-    return None
+    return f"held-out data cost {gap:.1f} standard deviations more nats than training data" if gap > OVERFITTED else None
 
 
 def _not_grown(_history: History, samples: Samples) -> str | None:
     side, full, alpha = (samples.get(name, 1.0) for name in ("side", "full_side", "alpha"))
-    if side >= full and alpha >= 1:
-        return None
     fading = "" if alpha >= 1 else f", its newest layer counts {alpha:.0%}"
-    return f"it has grown to {side:.0f} × {side:.0f} of {full:.0f} × {full:.0f}{fading}"
+    short = side < full or alpha < 1
+    return f"it has grown to {side:.0f} × {side:.0f} of {full:.0f} × {full:.0f}{fading}" if short else None
 
 
 def _still_falling(history: History, _samples: Samples) -> str | None:
@@ -209,11 +207,9 @@ def _still_falling(history: History, _samples: Samples) -> str | None:
     if len(loss) < ENOUGH or not np.isfinite(late).all():
         return None
     whole, time = np.nanmax(loss[1:]) - np.nanmin(loss), np.linspace(0, 1, len(late))
-    if whole <= 0:
-        return None
     slope, start = np.polyfit(time, late, 1)
     fall, scatter = -float(slope), float(np.std(late - (start + slope * time)))
-    if fall < STILL_FALLING * whole or fall < 2 * scatter:
+    if whole <= 0 or fall < max(STILL_FALLING * whole, 2 * scatter):
         return None
     return f"the loss fell by {fall:.3g} in the last quarter of the run, {fall / whole:.0%} of its whole fall"
 

@@ -12,7 +12,7 @@ from triptych.errors import check_size
 from triptych.evaluate import Pixels, active_units, copied, distinct_outputs, importance_nll, nearest_ratio
 from triptych.evaluate.latent import codes
 from triptych.evaluate.measure import context_of
-from triptych.evaluate.repeats import LOOKED_AMONG
+from triptych.evaluate.neighbours import LOOKED_AMONG
 
 COMPARABLE = 30  # examples of either kind below which their distances to samples show little
 SPREAD = 10  # samples below which their standard deviation shows little

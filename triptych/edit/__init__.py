@@ -9,8 +9,7 @@ They need an encoder; for a model without one `invert` finds z, and `Inverting` 
 from triptych.edit.directions import Direction, Directions
 from triptych.edit.inpainting import MASKS, inpaint, mask
 from triptych.edit.inversion import Inverting, invert, learn_encoder, psnr
-from triptych.edit.judging import judge
-from triptych.edit.learning import learn_directions, unsupervised_directions
+from triptych.edit.learning import judge, learn_directions, unsupervised_directions
 from triptych.edit.moving import apply, change_context, interpolate, manifold, move, sweep
 
 __all__ = [

@@ -12,21 +12,22 @@ unsupervised one it counts standard deviations.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-import torch
-from torch import Tensor
+from torch import Tensor, tensor
 
 from triptych import storage
 from triptych.errors import TriptychError, unknown
 from triptych.pretrained import stamp
 
 DirectionKind = Literal["binary", "continuous", "unsupervised"]
+Anchors: TypeAlias = tuple[tuple[float, float], tuple[float, float]]  # two values of c, each with the n·z where it belongs
 FILE = "directions"
+_VECTORS = ("normal", "step")
 
 
 @dataclass(frozen=True)
@@ -57,25 +58,11 @@ class Direction:
         return (z @ self.normal.to(z) - self.offset) / self.scale
 
 
-class Directions(Mapping[str, Direction]):
-    """Directions by name, in the order in which they were learned."""
+class Directions(dict[str, Direction]):
+    """Directions by name, in the order in which they were learned; an unknown name is a `TriptychError`."""
 
-    def __init__(self, directions: Mapping[str, Direction] | None = None):
-        self._directions = dict(directions or {})
-
-    def __getitem__(self, name: str) -> Direction:
-        if name not in self._directions:
-            raise unknown("direction", name, self._directions)
-        return self._directions[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._directions)
-
-    def __len__(self) -> int:
-        return len(self._directions)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._directions
+    def __missing__(self, name: str) -> Direction:
+        raise unknown("direction", name, self)
 
     def coordinates(self, z: Tensor) -> dict[str, Tensor]:
         """Every direction's c(z), each (B,)."""
@@ -88,14 +75,9 @@ class Directions(Mapping[str, Direction]):
             weights: `pretrained.stamp` of the weights whose z they move, taken before they were learned, for a training may
                 go on meanwhile; by default of those that the run holds now.
         """
-        tensors: dict[str, Tensor] = {}
-        described: dict[str, Any] = {}
-        for name, d in self.items():
-            tensors |= {f"{name}.normal": d.normal, f"{name}.step": d.step}
-            described[name] = {
-                "kind": d.kind, "offset": d.offset, "scale": d.scale, "range": list(d.range), "threshold": d.threshold,
-                "judged": d.judged,
-            }  # fmt: skip
+        tensors = {f"{name}.{key}": getattr(d, key) for name, d in self.items() for key in _VECTORS}
+        plain = ("kind", "offset", "scale", "range", "threshold", "judged")
+        described = {name: {key: getattr(d, key) for key in plain} for name, d in self.items()}
         storage.write_tensors(folder / f"{FILE}.safetensors", tensors)
         belongs = {"weights": stamp(folder) if weights is None else weights, "vectors": _vectors(folder)}
         storage.write_json(folder / f"{FILE}.json", {**belongs, "directions": described})
@@ -119,14 +101,13 @@ class Directions(Mapping[str, Direction]):
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise TriptychError(f"{folder}/{FILE}.json does not fit its tensors ({error}): learn them again") from error
 
-    def check(self, latent_dim: int) -> Directions:
-        """Itself, if it belongs to a latent space of that many dimensions."""
+    def check(self, latent_dim: int) -> None:
+        """Raises a `TriptychError` unless they belong to a latent space of that many dimensions."""
         for name, d in self.items():
             if d.normal.shape != (latent_dim,) or d.step.shape != (latent_dim,):
                 raise TriptychError(
                     f"direction {name} is of {d.normal.numel()} dimensions, the model's z of {latent_dim}: learn it again"
                 )
-        return self
 
 
 def _vectors(folder: Path) -> str:
@@ -134,44 +115,26 @@ def _vectors(folder: Path) -> str:
 
 
 def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> Direction:
-    low, high = stored["range"]
-    numbers = [float(stored[key]) for key in ("offset", "scale", "threshold")]
-    if not all(map(math.isfinite, numbers)) or numbers[1] == 0:
-        raise ValueError(f"{name} has offset, scale and threshold {numbers}")
-    return Direction(
-        name=name,
-        kind=stored["kind"],
-        normal=tensors[f"{name}.normal"],
-        offset=numbers[0],
-        scale=numbers[1],
-        threshold=numbers[2],
-        step=tensors[f"{name}.step"],
-        range=(float(low), float(high)),
-        judged=stored["judged"],
-    )
+    low, high = map(float, stored["range"])
+    offset, scale, threshold = (float(stored[key]) for key in ("offset", "scale", "threshold"))
+    if not math.isfinite(offset + scale + threshold) or scale == 0:
+        raise ValueError(f"{name} has offset {offset}, scale {scale} and threshold {threshold}")
+    normal, step = (tensors[f"{name}.{key}"] for key in _VECTORS)
+    return Direction(name, stored["kind"], normal, offset, scale, step, (low, high), threshold, stored["judged"])
 
 
-def calibrated(
-    name: str,
-    kind: DirectionKind,
-    normal: Tensor,
-    step: Tensor,
-    low_high: tuple[float, float],
-    means: tuple[float, float],
-    z: Tensor,
-) -> Direction:
-    """A direction whose c is `low_high` where n·z is `means`, with v scaled to n·v = s.
+def calibrated(name: str, kind: DirectionKind, normal: Tensor, step: Tensor, anchors: Anchors, z: Tensor) -> Direction:
+    """A direction whose c takes the anchors' values where n·z is theirs, with v scaled to n·v = s.
 
     Args:
         normal, step: n and v, of any length and, for v, any sign that does not oppose n.
-        means: n·z at which c takes the two values of `low_high`.
         z: training codes, for the range of c.
     """
-    scale = (means[1] - means[0]) / (low_high[1] - low_high[0])
-    offset = means[0] - scale * low_high[0]
+    (low, low_mean), (high, high_mean) = anchors
+    scale = (high_mean - low_mean) / (high - low)
     slope = float(normal @ step)
     if not abs(scale) > 1e-12 or not abs(slope) > 1e-12:
         raise TriptychError(f"{name} leaves no trace in this model's z: it cannot be made a direction")
-    direction = Direction(name, kind, normal, offset, scale, step * (scale / slope))
-    low, high = direction.coordinate(z).quantile(torch.tensor([0.01, 0.99])).tolist()
-    return Direction(name, kind, normal, offset, scale, direction.step, (low, high))
+    direction = Direction(name, kind, normal, low_mean - scale * low, scale, step * (scale / slope))
+    least, most = direction.coordinate(z).quantile(tensor([0.01, 0.99])).tolist()
+    return dataclasses.replace(direction, range=(least, most))

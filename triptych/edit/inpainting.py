@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from triptych.core import GenerativeModel, HasDensity, evaluating, require
-from triptych.errors import TriptychError, unknown
+from triptych.errors import TriptychError, check_range, check_size, unknown
 from triptych.randomness import standard_normal
+
+Rates: TypeAlias = list[tuple[float, float]]
 
 
 def inpaint(
@@ -25,7 +28,7 @@ def inpaint(
     scale: float | Tensor | None = None,
     temperature: float | None = None,
     start: Tensor | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Tensor:
     """x with its hidden part filled in, the observed part kept to the bit: (B, *E).
 
@@ -67,15 +70,20 @@ def inpaint(
             f"inpainting ascends a density of x, this {type(model).__name__} has a mass of discrete values: "
             "use a flow, or a VAE with a Gaussian likelihood"
         )
-    _check_numbers(steps, temperature)
+    check_size("steps", steps, 2**31)
+    check_range("temperature", temperature or 0.0, 0, 1e9)
+    alphas = [10 / (100 + i) for i in range(steps)]
+    rates = [(a, a if temperature is None else math.sqrt(2 * a * temperature)) for a in alphas]
     hidden = _check_mask(model.check_event(x), mask)
+    if start is not None and (start.shape != x.shape or not start.isfinite().all()):
+        raise TriptychError(f"start should be finite and have x's shape {tuple(x.shape)}, has {tuple(start.shape)}")
     with evaluating(model):
         draws = x[:0] if scale is not None and start is not None else _drawn(model, generator).to(x)
         units = _measured(model, draws, generator) if scale is None else _checked_scale(model, scale)
-        first = _nearest(draws, x, hidden) if start is None else _checked_start(x, start)
-        size = _at_once(model)
-        parts = zip(x.split(size), hidden.split(size), first.split(size), strict=True)
-        return torch.cat([_ascend(model, *part, units.to(x), steps, temperature, generator) for part in parts])
+        first = _nearest(draws, x, hidden) if start is None else start.to(x)
+        parts = zip(*(values.split(_at_once(model)) for values in (x, hidden, first)), strict=True)
+        units = units.to(x)
+        return torch.cat([_ascend(model, seen, where, at, units, rates, generator) for seen, where, at in parts])
 
 
 _VALUES = 2**17  # of data differentiated together: memory stays bounded whatever B is
@@ -86,7 +94,7 @@ def _at_once(model: GenerativeModel) -> int:
     return max(1, _VALUES // math.prod(model.event_shape))
 
 
-def _drawn(model: GenerativeModel, generator: torch.Generator | None) -> Tensor:
+def _drawn(model: GenerativeModel, generator: Generator | None) -> Tensor:
     """x of the model's own, (_DRAWS, *E), as many at once as are differentiated together."""
     sizes = [len(part) for part in torch.empty(_DRAWS).split(_at_once(model))]
     return model.codec.project(torch.cat([model.sample(size, generator=generator) for size in sizes]))
@@ -98,24 +106,22 @@ def _ascend(
     hidden: Tensor,
     first: Tensor,
     units: Tensor,
-    steps: int,
-    temperature: float | None,
-    generator: torch.Generator | None,
+    rates: Rates,
+    generator: Generator | None,
 ) -> Tensor:
+    """x with its hidden part moved from `first` by a step for each rate: α_i, and the factor of the noise."""
     filled = torch.where(hidden, model.codec.project(first), x)
-    for i in range(steps):
-        alpha = 10 / (100 + i)
-        noise = alpha if temperature is None else math.sqrt(2 * alpha * temperature)
+    for step, (alpha, noise) in enumerate(rates, 1):
         gradient = _gradient(model, filled, generator)
         epsilon = standard_normal(*x.shape, generator=generator, device=x.device).to(x)
         moved = filled + alpha * units.square() * gradient + noise * units * epsilon
         if not moved[hidden].isfinite().all():
-            raise TriptychError(f"log p has no finite gradient at step {i + 1} of inpainting: give a smaller scale")
+            raise TriptychError(f"log p has no finite gradient at step {step} of inpainting: give a smaller scale")
         filled = torch.where(hidden, model.codec.project(moved), x)
     return filled
 
 
-def _gradient(model: GenerativeModel, x: Tensor, generator: torch.Generator | None) -> Tensor:
+def _gradient(model: GenerativeModel, x: Tensor, generator: Generator | None) -> Tensor:
     """∂log p(x)/∂x, (B, *E)."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -125,7 +131,7 @@ def _gradient(model: GenerativeModel, x: Tensor, generator: torch.Generator | No
         return torch.autograd.grad(log_p.sum(), x)[0]
 
 
-def _measured(model: GenerativeModel, draws: Tensor, generator: torch.Generator | None) -> Tensor:
+def _measured(model: GenerativeModel, draws: Tensor, generator: Generator | None) -> Tensor:
     """σ = 1/√E[(∂log p/∂x_d)²] of each value, (*E), without draws where the gradient is not finite."""
     squares = torch.cat([_gradient(model, part, generator).square() for part in draws.split(_at_once(model))])
     known = squares.isfinite()
@@ -157,19 +163,6 @@ def _nearest(draws: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
     return draws[distance.argmin(1)]
 
 
-def _checked_start(x: Tensor, start: Tensor) -> Tensor:
-    if start.shape != x.shape or not start.isfinite().all():
-        raise TriptychError(f"start should be finite and have x's shape {tuple(x.shape)}, has {tuple(start.shape)}")
-    return start.to(x)
-
-
-def _check_numbers(steps: int, temperature: float | None) -> None:
-    if steps < 1:
-        raise TriptychError(f"inpainting expects at least 1 step, got {steps}")
-    if temperature is not None and not 0 <= temperature < math.inf:
-        raise TriptychError(f"temperature should be 0 or more, got {temperature}")
-
-
 def _check_mask(x: Tensor, hidden: Tensor) -> Tensor:
     """The mask for each example, (B, *E)."""
     if hidden.dtype != torch.bool:
@@ -184,7 +177,7 @@ def _check_mask(x: Tensor, hidden: Tensor) -> Tensor:
     return hidden
 
 
-def mask(name: str, shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+def mask(name: str, shape: Sequence[int], generator: Generator | None = None) -> Tensor:
     """One of NICE's ten masks (figure 6), bool of the event's `shape`: True is hidden. Channels are hidden together.
 
         top, bottom            the upper or lower half of the rows (the lower has the middle one of an odd number)
@@ -204,19 +197,19 @@ def mask(name: str, shape: Sequence[int], generator: torch.Generator | None = No
     tensor([[[1, 1, 0, 0],
              [1, 1, 0, 0]]], dtype=torch.int32)
     """
-    if name not in _HIDDEN:
-        raise unknown("mask", name, MASKS)
+    if name not in MASKS:
+        raise unknown("mask", name, MASKS, f" (there are {', '.join(MASKS)})")
     if not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise TriptychError(f"a mask's shape should be (D,), (C, T) or (C, H, W) with sizes ≥ 1, got {tuple(shape)}")
-    rows, columns = shape[1:] if len(shape) == 3 else (1, shape[-1])
     if len(shape) < 3 and name in ("top", "bottom", "middle-horizontal"):
         raise TriptychError(f"mask {name} is for pictures (C, H, W), got {tuple(shape)}: use left, right, odd or even")
-    hidden = _HIDDEN[name](torch.arange(rows)[:, None], torch.arange(columns)[None], (rows, columns), generator)
+    rows, columns = shape[1:] if len(shape) == 3 else (1, shape[-1])
+    if name in _BY_PLACE:
+        hidden = _BY_PLACE[name](torch.arange(rows)[:, None], torch.arange(columns)[None], rows, columns)
+    else:
+        order = torch.randperm(rows * columns, generator=generator, device=generator.device if generator else None)
+        hidden = (order < round(_SHARES[name] * len(order))).cpu().view(rows, columns)
     return hidden.expand(rows, columns).reshape(shape[-2:] if len(shape) == 3 else shape[-1:]).expand(*shape).clone()
-
-
-Places = tuple[int, int]
-Hidden = Callable[[Tensor, Tensor, Places, torch.Generator | None], Tensor]
 
 
 def _middle(place: Tensor, size: int) -> Tensor:
@@ -224,25 +217,15 @@ def _middle(place: Tensor, size: int) -> Tensor:
     return (place >= first) & (place < first + size // 2)
 
 
-def _random(share: float) -> Hidden:
-    def hidden(row: Tensor, column: Tensor, size: Places, generator: torch.Generator | None) -> Tensor:
-        places = size[0] * size[1]
-        order = torch.randperm(places, generator=generator, device=generator.device if generator else None)
-        return (order < round(share * places)).cpu().view(size)
-
-    return hidden
-
-
-_HIDDEN: dict[str, Hidden] = {
-    "top": lambda row, column, size, _: row < size[0] // 2,
-    "bottom": lambda row, column, size, _: row >= size[0] // 2,
-    "odd": lambda row, column, size, _: (row * size[1] + column) % 2 == 0,
-    "even": lambda row, column, size, _: (row * size[1] + column) % 2 == 1,
-    "left": lambda row, column, size, _: column < size[1] // 2,
-    "right": lambda row, column, size, _: column >= size[1] // 2,
-    "middle-horizontal": lambda row, column, size, _: _middle(row, size[0]),
-    "middle-vertical": lambda row, column, size, _: _middle(column, size[1]),
-    "random-75": _random(0.75),
-    "random-90": _random(0.9),
+_BY_PLACE: dict[str, Callable[[Tensor, Tensor, int, int], Tensor]] = {
+    "top": lambda row, column, rows, columns: row < rows // 2,
+    "bottom": lambda row, column, rows, columns: row >= rows // 2,
+    "odd": lambda row, column, rows, columns: (row * columns + column) % 2 == 0,
+    "even": lambda row, column, rows, columns: (row * columns + column) % 2 == 1,
+    "left": lambda row, column, rows, columns: column < columns // 2,
+    "right": lambda row, column, rows, columns: column >= columns // 2,
+    "middle-horizontal": lambda row, column, rows, columns: _middle(row, rows),
+    "middle-vertical": lambda row, column, rows, columns: _middle(column, columns),
 }
-MASKS = tuple(_HIDDEN)
+_SHARES = {"random-75": 0.75, "random-90": 0.9}
+MASKS = (*_BY_PLACE, *_SHARES)

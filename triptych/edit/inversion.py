@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from torch import Tensor, nn
 
 from triptych import storage
 from triptych.core import Encodes, GenerativeModel, evaluating, frozen
-from triptych.errors import TriptychError
-from triptych.nets import MLP, ConvEncoder
+from triptych.errors import TriptychError, check_range, check_size
+from triptych.evaluate.features import descend, encoder_network
 from triptych.parts import call
 from triptych.pretrained import save_model, stamp
 from triptych.randomness import seeded, standard_normal
@@ -69,7 +70,10 @@ def invert(
     >>> z = invert(model, model.codec.centre(stored), encoder=encoder)  # doctest: +SKIP
     """
     prior = (_PRIOR if encoder is None else PULL) if prior is None else prior
-    _check_numbers(steps, restarts, rate, prior)
+    check_size("steps", steps, 2**31)
+    check_size("restarts", restarts)
+    check_range("rate", rate, 1e-9, 1e9)
+    check_range("prior", prior, 0, 1e9)
     context = model.check_context(context, len(model.check_event(x)))
     if not x.isfinite().all():
         raise TriptychError("the examples to invert hold NaN or infinity: remove them first")
@@ -78,14 +82,7 @@ def invert(
     if encoder is not None:
         starts[0] = centre = _answer(encoder, x, context)
     with evaluating(model), torch.enable_grad():
-        return _search(_Best(model, x, context, starts, centre, prior), steps, rate, watch)
-
-
-def _check_numbers(steps: int, restarts: int, rate: float, prior: float) -> None:
-    if min(steps, restarts) < 1:
-        raise TriptychError(f"invert expects at least 1 step and 1 restart, got {steps} and {restarts}")
-    if not (0 < rate < math.inf and 0 <= prior < math.inf):
-        raise TriptychError(f"invert expects a finite rate above 0 and a finite prior of 0 or more, got {rate} and {prior}")
+        return _search(_Best(model, x, context, centre, prior, starts), steps, rate, watch)
 
 
 def _answer(encoder: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
@@ -102,7 +99,11 @@ def _search(best: _Best, steps: int, rate: float, watch: Callable[[int, Tensor],
         z = best.keep(count).requires_grad_()
         optimizer = torch.optim.Adam([z])
         objective = best.update(z)
-        best.check()
+        if lost := int((~best.objectives.amin(0).isfinite()).sum()):  # nothing leads on from there
+            raise TriptychError(
+                f"{lost} of {len(best.x)} examples have no z: what this {type(best.model).__name__} decodes is not finite: "
+                "go back to an earlier checkpoint"
+            )
         for _ in range(more):
             (z.grad,) = torch.autograd.grad(objective.sum(), z)
             optimizer.param_groups[0]["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -110,7 +111,7 @@ def _search(best: _Best, steps: int, rate: float, watch: Callable[[int, Tensor],
             step += 1
             objective = best.update(z)
             if watch:
-                watch(step, best.error)
+                watch(step, best.errors.gather(0, best.objectives.argmin(0, keepdim=True))[0])
     return best.keep(1)[0]
 
 
@@ -124,6 +125,7 @@ def _rounds(starts: int, steps: int) -> list[tuple[int, int]]:
     return [*((count, each) for count in counts), (1, steps - each * halvings)]
 
 
+@dataclass
 class _Best:
     """The lowest objective of each start and example so far, the error there, and where it was.
 
@@ -131,19 +133,15 @@ class _Best:
         z, objectives, errors: (R, B, L), (R, B) and (R, B), of the starts that are left.
     """
 
-    def __init__(
-        self,
-        model: GenerativeModel,
-        x: Tensor,
-        context: Tensor | None,
-        starts: Tensor,
-        centre: Tensor,
-        prior: float,
-    ):
-        self.model, self.x, self.context, self.centre, self.prior = model, x, context, centre, prior
-        self.z = starts.clone()
-        self.objectives = torch.full(starts.shape[:2], math.inf, device=x.device)
-        self.errors = self.objectives.clone()
+    model: GenerativeModel
+    x: Tensor
+    context: Tensor | None
+    centre: Tensor
+    prior: float
+    z: Tensor
+
+    def __post_init__(self) -> None:
+        self.objectives = self.errors = torch.full(self.z.shape[:2], math.inf, device=self.x.device)
 
     def update(self, z: Tensor) -> Tensor:
         """The objective at z, (R, B), with its graph; every z that is better than before is kept."""
@@ -158,25 +156,12 @@ class _Best:
             self.z = torch.where(better[..., None], z, self.z)
         return objective
 
-    def check(self) -> None:
-        """Raises a `TriptychError` where no start of an example has a finite objective: nothing leads on from there."""
-        lost = int((~self.objectives.amin(0).isfinite()).sum())
-        if lost:
-            raise TriptychError(
-                f"{lost} of {len(self.x)} examples have no z: what this {type(self.model).__name__} decodes is not finite: "
-                "go back to an earlier checkpoint"
-            )
-
     def keep(self, count: int) -> Tensor:
         """Drops all but the best `count` starts of each example, and returns where those were: (count, B, L)."""
         self.objectives, rows = self.objectives.topk(count, dim=0, largest=False)
         self.errors = self.errors.gather(0, rows)
         self.z = self.z.gather(0, rows[..., None].expand(-1, -1, self.z.shape[-1]))
         return self.z.clone()
-
-    @property
-    def error(self) -> Tensor:
-        return self.errors.gather(0, self.objectives.argmin(0, keepdim=True))[0]
 
 
 def psnr(x: Tensor, y: Tensor) -> Tensor:
@@ -206,23 +191,16 @@ def learn_encoder(
         context: of a conditional model, contexts (n, K) to draw from, those of the data where they are given; None: unknown.
         progress: called every 100 steps with the step and the loss.
     """
-    if min(steps, batch) < 1:
-        raise TriptychError(f"learn_encoder expects at least 1 step and 1 example in a batch, got {steps} and {batch}")
+    check_size("steps", steps, 2**31)
+    check_size("batch", batch)
     if context is not None:
         context = model.check_context(context, len(context) if data is None else len(data))
-    with seeded(seed, model.device):
+    with seeded(seed, model.device), evaluating(model), frozen(model):
         encoder = blank_encoder(model.event_shape, model.latent_dim, width, model.context_dim).to(model.device)
-        optimizer = torch.optim.Adam(encoder.parameters(), fused=model.device.type in ("cpu", "cuda"))
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
-        with evaluating(model), frozen(model):
-            for step in range(steps):
-                loss = _encoder_loss(model, encoder, batch, data, context)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                if progress and (step % 100 == 99 or step + 1 == steps):
-                    progress(step + 1, loss.item())
+        loss = partial(_encoder_loss, model, encoder, batch, data, context)
+        for step, value in enumerate(descend(encoder.parameters(), loss, steps, rate), 1):
+            if progress and (step % 100 == 0 or step == steps):
+                progress(step, value.item())
     return encoder.eval()
 
 
@@ -249,9 +227,7 @@ def _relative_error(found: Tensor, x: Tensor) -> Tensor:
 
 def blank_encoder(event_shape: tuple[int, ...], latent_dim: int, width: int, context_dim: int = 0) -> nn.Module:
     """The encoder's network before it has learned: convolutions for pictures, a perceptron for the rest."""
-    if len(event_shape) == 3 and min(event_shape[1:]) >= 4:
-        return ConvEncoder(event_shape, width, latent_dim, context_dim=context_dim)
-    return MLP(event_shape, (32 * width, 16 * width), latent_dim, "silu", context_dim=context_dim)
+    return encoder_network(event_shape, width, latent_dim, (32 * width, 16 * width), context_dim)
 
 
 def save_encoder(encoder: nn.Module, folder: Path, weights: str | None = None) -> None:
@@ -301,7 +277,7 @@ class Inverting(GenerativeModel, Encodes):
             raise TriptychError("inversion without steps needs an encoder: give one, or steps")
         self.model, self.encoder, self.steps = model, encoder, steps
         self.conditions = model.conditions
-        self.restarts = restarts if restarts is not None else 4 if encoder is None else 1
+        self.restarts = (4 if encoder is None else 1) if restarts is None else restarts
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return self.model.decode(z, context)
@@ -319,10 +295,9 @@ class Inverting(GenerativeModel, Encodes):
         return torch.cat([found(x, context=c) for x, c in zip(parts, contexts, strict=True)])
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        folder = Path(save_directory)
-        save_model(self.model, folder)
+        save_model(self.model, Path(save_directory))
         if self.encoder is not None:
-            save_encoder(self.encoder, folder)
+            save_encoder(self.encoder, Path(save_directory))
 
 
 def coordinate_model(model: GenerativeModel) -> GenerativeModel:

@@ -1,40 +1,53 @@
-"""Directions from labels, and without.
+"""Directions from labels, and without, and how good they are on data that they were not learned from.
 
-Shapes: z (n, L) training codes, a (n,) an attribute.
+Shapes: z (n, L) training codes, a (n,) an attribute; context (n, K) of the examples, or (1, K), or None for "unknown".
 
     means       n = v = μ₊ − μ₋, or Cov(z, a) for a continuous a         (Larsen et al. 2016; Glow, section 5)
     regression  n = the weights of a logistic or ridge regression of a on z, v ∥ n   (Shen et al. 2020, InterFaceGAN)
     joint       n as in regression; v from the regression of z on all attributes at once: what z does when this attribute
                 moves and the others stay (Haufe et al. 2014: patterns, where regression weights are filters)
+
+accuracy  share of held-out data on the right side (binary; the threshold is c = 0), with the area under the ROC curve
+r2        1 − Σ(a − c)² / Σ(a − ā)² (continuous)
+leakage   set c from the low to the high end of its range as an edit does, decode, and read every other direction: the mean
+          change of c_j over its spread (standard deviation on held-out data). The model reads itself here; an independent
+          regressor is the stricter judge where there is one.
+
+A model that is inverted reads by its encoder, and moves z that are optimised, here as in an edit.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import GenerativeModel
-from triptych.edit.directions import Direction, DirectionKind, Directions, calibrated
+from triptych.core import Encodes, GenerativeModel, require
+from triptych.edit.directions import Anchors, Direction, Directions, calibrated
 from triptych.edit.inversion import coordinate_model
+from triptych.edit.moving import move
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
 
+Attributes: TypeAlias = Mapping[str, Tensor | np.ndarray]  # values (n,) by name, NaN where unknown
 Method = Literal["means", "regression", "joint"]
+_MOVED = 256  # held-out examples that are moved to measure leakage
+_SEARCHED = 64  # the same where each z is searched for: seconds of work, where encoding is nothing
 FEWEST = 10  # examples of each class, or in all for a continuous attribute, below which nothing is learned
 
 
 def learn_directions(
     model: GenerativeModel,
     stored: Tensor,
-    attributes: Mapping[str, Tensor | np.ndarray],
+    attributes: Attributes,
     *,
     method: Method = "joint",
     names: Sequence[str] | None = None,
+    context: Tensor | None = None,
 ) -> Directions:
     """Directions for named attributes, fitted on the codes of `stored` (n, *E).
 
@@ -42,60 +55,127 @@ def learn_directions(
         attributes: values (n,) by name, NaN where unknown; two distinct values make a binary one.
         method: see the head of this file.
         names: which to learn; all by default. The joint method holds the others still all the same.
+        context: of a conditional model, what the examples show: their codes are those given it.
 
     Raises:
         TriptychError: for an unknown name (with the nearest ones), a constant attribute, or too few examples.
     """
-    chosen = list(names) if names is not None else list(attributes)
+    chosen = list(attributes if names is None else names)
     check_attributes(attributes, chosen, len(stored))
     values = {name: _values(a) for name, a in attributes.items()}
-    z = codes(coordinate_model(model), stored)
+    z = codes(coordinate_model(model), stored, context=context)
     steps = _joint_steps(z, values) if method == "joint" else {}
     normals = _normals(z, values, chosen, method)
     return Directions({name: _learn(name, z, values[name], normals[name], steps.get(name)) for name in chosen})
 
 
-def unsupervised_directions(model: GenerativeModel, stored: Tensor, count: int) -> Directions:
+def unsupervised_directions(
+    model: GenerativeModel, stored: Tensor, count: int, *, context: Tensor | None = None
+) -> Directions:
     """The `count` principal components of the codes of `stored`: pc1 …, c in standard deviations (GANSpace's idea)."""
     from sklearn.decomposition import PCA
 
     check_components(count, len(stored), model.latent_dim)
-    z = codes(coordinate_model(model), stored)
+    z = codes(coordinate_model(model), stored, context=context)
     pca = PCA(count, random_state=0).fit(z.numpy())
-    found = {}
+    mean, found = torch.tensor(pca.mean_, dtype=torch.float32), Directions()
     for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
         normal = torch.tensor(axis, dtype=torch.float32)
-        centre, sigma = float(normal @ torch.tensor(pca.mean_, dtype=torch.float32)), float(variance) ** 0.5
-        found[f"pc{i}"] = calibrated(f"pc{i}", "unsupervised", normal, normal, (0.0, 1.0), (centre, centre + sigma), z)
-    return Directions(found)
+        centre = float(normal @ mean)
+        anchors = (0.0, centre), (1.0, centre + float(variance) ** 0.5)
+        found[f"pc{i}"] = calibrated(f"pc{i}", "unsupervised", normal, normal, anchors, z)
+    return found
+
+
+def judge(
+    model: GenerativeModel, directions: Directions, stored: Tensor, attributes: Attributes, *, context: Tensor | None = None
+) -> Directions:
+    """The same directions with `judged` filled in from held-out data.
+
+    Args:
+        stored, attributes: held-out examples (n, *E), and their values (n,) by name, NaN where unknown.
+        context: of a conditional model, what they show, (n, K) or (1, K).
+    """
+    coordinates, context = coordinate_model(model), model.check_context(context, len(stored))
+    z = codes(coordinates, stored, context=context)
+    n = _MOVED if coordinates is model else _SEARCHED
+    few = None if context is None else context[:n]
+    leakage = _leakage(model, directions, codes(model, stored[:n], context=few), z[:n], few)
+    judged = Directions()
+    for name, direction in directions.items():
+        measures: dict[str, object] = {"n": len(z), "leakage": leakage[name]}
+        if name in attributes:
+            measures |= _reading(direction, z, _values(attributes[name]))
+        judged[name] = dataclasses.replace(direction, judged=measures)
+    return judged
+
+
+def _reading(direction: Direction, z: Tensor, a: Tensor) -> dict[str, float]:
+    known = a.isfinite()
+    c, a = direction.coordinate(z)[known], a[known]
+    if not len(a):
+        return {}
+    if direction.kind == "continuous":
+        total = float((a - a.mean()).square().sum())
+        return {"r2": 1 - float((a - c).square().sum()) / total} if total > 0 else {}
+    from sklearn.metrics import roc_auc_score
+
+    high = (a > direction.threshold).numpy()
+    correct = float(((c > 0).numpy() == high).mean())
+    error = (correct * (1 - correct) / len(a)) ** 0.5
+    auc = float(roc_auc_score(high, c.numpy())) if 0 < high.sum() < len(high) else None
+    majority = float(max(high.mean(), 1 - high.mean()))
+    return {"accuracy": correct, "stderr": error, "auc": auc, "majority": majority}
+
+
+@torch.no_grad()
+def _leakage(
+    model: GenerativeModel, directions: Directions, z: Tensor, read: Tensor, context: Tensor | None
+) -> dict[str, dict[str, float]]:
+    """Per direction: {other: mean change of c_other over its spread} for a move over the direction's whole range.
+
+    Args:
+        z, read: the codes that are moved, and those that coordinates are read from.
+    """
+    encoder = require(coordinate_model(model), Encodes)
+    spread = {name: c.std(correction=0).clamp(min=1e-6) for name, c in directions.coordinates(read).items()}
+    table = {}
+    for name, direction in directions.items():
+        ends = (-1.0, 1.0) if direction.kind == "binary" else direction.range
+        moved = [model.decode(move(z, {name: c}, directions, read=read), context) for c in ends]
+        before, after = (directions.coordinates(encoder.encode(x, context)) for x in moved)
+        table[name] = {o: float((after[o] - before[o]).mean() / spread[o]) for o in directions if o != name}
+    return table
 
 
 def _learn(name: str, z: Tensor, a: Tensor, normal: Tensor, step: Tensor | None) -> Direction:
     known = a.isfinite()
-    z, a = z[known], a[known]
-    binary = len(a.unique()) == 2
-    kind: DirectionKind = "binary" if binary else "continuous"
-    found = calibrated(name, kind, normal, normal if step is None else step, *_anchors(normal, z, a, binary), z)
-    return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2) if binary else found
+    z, a, step = z[known], a[known], normal if step is None else step
+    if not _is_binary(a):
+        return calibrated(name, "continuous", normal, step, _line(z @ normal, a), z)
+    high = a == a.max()
+    low_mean, high_mean = ((z @ normal)[rows].mean().item() for rows in (~high, high))
+    found = calibrated(name, "binary", normal, step, ((-1.0, low_mean), (1.0, high_mean)), z)
+    return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2)
 
 
-def _anchors(normal: Tensor, z: Tensor, a: Tensor, binary: bool) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Two values of c and the n·z where they belong: the class means, or the line of n·z against a.
+def _is_binary(a: Tensor) -> bool:
+    return len(a.unique()) == 2
 
-    For a continuous attribute n·z is regressed on a, not a on n·z: the latter shrinks the coordinate towards its mean.
+
+def _line(reading: Tensor, a: Tensor) -> Anchors:
+    """Two points of the line of n·z (n,) against a continuous attribute a.
+
+    n·z is regressed on a, not a on n·z: the latter shrinks the coordinate towards its mean.
     """
-    reading = z @ normal
-    if binary:
-        high = a == a.max()
-        return (-1.0, 1.0), (reading[~high].mean().item(), reading[high].mean().item())
     slope = ((reading - reading.mean()) * (a - a.mean())).mean() / a.var(correction=0)
     intercept = reading.mean() - slope * a.mean()
-    return (0.0, 1.0), (intercept.item(), (intercept + slope).item())
+    return (0.0, intercept.item()), (1.0, (intercept + slope).item())
 
 
 def _mean_difference(z: Tensor, a: Tensor) -> Tensor:
     """μ₊ − μ₋ for a binary attribute, Cov(z, a) / Var(a) for a continuous one."""
-    if len(a.unique()) == 2:
+    if _is_binary(a):
         high = a == a.max()
         return z[high].mean(0) - z[~high].mean(0)
     return ((z - z.mean(0)) * (a - a.mean())[:, None]).mean(0) / a.var(correction=0)
@@ -130,19 +210,17 @@ def _ridges(z: Tensor, a: Tensor) -> Tensor:
 
 def _normals(z: Tensor, values: Mapping[str, Tensor], names: Sequence[str], method: Method) -> dict[str, Tensor]:
     """n of every name. Continuous attributes that are known everywhere share one solution."""
-    whole = [n for n in names if values[n].isfinite().all() and len(values[n].unique()) > 2] if method != "means" else []
+    whole = [n for n in names if method != "means" and values[n].isfinite().all() and not _is_binary(values[n])]
     shared = _ridges(z, torch.stack([values[n] for n in whole], 1)).unbind(0) if whole else ()
     found: dict[str, Tensor] = dict(zip(whole, shared, strict=True))
     for name in set(names) - set(whole):
         known = values[name].isfinite()
-        found[name] = _normal(z[known], values[name][known], method)
+        by, a = z[known], values[name][known]
+        if method == "means":
+            found[name] = _mean_difference(by, a)
+        else:
+            found[name] = _logistic(by, a) if _is_binary(a) else _ridges(by, a[:, None])[0]
     return found
-
-
-def _normal(z: Tensor, a: Tensor, method: Method) -> Tensor:
-    if method == "means":
-        return _mean_difference(z, a)
-    return _logistic(z, a) if len(a.unique()) == 2 else _ridges(z, a[:, None])[0]
 
 
 def _joint_steps(z: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -165,31 +243,31 @@ def check_components(count: int, n: int, latent_dim: int) -> None:
         raise TriptychError(f"unsupervised directions: expected 1 to {min(n, latent_dim)}, got {count}")
 
 
-def check_attributes(attributes: Mapping[str, Tensor | np.ndarray], names: Sequence[str], n: int) -> None:
+def check_attributes(attributes: Attributes, names: Sequence[str], n: int) -> None:
     """Raises what `learn_directions` would say of these names and their values (n,), without any work."""
     if not names:
         raise TriptychError(f"no attribute is named to learn a direction of: known: {', '.join(attributes) or 'none'}")
     for name in names:
         if name not in attributes:
             raise unknown("attribute", name, attributes)
-        _check_values(name, _values(attributes[name]), n)
+        if problem := _problem(_values(attributes[name]), n):
+            raise TriptychError(f"attribute {name} {problem}")
 
 
 def _values(a: Tensor | np.ndarray) -> Tensor:
     return torch.as_tensor(np.asarray(a), dtype=torch.float32)
 
 
-def _check_values(name: str, a: Tensor, n: int) -> None:
-    if a.shape != (n,):
-        raise TriptychError(f"attribute {name} should have one value for each of {n} examples, has shape {tuple(a.shape)}")
-    if a.isinf().any():
-        raise TriptychError(f"attribute {name} holds infinity: correct or leave out those examples first")
+def _problem(a: Tensor, n: int) -> str | None:
+    """Why no direction can be learned from the values a, (n,); None where one can."""
     values, counts = a[a.isfinite()].unique(return_counts=True)
-    n = int(counts.sum())
-    if n == 0:
-        raise TriptychError(f"attribute {name} is unknown (NaN) everywhere: no direction can be learned from it")
-    if len(values) < 2:
-        raise TriptychError(f"attribute {name} is {values[0].item():g} everywhere: no direction can be learned from it")
-    if n < FEWEST or (len(values) == 2 and counts.min() < FEWEST):
-        few = int(counts.min()) if len(values) == 2 else n
-        raise TriptychError(f"attribute {name} has only {few} examples in its smaller class or in all: {FEWEST} are needed")
+    known = int(counts.sum())
+    few = int(counts.min()) if len(values) == 2 else known
+    problems = {
+        f"should have one value for each of {n} examples, has shape {tuple(a.shape)}": a.shape != (n,),
+        "holds infinity: correct or leave out those examples first": a.isinf().any(),
+        "is unknown (NaN) everywhere: no direction can be learned from it": known == 0,
+        f"is {a.nanmean().item():g} everywhere: no direction can be learned from it": len(values) == 1,
+        f"has only {few} examples in its smaller class or in all: {FEWEST} are needed": few < FEWEST,
+    }
+    return next((problem for problem, found in problems.items() if found), None)

@@ -14,7 +14,7 @@ from torch import Tensor
 from triptych.core import Encodes, GenerativeModel, require
 from triptych.edit.directions import Directions
 from triptych.edit.inversion import coordinate_model
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, check_size
 
 
 def move(
@@ -40,18 +40,15 @@ def move(
     names = list(dict.fromkeys([*values, *add, *hold]))
     if not names:
         return z
-    twice = sorted(set(values) & set(add))
-    if twice:
+    if twice := sorted(set(values) & set(add)):
         raise TriptychError(f"{', '.join(twice)} is both set and added to: do one")
     chosen = [directions[name] for name in names]
     normals = torch.stack([d.normal.to(z) / d.scale for d in chosen])  # (k, L)
     steps = torch.stack([d.step.to(z) for d in chosen])  # (k, L)
     wanted = []
     for name, direction in zip(names, chosen, strict=True):
-        change = add.get(name, 0.0)
-        if name in values:
-            change = torch.as_tensor(values[name], dtype=z.dtype, device=z.device) - direction.coordinate(read)
-        wanted.append(torch.as_tensor(change, dtype=z.dtype, device=z.device).expand(len(z)))
+        change = torch.as_tensor(values.get(name, add.get(name, 0.0)), dtype=z.dtype, device=z.device)
+        wanted.append((change - direction.coordinate(read) if name in values else change).expand(len(z)))
     delta = torch.linalg.lstsq(normals @ steps.T, torch.stack(wanted)).solution  # (k, B)
     return z + delta.T @ steps
 
@@ -80,9 +77,11 @@ def apply(
 
     >>> edited = apply(model, x, {"smile": 1.5, "age": "+1"}, directions)  # doctest: +SKIP
     """
-    setting, adding = split_values(values)
+    added = {name for name, value in values.items() if isinstance(value, str) and value.strip().startswith("+")}
+    numbers = {name: _number(name, value) if isinstance(value, str) else value for name, value in values.items()}
+    add = {name: numbers.pop(name) for name in added}
     z, read = _codes(model, x, directions, [*values, *hold], context)
-    return model.decode(move(z, setting, directions, add=adding, hold=hold, read=read), context)
+    return model.decode(move(z, numbers, directions, add=add, hold=hold, read=read), context)
 
 
 @torch.no_grad()
@@ -172,38 +171,22 @@ def manifold(model: GenerativeModel, x: Tensor, n: int) -> Tensor:
     """
     if len(x) != 4:
         raise TriptychError(f"a manifold is spanned by 4 examples, got {len(x)}: give four, or interpolate between two")
-    if not 2 <= n <= _MOST_ANGLES:
-        raise TriptychError(f"a manifold takes 2 to {_MOST_ANGLES} steps in each direction, got {n}")
+    check_size("the steps of a manifold", n, _MOST_ANGLES, least=2)
     z = require(model, Encodes).encode(model.check_event(x))
     angles = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
     circle = torch.stack([angles.cos(), angles.sin()], dim=1).to(z)  # (n, 2)
     weights = torch.einsum("ia,jb->ijab", circle, circle).reshape(n * n, 4)  # cos cos, cos sin, sin cos, sin sin
-    rows = [model.decode(part @ z) for part in weights.split(n)]
-    return torch.stack(rows)
+    return torch.stack([model.decode(part @ z) for part in weights.split(n)])
 
 
-_MOST_ANGLES = 256  # their square is the number of data that are decoded
+_MOST_ANGLES = 256  # their square is the number of examples that are decoded
 
 
-def split_values(
-    values: Mapping[str, float | str | Tensor],
-) -> tuple[dict[str, float | Tensor], dict[str, float | Tensor]]:
-    """What is to be set, and what is to be added (texts that begin with +)."""
-    setting: dict[str, float | Tensor] = {}
-    adding: dict[str, float | Tensor] = {}
-    for name, value in values.items():
-        if isinstance(value, str):
-            (adding if value.strip().startswith("+") else setting)[name] = parse_number(name, value)
-        else:
-            setting[name] = value
-    return setting, adding
-
-
-def parse_number(name: str, text: str) -> float:
+def _number(name: str, text: str) -> float:
     try:
         value = float(text.strip().removeprefix("+"))
     except ValueError:
-        raise TriptychError(f"{name}={text}: expected a number such as 1.5 (sets) or +1.5 (adds)") from None
+        value = math.nan
     if not abs(value) < 1e6:
-        raise TriptychError(f"{name}={text}: expected a finite number, within ±1e6")
+        raise TriptychError(f"{name}={text}: expected a number within ±1e6, such as 1.5 (sets) or +1.5 (adds)")
     return value

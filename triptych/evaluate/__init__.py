@@ -1,28 +1,25 @@
-"""Measures: likelihoods (`likelihood`), reconstruction and latent use (`latent`), round trips (`exactness`), and the quality
-of samples (`quality`) by distances of sets (`distances`, `neighbours`, `sliced`, `structure`, `parzen`) of `features`, and
-by repetitions (`repeats`).
+"""Measures: likelihoods (`likelihood`), reconstruction, latent use and round trips (`latent`), and the quality of samples
+(`quality`) by distances of sets (`distances`, `sliced`, `structure`, `parzen`) of `features`, and by `neighbours`.
 
 A model's capabilities decide which of them apply. Every result is an `Estimate`: value, standard error, n.
 """
 
 from triptych.evaluate.distances import frechet_distance, kernel_distance
-from triptych.evaluate.exactness import round_trip
 from triptych.evaluate.features import Features, Inception, Learned, Pixels, features, learn_features
-from triptych.evaluate.latent import active_units, reconstruction_error
-from triptych.evaluate.likelihood import (
-    as_bits_per_dim,
-    bits_per_dim,
-    elbo,
-    importance_nll,
-    log_likelihoods,
-    negative_log_prob,
-)
+from triptych.evaluate.latent import active_units, reconstruction_error, round_trip
+from triptych.evaluate.likelihood import bits_per_dim, elbo, importance_nll, log_likelihoods
 from triptych.evaluate.measure import evaluate
-from triptych.evaluate.neighbours import nearest_ratio, nearest_training, precision_recall, two_sample_test
+from triptych.evaluate.neighbours import (
+    copied,
+    distinct_outputs,
+    nearest_ratio,
+    nearest_training,
+    precision_recall,
+    two_sample_test,
+)
 from triptych.evaluate.parzen import parzen_log_likelihood
 from triptych.evaluate.posterior_sampling import marginal_log_likelihood
 from triptych.evaluate.quality import Quality, sample_quality
-from triptych.evaluate.repeats import copied, distinct_outputs
 from triptych.evaluate.sliced import sliced_wasserstein
 from triptych.evaluate.structure import diversity, ms_ssim
 
@@ -33,7 +30,6 @@ __all__ = [
     "Pixels",
     "Quality",
     "active_units",
-    "as_bits_per_dim",
     "bits_per_dim",
     "copied",
     "distinct_outputs",
@@ -50,7 +46,6 @@ __all__ = [
     "ms_ssim",
     "nearest_ratio",
     "nearest_training",
-    "negative_log_prob",
     "parzen_log_likelihood",
     "precision_recall",
     "reconstruction_error",

@@ -13,6 +13,7 @@ import math
 import os
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -185,17 +186,29 @@ def learn_features(
     known = Kept(_identity(train), kept)
     train = train.take(np.setdiff1d(np.arange(len(train)), kept)) if len(kept) else train
     with seeded(seed):
-        net = _encoder(train.event_shape, width, size)
+        net = encoder_network(train.event_shape, width, size, (256, 256))
         task = _task(train, size, width)
-        optimizer = torch.optim.Adam([*net.parameters(), *task.parameters()], fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps + 1)
-        for _ in range(steps):
+
+        def loss() -> Tensor:
             rows = torch.randint(len(train), (min(batch, len(train)),)).numpy()
-            optimizer.zero_grad()
-            task(net, _centred(train[rows]), rows).backward()
-            optimizer.step()
-            schedule.step()
+            return task.loss(net, _centred(train[rows]), rows)
+
+        for _ in descend([*net.parameters(), *task.head.parameters()], loss, steps, 2e-3):
+            pass
     return Learned(net, task.name, known)
+
+
+def descend(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, rate: float) -> Iterator[Tensor]:
+    """Minimises loss() over the parameters by Adam, one cycle of the rate; each step's loss in turn."""
+    optimizer = torch.optim.Adam(parameters, fused=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
+    for _ in range(steps):
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        optimizer.step()
+        schedule.step()
+        yield value
 
 
 def digest(stored: Tensor) -> str:
@@ -209,87 +222,75 @@ def _identity(split: Split) -> str:
     return f"{len(split)}-{digest(split[fixed_subset(len(split), 16)])}"
 
 
-class _Task(nn.Module, ABC):
-    """What a network is trained for: a head, and a loss of x (B, *E) in [−1, 1] and its rows in the split."""
+class _Task(NamedTuple):
+    """What a network is trained for: a head, and a loss of the network, x (B, *E) in [−1, 1] and its rows in the split."""
 
     name: str
-
-    @abstractmethod
-    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor: ...
-
-
-class _Classes(_Task):
-    """The class: labels are numbered in their order, unknown ones are ignored."""
-
-    name = "classes"
-
-    def __init__(self, labels: np.ndarray, size: int):
-        super().__init__()
-        known = ~np.isnan(labels)
-        classes, numbers = np.unique(labels[known], return_inverse=True)
-        self.head, self.labels = nn.Linear(size, len(classes)), torch.full((len(labels),), _UNKNOWN)
-        self.labels[torch.as_tensor(known)] = torch.as_tensor(numbers)
-
-    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
-        logits = self.head(F.silu(net(x)))
-        # a mean over all: cross_entropy's own is 0 / 0 where all labels of a batch are unknown
-        return F.cross_entropy(logits, self.labels[rows], ignore_index=_UNKNOWN, reduction="none").mean()
-
-
-_UNKNOWN = -1
-
-
-class _Attributes(_Task):
-    """All attributes at once, in units of their standard deviation; unknown values are ignored."""
-
-    name = "attributes"
-
-    def __init__(self, values: np.ndarray, size: int):
-        super().__init__()
-        target = torch.as_tensor(values, dtype=torch.float32)
-        self.known = target.isfinite()
-        filled = target.nan_to_num(0.0)
-        count = self.known.sum(0).clamp(min=1)
-        mean = filled.sum(0) / count
-        std = (((filled - mean) * self.known).square().sum(0) / count).sqrt().clamp(min=1e-6)
-        self.target, self.head = (filled - mean) / std, nn.Linear(size, target.shape[1])
-
-    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
-        error = (self.head(F.silu(net(x))) - self.target[rows]).square()
-        return (error * self.known[rows]).mean()
-
-
-class _Denoising(_Task):
-    """The example without the noise that was added to it (Vincent et al. 2008)."""
-
-    name = "denoising"
-
-    def __init__(self, event_shape: tuple[int, ...], size: int, width: int):
-        super().__init__()
-        # the perceptron first in any case: it draws from the same random numbers as ever
-        self.head: nn.Module = MLP((size,), (), math.prod(event_shape))
-        if _suits_convolutions(event_shape):
-            self.head = ConvDecoder(size, event_shape, width, event_shape[0])
-
-    def forward(self, net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
-        noisy = x + 0.3 * torch.randn_like(x)
-        return F.mse_loss(self.head(net(noisy)).view_as(x), x)
+    head: nn.Module
+    loss: Callable[[nn.Module, Tensor, np.ndarray], Tensor]
 
 
 def _task(train: Split, size: int, width: int) -> _Task:
-    known = [name for name, values in train.attributes.items() if not np.isnan(values).all()]
-    names = {kind: [n for n in known if train.kinds[n] == kind] for kind in ("class", "binary", "continuous")}
-    if names["class"]:
-        return _Classes(train.attributes[names["class"][0]], size)
-    if others := names["binary"] + names["continuous"]:
-        return _Attributes(np.stack([np.asarray(train.attributes[n], np.float64) for n in others], 1), size)
-    return _Denoising(train.event_shape, size, width)
+    """To predict the first class that the split has, else all attributes, else to remove noise."""
+    known = {name: np.asarray(a, np.float64) for name, a in train.attributes.items() if not np.isnan(a).all()}
+    named = {
+        kind: [a for name, a in known.items() if train.kinds[name] == kind] for kind in ("class", "binary", "continuous")
+    }
+    if named["class"]:
+        return _classes(named["class"][0], size)
+    if others := named["binary"] + named["continuous"]:
+        return _attributes(np.stack(others, 1), size)
+    return _denoising(train.event_shape, size, width)
 
 
-def _encoder(event_shape: tuple[int, ...], width: int, size: int) -> nn.Module:
+def _classes(labels: np.ndarray, size: int) -> _Task:
+    """The class: labels are numbered in their order, unknown ones are ignored."""
+    classes, ignored = np.unique(labels[~np.isnan(labels)]), -1
+    target = torch.as_tensor(np.where(np.isnan(labels), ignored, np.searchsorted(classes, labels)))
+    head = nn.Linear(size, len(classes))
+
+    def loss(net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
+        # a mean over all: cross_entropy's own is 0 / 0 where all labels of a batch are unknown
+        return F.cross_entropy(head(F.silu(net(x))), target[rows], ignore_index=ignored, reduction="none").mean()
+
+    return _Task("classes", head, loss)
+
+
+def _attributes(values: np.ndarray, size: int) -> _Task:
+    """All attributes at once, in units of their standard deviation; unknown values are ignored."""
+    target = torch.as_tensor(values, dtype=torch.float32)
+    known, filled = target.isfinite(), target.nan_to_num(0.0)
+    count = known.sum(0).clamp(min=1)
+    mean = filled.sum(0) / count
+    target = (filled - mean) / (((filled - mean) * known).square().sum(0) / count).sqrt().clamp(min=1e-6)
+    head = nn.Linear(size, target.shape[1])
+
+    def loss(net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
+        return ((head(F.silu(net(x))) - target[rows]).square() * known[rows]).mean()
+
+    return _Task("attributes", head, loss)
+
+
+def _denoising(event_shape: tuple[int, ...], size: int, width: int) -> _Task:
+    """The example without the noise that was added to it (Vincent et al. 2008)."""
+    # the perceptron first in any case: it draws from the same random numbers as ever
+    head: nn.Module = MLP((size,), (), math.prod(event_shape))
     if _suits_convolutions(event_shape):
-        return ConvEncoder(event_shape, width, size)
-    return MLP(event_shape, (256, 256), size, "silu")
+        head = ConvDecoder(size, event_shape, width, event_shape[0])
+
+    def loss(net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
+        return F.mse_loss(head(net(x + 0.3 * torch.randn_like(x))).view_as(x), x)
+
+    return _Task("denoising", head, loss)
+
+
+def encoder_network(
+    event_shape: tuple[int, ...], width: int, outputs: int, hidden: Sequence[int], context_dim: int = 0
+) -> nn.Module:
+    """x (B, *E)[, context] -> (B, outputs): convolutions for pictures, a perceptron with `hidden` layers for the rest."""
+    if _suits_convolutions(event_shape):
+        return ConvEncoder(event_shape, width, outputs, context_dim=context_dim)
+    return MLP(event_shape, hidden, outputs, "silu", context_dim=context_dim)
 
 
 def _suits_convolutions(event_shape: tuple[int, ...]) -> bool:

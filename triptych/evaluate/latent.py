@@ -1,58 +1,88 @@
-"""What the latent variables are used for: active units, and how well a code gives its example back.
+"""What the latent variables are used for, active units, and how well a code gives its example back: round trips.
 
 Shapes: stored (n, *E), as a split gives them; context (n, K) or (1, K), or None for "unknown"; z (n, L).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from itertools import repeat
 
 import torch
 from torch import Tensor
 
-from triptych.core import Estimate, GenerativeModel, encoded
+from triptych.core import Encodes, Estimate, GenerativeModel, require
 
 ACTIVE = 0.01  # variance of the posterior mean over data above which a unit is active (Burda et al. 2016, section 5)
+WORST = 1e-3  # the fraction of all values that lies beyond the reported percentile
+
+
+def batches(
+    model: GenerativeModel, stored: Tensor, context: Tensor | None, batch: int
+) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Stored values with their context, on the model's device, up to `batch` examples at a time."""
+    context = model.check_context(context, len(stored))
+    for start in range(0, len(stored), batch):
+        here = slice(start, start + batch)
+        yield model.check_event(stored[here]).to(model.device), None if context is None else context[here]
 
 
 @torch.no_grad()
 def codes(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500) -> Tensor:
     """z of stored data, encoded without noise: (n, L)."""
-    return torch.cat([z.cpu() for _, z in encoded(model, stored, context=context, batch=batch)])
+    encoder = require(model, Encodes)
+    parts = batches(model, stored, context, batch)
+    return torch.cat([encoder.encode(model.codec.centre(part), c).cpu() for part, c in parts])
 
 
-def active_units(z: Tensor, threshold: float = ACTIVE) -> Estimate:
+def active_units(z: Tensor) -> Estimate:
     """How many latent dimensions the data move: #{j : Var_x(z_j) > 0.01} of the codes z (n, L).
 
     The standard error is a bootstrap's over examples (100 resamples).
     """
-    generator = torch.Generator().manual_seed(0)
-    resampled = torch.stack(
-        [_active(z[torch.randint(len(z), (len(z),), generator=generator)], threshold) for _ in range(100)]
-    )
-    return Estimate(float(_active(z, threshold)), resampled.std().item(), len(z))
 
+    def active(z: Tensor) -> Tensor:
+        return (z.var(0, correction=0) > ACTIVE).sum().float()
 
-def _active(z: Tensor, threshold: float) -> Tensor:
-    return (z.var(0, correction=0) > threshold).sum().float()
+    n, generator = len(z), torch.Generator().manual_seed(0)
+    resampled = torch.stack([active(z[torch.randint(n, (n,), generator=generator)]) for _ in range(100)])
+    return Estimate(active(z).item(), resampled.std().item(), n)
 
 
 def reconstructions(
-    model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500
+    model: GenerativeModel, stored: Tensor, context: Tensor | None = None, batch: int = 500
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """(x, decode(encode(x))) of stored data, encoded without noise, in parts of up to `batch` examples."""
-    context = model.check_context(context, len(stored))
-    contexts = repeat(None) if context is None else context.split(batch)
-    # not strict: the contexts of an unconditional model do not end
-    for (x, z), c in zip(encoded(model, stored, context=context, batch=batch), contexts, strict=False):
-        yield x, model.decode(z, c)
+    encoder = require(model, Encodes)
+    for part, c in batches(model, stored, context, batch):
+        x = model.codec.centre(part)
+        yield x, model.decode(encoder.encode(x, c), c)
 
 
 @torch.no_grad()
-def reconstruction_error(
-    model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500
-) -> Estimate:
+def reconstruction_error(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> Estimate:
     """Root mean square of decode(encode(x)) − x for each example, in model coordinates (a picture's range is 1)."""
-    pairs = reconstructions(model, stored, context=context, batch=batch)
-    return Estimate.of(torch.cat([(x_hat - x).flatten(1).square().mean(1).sqrt().double().cpu() for x, x_hat in pairs]))
+    differences = (x_hat - x for x, x_hat in reconstructions(model, stored, context))
+    return Estimate.of(torch.cat([d.flatten(1).square().mean(1).sqrt().double().cpu() for d in differences]))
+
+
+@torch.no_grad()
+def round_trip(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> dict[str, Estimate]:
+    """|decode(encode(x)) − x| over all values of n examples, encoded without noise as editing does, in model coordinates.
+
+    Returns:
+        round_trip_p999  its 99.9th percentile; round_trip_max its largest; neither has a standard error (NaN)
+        bytes_recovered  for pixels: the share of stored values that come back as they were, at the codec's depth
+    """
+    codec, worst, recovered = model.codec, torch.zeros(0), []
+    beyond = math.ceil(WORST * len(stored) * math.prod(model.event_shape))
+    for x, x_hat in reconstructions(model, stored, context, 100):
+        errors = (x_hat - x).abs().nan_to_num(nan=math.inf).flatten().cpu()
+        worst = torch.cat([worst, errors])
+        worst = worst.topk(min(beyond, len(worst))).values  # only the worst are held
+        if codec.is_picture:
+            same = (codec.decode(x_hat) == codec.decode(x)) & x_hat.isfinite()
+            recovered.append(same.flatten(1).double().mean(1).cpu())
+    found = {"round_trip_p999": worst[-1], "round_trip_max": worst[0]}
+    estimates = {name: Estimate(value.item(), math.nan, len(stored)) for name, value in found.items()}
+    return estimates | ({"bytes_recovered": Estimate.of(torch.cat(recovered))} if recovered else {})

@@ -7,24 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from triptych.core import Estimate, GenerativeModel, HasDensity, HasPosterior, require
 from triptych.errors import TriptychError, check_size
+from triptych.evaluate.latent import batches
 from triptych.vae.estimators import bound_b
 
 
 def bits_per_dim(
-    model: GenerativeModel,
-    pixels: Tensor,
-    *,
-    context: Tensor | None = None,
-    k: int = 1,
-    generator: torch.Generator | None = None,
-    batch: int = 128,
+    model: GenerativeModel, pixels: Tensor, *, context: Tensor | None = None, k: int = 1, generator: Generator | None = None
 ) -> Estimate:
     """Bits per dimension of stored pixels: −log p(x) / (D ln 2), plus the bit depth where p is a density.
 
@@ -39,8 +33,7 @@ def bits_per_dim(
         TriptychError: for a model without density, and for data that are not pixels or are binarised on the way in.
     """
     model.codec.added_bits(require(model, HasDensity).measure)  # refused before the work, not after it
-    nats = list(negative_log_prob(model, pixels, context=context, k=k, generator=generator, batch=batch))
-    return as_bits_per_dim(model, Estimate.of(torch.cat(nats)))
+    return as_bits_per_dim(model, Estimate.of(negative_log_prob(model, pixels, context, k, generator)))
 
 
 def as_bits_per_dim(model: GenerativeModel, nll: Estimate) -> Estimate:
@@ -53,13 +46,12 @@ def as_bits_per_dim(model: GenerativeModel, nll: Estimate) -> Estimate:
 def negative_log_prob(
     model: GenerativeModel,
     stored: Tensor,
-    *,
     context: Tensor | None = None,
     k: int = 1,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
     batch: int = 128,
-) -> Iterator[Tensor]:
-    """−log p(x | context) in nats of stored data, in parts of up to `batch` examples, float64.
+) -> Tensor:
+    """−log p(x | context) in nats of stored data: (n,), float64.
 
     A lower bound takes its own k draws. A density that is exact at x, but not at the pixel, whose bin x was drawn from, is
     averaged over k draws of that noise: −log 1/k Σ p((v + u_i) / 2^b), which falls towards −log of the bin's mean density
@@ -69,12 +61,14 @@ def negative_log_prob(
     check_size("k", k, 2**31)
     exact = density.bound == "exact"
     times = k if exact and model.codec.noisy else 1
-    for part, c in _parts(model, stored, context, batch):
+    nats = []
+    for part, c in batches(model, stored, context, batch):
         log_p = torch.tensor(-math.inf, dtype=torch.float64, device=model.device)
         for _ in range(times):  # one after another: memory is that of one
             x = model.codec.encode(part, generator)
             log_p = torch.logaddexp(log_p, density.log_prob(x, c, k=1 if exact else k, generator=generator).double())
-        yield (math.log(times) - log_p).cpu()
+        nats.append((math.log(times) - log_p).cpu())
+    return torch.cat(nats)
 
 
 def importance_nll(
@@ -83,9 +77,8 @@ def importance_nll(
     *,
     context: Tensor | None = None,
     k: int | None = None,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
     batch: int = 100,
-    progress: Callable[[int], object] | None = None,
 ) -> Estimate:
     """−log p(x | context) in nats, with k draws where that tightens it (`negative_log_prob`).
 
@@ -94,7 +87,6 @@ def importance_nll(
 
     Args:
         k: draws; by default 1000 of a lower bound, 1 of an exact density.
-        progress: called with the number of examples of each part that is done.
 
     The standard error is over examples; the estimator's own bias, of order Var(w)/k, is not in it.
 
@@ -104,29 +96,18 @@ def importance_nll(
     """
     if k is None:
         k = 1 if require(model, HasDensity).bound == "exact" else 1000
-    nats = []
-    for part in negative_log_prob(model, stored, context=context, k=k, generator=generator, batch=batch):
-        nats.append(part)
-        if progress:
-            progress(len(part))
-    return Estimate.of(torch.cat(nats))
+    return Estimate.of(negative_log_prob(model, stored, context, k, generator, batch))
 
 
 def log_likelihoods(
-    model: GenerativeModel,
-    stored: Tensor,
-    *,
-    context: Tensor | None = None,
-    k: int = 1,
-    generator: torch.Generator | None = None,
-    batch: int = 128,
+    model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, k: int = 1, generator: Generator | None = None
 ) -> dict[str, Tensor]:
     """Each example's own figures (n,), float64: log_prob in nats, and for pixels bits_per_dim (see `negative_log_prob`).
 
     Raises:
         TriptychError: for a model without density.
     """
-    nats = torch.cat(list(negative_log_prob(model, stored, context=context, k=k, generator=generator, batch=batch)))
+    nats = negative_log_prob(model, stored, context, k, generator)
     found = {"log_prob": -nats}
     with contextlib.suppress(TriptychError):  # where stored values are not pixels there are no bits per dimension
         added = model.codec.added_bits(require(model, HasDensity).measure)
@@ -141,8 +122,7 @@ def elbo(
     *,
     context: Tensor | None = None,
     draws: int = 1,
-    generator: torch.Generator | None = None,
-    batch: int = 500,
+    generator: Generator | None = None,
 ) -> dict[str, Estimate]:
     """E_q[log p(x|z)] − KL(q ‖ p) in nats (L^B, AEVB eq. 7), with its two parts.
 
@@ -156,18 +136,8 @@ def elbo(
         TriptychError: for a model without a posterior.
     """
     posterior, parts = require(model, HasPosterior), []
-    for part, c in _parts(model, stored, context, batch):
+    for part, c in batches(model, stored, context, 500):
         bound = bound_b(posterior, model.codec.encode(part, generator), context=c, draws=draws, generator=generator)
         parts.append(torch.stack([bound.value, bound.log_likelihood, bound.kl]).double().cpu())
     values = torch.cat(parts, dim=1)
     return {name: Estimate.of(v) for name, v in zip(("elbo", "log_likelihood", "kl"), values, strict=True)}
-
-
-def _parts(
-    model: GenerativeModel, stored: Tensor, context: Tensor | None, batch: int
-) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Stored values with their context, on the model's device, up to `batch` examples at a time."""
-    context = model.check_context(context, len(stored))
-    for start in range(0, len(stored), batch):
-        here = slice(start, start + batch)
-        yield model.check_event(stored[here]).to(model.device), None if context is None else context[here]

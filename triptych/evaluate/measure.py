@@ -11,8 +11,7 @@ from torch import Tensor
 from triptych.core import Encodes, Estimate, GenerativeModel, HasDensity, HasPosterior
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError
-from triptych.evaluate.exactness import round_trip
-from triptych.evaluate.latent import active_units, codes, reconstruction_error
+from triptych.evaluate.latent import active_units, codes, reconstruction_error, round_trip
 from triptych.evaluate.likelihood import as_bits_per_dim, bits_per_dim, elbo, importance_nll
 from triptych.evaluate.posterior_sampling import LARGEST_LATENT, marginal_log_likelihood
 
@@ -42,7 +41,7 @@ def evaluate(
     noise = torch.Generator(model.device).manual_seed(seed)
     rows = fixed_subset(len(data), _AT_ONCE)
     stored, context = data[rows], context_of(model, data, rows)
-    few, given = stored[:images], None if context is None else context[:images]
+    few, given = stored[:images], context_of(model, data, rows[:images])
     exact = isinstance(model, HasDensity) and model.bound == "exact"
     results: dict[str, Estimate] = {}
     if isinstance(model, HasPosterior):
@@ -51,11 +50,14 @@ def evaluate(
         results |= _likelihoods(model, few, given, 1 if exact else k, noise)
     if exact and draws > 1 and model.codec.noisy:
         results[f"bits_per_dim_k{draws}"] = bits_per_dim(model, few, context=given, k=draws, generator=noise)
-    if isinstance(model, Encodes):
-        results |= round_trip(model, few, context=given) if exact else _of_the_codes(model, stored, context)
+    if isinstance(model, Encodes) and exact:
+        results |= round_trip(model, few, context=given)
+    elif isinstance(model, Encodes):
+        results["active_units"] = active_units(codes(model, stored, context=context))
+        results["reconstruction_rmse"] = reconstruction_error(model, stored, context=context)
     if hmc and isinstance(model, HasPosterior) and model.latent_dim <= LARGEST_LATENT:
-        given = None if context is None else context[:hmc]
-        results["log_marginal_hmc"] = marginal_log_likelihood(model, stored[:hmc], context=given, generator=noise)
+        few, given = stored[:hmc], context_of(model, data, rows[:hmc])
+        results["log_marginal_hmc"] = marginal_log_likelihood(model, few, context=given, generator=noise)
     return results
 
 
@@ -79,14 +81,6 @@ def _likelihoods(
     if context is not None:
         found["nll_unconditional"] = importance_nll(model, stored, k=k, generator=noise)
     return found
-
-
-def _of_the_codes(model: GenerativeModel, stored: Tensor, context: Tensor | None) -> dict[str, Estimate]:
-    """How much of z is used, and what is lost on the way through it."""
-    return {
-        "active_units": active_units(codes(model, stored, context=context)),
-        "reconstruction_rmse": reconstruction_error(model, stored, context=context),
-    }
 
 
 _AT_ONCE = 10_000  # examples scored at most: the standard error is small by then

@@ -1,6 +1,7 @@
-"""What nearest neighbours show: fidelity and variety, copies of the training set, and whether two sets differ.
+"""What nearest neighbours show: fidelity and variety, copies of the training set, repetitions, whether two sets differ.
 
-Shapes: real (n, d), fake (m, d), or examples of any equal shape, which are flattened; Euclidean distances, float64 inside.
+Shapes: real (n, d), fake (m, d), train and held_out (·, d), or examples of any equal shape, which are flattened; Euclidean
+distances, float64 inside.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -41,14 +43,17 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estima
     count = min(10, len(real) // (k + 1), len(fake) // (k + 1))
     parts = torch.stack([_shares(r, f, k) for r, f in zip(_parts(real, count), _parts(fake, count), strict=True)])
     spread = parts.std(0) / math.sqrt(count) if count > 1 else torch.full_like(values, math.nan)
-    sizes = {"precision": len(fake), "recall": len(real), "density": len(fake), "coverage": len(real)}
-    numbers = zip(sizes.items(), values.tolist(), spread.tolist(), strict=True)
-    return {name: Estimate(value, stderr, n) for (name, n), value, stderr in numbers}
+    names, sizes = ("precision", "recall", "density", "coverage"), (len(fake), len(real)) * 2
+    found = zip(values.tolist(), spread.tolist(), sizes, strict=True)
+    return {name: Estimate(*numbers) for name, numbers in zip(names, found, strict=True)}
 
 
 def _shares(real: Tensor, fake: Tensor, k: int) -> Tensor:
     """Precision, recall, density, coverage: (4,)."""
-    radius_real, radius_fake = _squared_radii(real, k), _squared_radii(fake, k)
+    # an example itself is one of the k + 1 nearest
+    radius_real, radius_fake = (
+        torch.cat([squared.kthvalue(k + 1).values for squared in squared_distances(x, x)]) for x in (real, fake)
+    )
     balls = []  # for each fake, how many real balls hold it
     recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
     nearest = torch.full_like(radius_real, math.inf)  # squared, from each real example to a fake one
@@ -83,11 +88,11 @@ def nearest_training(fake: Tensor, train: Tensor, count: int = 1) -> tuple[Tenso
     fake, train = paired_rows(fake, train, at_least=1)
     if not 1 <= count <= len(train):
         raise TriptychError(f"count should be from 1 to the {len(train)} training examples, got {count}")
-    found = [squared.topk(count, largest=False).indices for squared in squared_distances(fake, train)]
-    indices = torch.cat(found)
+    indices = torch.cat([squared.topk(count, largest=False).indices for squared in squared_distances(fake, train)])
     # |x|² + |y|² − 2x·y cannot tell a copy from a near one: the differences themselves can
-    exact = [_paired(fake, train[column]) for column in indices.T]
-    distances, order = torch.stack(exact, dim=1).sort(dim=1, stable=True)
+    parts = zip(fake.split(1000), indices.split(1000), strict=True)
+    exact = [(x.double()[:, None] - train[rows].double()).norm(dim=2) for x, rows in parts]
+    distances, order = torch.cat(exact).sort(dim=1, stable=True)
     return distances, indices.gather(1, order)
 
 
@@ -114,6 +119,63 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
     ratio = near.mean() / far.mean()
     spread = (near - ratio * far).std() / far.mean()  # the delta method's
     return Estimate(ratio.item(), spread.item() / math.sqrt(len(fake)), len(fake))
+
+
+def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
+    """Share of fakes less than a third as far from their nearest training example as from the next, above held-out data's.
+
+    The rule is Yoon et al.'s (2023) for memorised samples. It finds copies among any number of training
+    examples, where `nearest_ratio` hardly does: as many as are held out seldom contain the copied ones. 0 for new samples, 1
+    for a model that returns its training examples. Copies of examples that occur twice are not found.
+
+    Returns:
+        the difference of shares, with its binomial standard error; n counts fakes.
+
+    Raises:
+        TriptychError: for fewer than 3 training examples, values that are not finite floats, or two widths.
+
+    >>> train, held_out = torch.randn(100, 5), torch.randn(100, 5)
+    >>> copied(train[:10], held_out, train).value > 0.5
+    True
+    """
+    if len(train) < 3:
+        raise TriptychError(f"copied needs at least 3 training examples, got {len(train)}: give more")
+    shares = []
+    for x in (fake, held_out):
+        distances, _ = nearest_training(x, train, count=2)
+        shares.append(float((distances[:, 0] < distances[:, 1] / 3).double().mean()))
+    variances = [share * (1 - share) / len(x) for share, x in zip(shares, (fake, held_out), strict=True)]
+    return Estimate(shares[0] - shares[1], math.sqrt(sum(variances)), len(fake))
+
+
+def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
+    """How many equally likely outputs would coincide as often as n fakes do: n(n − 1)/2 over the pairs that coincide.
+
+    The birthday paradox read backwards (Arora & Zhang 2017): K outputs, each with tiny noise, make n²/2K pairs. Two fakes
+    coincide where they are nearer than a third of the median from a real example to its nearest other, and than a tenth of
+    fakes' root-mean-square distance. The first alone would identify what lies on a smooth surface, such as the means of a
+    VAE with two latent dimensions; the second alone, data that come in tight groups.
+
+    Returns:
+        the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples.
+
+    Raises:
+        TriptychError: for fewer than 3 examples, values that are not finite floats, or two widths.
+
+    >>> three = torch.eye(3).repeat(40, 1)
+    >>> round(distinct_outputs(three, torch.randn(120, 3)).value)
+    3
+    """
+    fake, real = paired_rows(fake, real, at_least=3)
+    n = min(len(fake), len(real))
+    fake, real = fake[:n], real[:n]
+    # root mean squares of the distances of all pairs: √2 times the standard deviation, over all values
+    among_reals, among_fakes = (math.sqrt(2 * float(x.double().var(0).sum())) for x in (real, fake))
+    median = float(nearest_training(real, real, count=2)[0][:, 1].median())
+    near = max(min(median / 3, among_fakes / 10), 1e-6 * among_reals)  # never 0: copies are a rounding error apart
+    pairs = (sum(int((squared <= near**2).sum()) for squared in squared_distances(fake, fake)) - n) / 2
+    value = n * (n - 1) / 2 / max(pairs, 1)
+    return Estimate(value, value / math.sqrt(max(pairs, 1)), n)
 
 
 def two_sample_test(
@@ -160,17 +222,15 @@ def _nearest_agrees(pooled: Tensor) -> Estimate:
 def _logistic(pooled: Tensor, folds: int) -> Estimate:
     """Held-out accuracy of logistic regression; sets alternate in `pooled`, in random order."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import PredefinedSplit, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    x, label = pooled.double().cpu().numpy(), torch.arange(len(pooled)).numpy() % 2
-    fold = torch.arange(len(pooled)).numpy() // 2 % folds
-    right = torch.zeros(len(pooled))
-    for held_out in range(folds):
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-        classifier.fit(x[fold != held_out], label[fold != held_out])
-        right[fold == held_out] = torch.as_tensor(classifier.predict(x[fold == held_out]) == label[fold == held_out]).float()
-    return Estimate.of(right)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    row = np.arange(len(pooled))
+    by_fold = PredefinedSplit(row // 2 % folds)
+    predicted = cross_val_predict(classifier, pooled.double().cpu().numpy(), row % 2, cv=by_fold)
+    return Estimate.of(torch.as_tensor(predicted == row % 2).float())
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
@@ -183,18 +243,6 @@ def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
         yield torch.addmm(x.square().sum(1)[:, None] + size_b, x, b.T, alpha=-2).clamp_(min=0)
 
 
-def _squared_radii(x: Tensor, k: int) -> Tensor:
-    """Squared distance of each example to its k-th neighbour among the others, (n,)."""
-    # the example itself is one of the k + 1 nearest
-    return torch.cat([squared.kthvalue(k + 1).values for squared in squared_distances(x, x)])
-
-
-def _paired(x: Tensor, y: Tensor) -> Tensor:
-    """|x_i − y_i| (n,) from the differences, float64."""
-    parts = zip(x.split(1000), y.split(1000), strict=True)
-    return torch.cat([torch.linalg.vector_norm(p.double() - q.double(), dim=1) for p, q in parts])
-
-
 def subsample(x: Tensor, size: int, generator: torch.Generator | None, *, shuffle: bool = False) -> Tensor:
     """`size` of the examples at random, in random order; x as it is where it has no more, unless `shuffle`."""
     if len(x) <= size and not shuffle:
@@ -204,3 +252,4 @@ def subsample(x: Tensor, size: int, generator: torch.Generator | None, *, shuffl
 
 
 _AT_ONCE = 8_000_000  # distances that are held
+LOOKED_AMONG = 10_000  # training examples among which copies are looked for

@@ -69,10 +69,9 @@ def _inside(valid: Tensor, samples: Tensor, sigma: float) -> float:
     ratio = 10.0 ** (1 / (len(_GRID) - 1) * (1 if sigma == _GRID[-1] else -1))
     for _ in range(_DECADES):
         further = [sigma * ratio**i for i in range(len(_GRID))]
-        best = _best(valid, samples, further)
-        if best != further[-1]:
-            return best
-        sigma = best
+        sigma = _best(valid, samples, further)
+        if sigma != further[-1]:
+            return sigma
     warnings.warn(f"the best σ is beyond {sigma:.3g}: validation examples that are samples have none", stacklevel=3)
     return sigma
 

@@ -14,14 +14,15 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
-from triptych.core import LOG_2PI, Estimate, GenerativeModel, HasPosterior, require
+from triptych.core import Estimate, GenerativeModel, HasPosterior, require
 from triptych.errors import TriptychError
 from triptych.randomness import standard_normal
 
 LARGEST_LATENT = 4  # "under 5 dimensions": q's mismatch grows with the dimension, and the estimator's variance with it
 ACCEPTANCE = 0.9
+BURN_IN, DRAWS, LEAPFROG = 60, 20, 10  # transitions that are discarded and kept, and the steps of each
 LogDensity: TypeAlias = Callable[[Tensor], Tensor]  # log p(x, z) of z (S, B, L), in nats: (S, B)
 
 
@@ -31,18 +32,13 @@ def marginal_log_likelihood(
     *,
     context: Tensor | None = None,
     chains: int = 32,
-    burn_in: int = 60,
-    draws: int = 20,
-    leapfrog: int = 10,
-    generator: torch.Generator | None = None,
+    generator: Generator | None = None,
 ) -> Estimate:
     """log p(x | context) in nats by HMC samples of the posterior; the standard error is over examples.
 
     Args:
-        chains: run side by side for each example, started from q(z|x).
-        burn_in: transitions that are discarded, while the step size is adapted to 90 % acceptance.
-        draws: transitions kept from every chain.
-        leapfrog: integration steps of a transition.
+        chains: run side by side for each example, started from q(z|x); the first 60 transitions, while the step size is
+            adapted to 90 % acceptance, are discarded, the next 20 kept.
 
     Raises:
         TriptychError: for 5 or more latent dimensions, where the paper's estimator is not reliable, and for a model without
@@ -61,7 +57,7 @@ def marginal_log_likelihood(
 
     with torch.no_grad():
         mu, log_sigma = posterior.posterior(x, context)
-    z = posterior_draws(log_joint, mu, log_sigma.exp(), chains, burn_in, draws, leapfrog, generator)  # (draws, S, B, L)
+    z = posterior_draws(log_joint, mu, log_sigma.exp(), chains, generator)  # (draws, S, B, L)
     fitted, held_out = z[:, : chains // 2].flatten(0, 1), z[:, chains // 2 :].flatten(0, 1)
     log_ratio = _gaussian_fit(fitted, held_out) - log_joint(held_out)
     log_p = math.log(len(held_out)) - log_ratio.logsumexp(0)
@@ -69,23 +65,16 @@ def marginal_log_likelihood(
 
 
 def posterior_draws(
-    log_joint: LogDensity,
-    mu: Tensor,
-    sigma: Tensor,
-    chains: int,
-    burn_in: int,
-    draws: int,
-    leapfrog: int,
-    generator: torch.Generator | None = None,
+    log_joint: LogDensity, mu: Tensor, sigma: Tensor, chains: int, generator: Generator | None = None
 ) -> Tensor:
-    """`draws` states of every chain after burn-in, (draws, chains, B, L), from N(μ, σ²) (B, L) at the start."""
+    """States of every chain after burn-in, (DRAWS, chains, B, L), from N(μ, σ²) (B, L) at the start."""
     z = mu + sigma * standard_normal(chains, *mu.shape, generator=generator, device=mu.device)
     # the encoder's σ preconditions: one unit of the scaled coordinates is about one posterior standard deviation
     step = torch.full((1, len(mu), 1), 0.2, device=z.device) * sigma
     kept = []
-    for transition in range(burn_in + draws):
-        z, accepted = _transition(log_joint, z, step, leapfrog, generator)
-        if transition < burn_in:
+    for transition in range(BURN_IN + DRAWS):
+        z, accepted = _transition(log_joint, z, step, generator)
+        if transition < BURN_IN:
             rate = accepted.mean(0)[None, :, None]  # for each example, over its chains
             step = step * torch.exp(0.3 * (rate - ACCEPTANCE))
         else:
@@ -93,20 +82,17 @@ def posterior_draws(
     return torch.stack(kept)
 
 
-def _transition(
-    log_joint: LogDensity, z: Tensor, step: Tensor, leapfrog: int, generator: torch.Generator | None
-) -> tuple[Tensor, Tensor]:
+def _transition(log_joint: LogDensity, z: Tensor, step: Tensor, generator: Generator | None) -> tuple[Tensor, Tensor]:
     """One HMC proposal by leapfrog integration, and the Metropolis decision; the acceptances (S, B)."""
-    momentum = standard_normal(*z.shape, generator=generator, device=z.device)
+    p = standard_normal(*z.shape, generator=generator, device=z.device)
     energy, gradient = _energy(log_joint, z)
-    start = energy + _kinetic(momentum)
-    proposal, p = z, momentum
-    for _ in range(leapfrog):
+    start, proposal = energy + 0.5 * p.square().sum(-1), z
+    for _ in range(LEAPFROG):
         p = p - 0.5 * step * gradient
         proposal = proposal + step * p
         energy, gradient = _energy(log_joint, proposal)
         p = p - 0.5 * step * gradient
-    log_accept = (start - energy - _kinetic(p)).nan_to_num(-math.inf)
+    log_accept = (start - energy - 0.5 * p.square().sum(-1)).nan_to_num(-math.inf)
     u = torch.rand(log_accept.shape, generator=generator, device=z.device)
     accepted = u.log() < log_accept
     return torch.where(accepted[..., None], proposal, z), accepted.float()
@@ -121,19 +107,11 @@ def _energy(log_joint: LogDensity, z: Tensor) -> tuple[Tensor, Tensor]:
     return energy.detach(), gradient
 
 
-def _kinetic(momentum: Tensor) -> Tensor:
-    return 0.5 * momentum.square().sum(-1)
-
-
 def _gaussian_fit(fitted: Tensor, at: Tensor) -> Tensor:
     """log q at (S', B, L) of a full Gaussian fitted to (S, B, L): (S', B)."""
     mean = fitted.mean(0)
     centred = (fitted - mean).double()
     jitter = 1e-8 * torch.eye(fitted.shape[-1], dtype=torch.float64, device=at.device)
     covariance = torch.einsum("sbi,sbj->bij", centred, centred) / (len(fitted) - 1) + jitter
-    factor = torch.linalg.cholesky(covariance)  # (B, L, L)
-    residual = (at - mean).double().permute(1, 2, 0)  # (B, L, S')
-    white = torch.linalg.solve_triangular(factor, residual, upper=False)
-    log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    constant = 0.5 * fitted.shape[-1] * LOG_2PI
-    return (-0.5 * white.square().sum(1) - log_det[:, None] - constant).T.to(at.dtype)
+    q = torch.distributions.MultivariateNormal(torch.zeros_like(covariance[0, 0]), covariance)
+    return q.log_prob((at - mean).double()).to(at.dtype)

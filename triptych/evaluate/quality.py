@@ -18,8 +18,7 @@ from triptych.errors import TriptychError, unknown
 from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.features import Features, Pixels, digest
 from triptych.evaluate.measure import context_of
-from triptych.evaluate.neighbours import nearest_ratio, precision_recall, two_sample_test
-from triptych.evaluate.repeats import LOOKED_AMONG, copied
+from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, precision_recall, two_sample_test
 from triptych.evaluate.sliced import TAP, sliced_wasserstein
 from triptych.evaluate.structure import Scales, diversity, scales_of
 
@@ -56,31 +55,26 @@ class Quality:
             TriptychError: unless both were measured by the same features, against the same real data, with the same counts
                 and temperature: nothing else is comparable.
         """
-        theirs = other._circumstances()
-        for what, mine in self._circumstances().items():
+        theirs = other.circumstances()
+        for what, mine in self.circumstances().items():
             if mine != theirs[what]:
                 raise TriptychError(f"these are not comparable: {what} {mine} and {theirs[what]}; measure both alike")
-        for quality in (self, other):
-            if measure not in quality.measures:
-                raise unknown("measure", measure, quality.measures)
+        if measure not in self.measures or measure not in other.measures:
+            raise unknown("measure", measure, [name for name in self.measures if name in other.measures])
         a, b = self.measures[measure], other.measures[measure]
         return Estimate(b.value - a.value, (a.stderr**2 + b.stderr**2) ** 0.5, min(a.n, b.n))
 
-    def _circumstances(self) -> dict[str, str | float]:
-        return {
-            "features": self.features,
-            "samples": self.n,
-            "held_out": self.held_out,
-            "reference": self.reference,
-            "temperature": self.temperature,
-        }
+    def circumstances(self) -> dict[str, str | float]:
+        """What must be equal where two measures are compared: features, counts, reference and temperature."""
+        counts = {"samples": self.n, "held_out": self.held_out}
+        return {"features": self.features, **counts, "reference": self.reference, "temperature": self.temperature}
 
     def as_json(self) -> dict[str, Any]:
         """{measure: {value, stderr, n, features, samples, held_out, reference, temperature, floor, floor_stderr, floor_n}}.
 
         ms_ssim also has its scales and window, without which it is not comparable with another's.
         """
-        found = {name: {**estimate._asdict(), **self._circumstances()} for name, estimate in self.measures.items()}
+        found = {name: {**estimate._asdict(), **self.circumstances()} for name, estimate in self.measures.items()}
         for name, floor in self.floor.items():
             found[name] |= {"floor": floor.value, "floor_stderr": floor.stderr, "floor_n": floor.n}
         if self.scales is not None:
@@ -137,10 +131,10 @@ def sample_quality(
     context = context_of(model, test, np.resize(rows, n))
     with evaluating(model):
         fake = model.codec.decode(model.sample(n, context=context, temperature=temperature, generator=noise)).cpu()
-    seen = {name: features(stored) for name, stored in (("real", real), ("known", known), ("fake", fake))}
-    measures = _measures(seen["real"], seen["fake"], real, fake)
-    floor = _measures(seen["real"], seen["known"], real, known) if len(known) >= FEWEST else {}
-    measures["nearest_ratio"] = nearest_ratio(seen["fake"], seen["known"], seen["real"], generator=noise)
+    seen_real, seen_known, seen_fake = (features(stored) for stored in (real, known, fake))
+    measures = _measures(seen_real, seen_fake, real, fake)
+    floor = _measures(seen_real, seen_known, real, known) if len(known) >= FEWEST else {}
+    measures["nearest_ratio"] = nearest_ratio(seen_fake, seen_known, seen_real, generator=noise)
     if len(train) > 2:
         among = train[fixed_subset(len(train), LOOKED_AMONG)]
         measures["copied"] = copied(*(Pixels()(stored) for stored in (fake, real, among)))

@@ -6,16 +6,17 @@ Shapes: pictures (n, C, H, W); descriptors, one in each row, (N, D) with N = n �
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from triptych.core import Estimate
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, check_size
 from triptych.evaluate.distances import paired_rows
 from triptych.evaluate.neighbours import subsample
+from triptych.evaluate.structure import along_both_sides
 from triptych.randomness import standard_normal
 
 TAP = 7  # side of a patch
@@ -23,13 +24,7 @@ COARSEST = 16  # side at which the pyramid ends
 
 
 def sliced_wasserstein(
-    a: Tensor,
-    b: Tensor,
-    *,
-    patches: int = 128,
-    repeats: int = 4,
-    projections: int = 128,
-    generator: torch.Generator | None = None,
+    a: Tensor, b: Tensor, *, patches: int = 128, projections: int = 128, generator: torch.Generator | None = None
 ) -> dict[str, Estimate]:
     """Mean of |sorted(θ·a) − sorted(θ·b)| over random unit θ: the Wasserstein-1 distance, averaged over projections.
 
@@ -41,7 +36,7 @@ def sliced_wasserstein(
     Returns:
         for pictures swd_<side> of each level, side the smaller one, as swd_64, swd_32, swd_16, and their mean swd; below
         32 pixels there is one level, the picture itself. For features swd alone. n counts examples of a set. The standard
-        error adds the variance over repeats, each with fresh θ (NaN for one), to that over 8 parts of both sets, or fewer.
+        error adds the variance over 4 repeats, each with fresh θ, to that over 8 parts of both sets, or fewer.
 
     Raises:
         TriptychError: for pictures under 7 pixels, fewer than 4 examples, values that are not finite floats, or two shapes.
@@ -50,28 +45,32 @@ def sliced_wasserstein(
     >>> sliced_wasserstein(x, x)
     {'swd_16': Estimate(value=0.0, stderr=0.0, n=20), 'swd': Estimate(value=0.0, stderr=0.0, n=20)}
     """
-    if min(patches, repeats, projections) < 1:
-        raise TriptychError(f"patches, repeats and projections should be 1 or more, got {patches}, {repeats}, {projections}")
+    check_size("patches", patches)
+    check_size("projections", projections)
     flat = paired_rows(a, b, at_least=4)
     size = min(len(a), len(b))
     if a.ndim == 2:
         left, right = (subsample(x, size, generator) for x in flat)
-        found = {"swd": _distances(left, right, size, False, repeats, projections, generator)}
-    else:
-        a, b = (subsample(x.detach(), size, generator) for x in (a, b))
-        found = _by_level(a, b, patches, repeats, projections, generator)
-    return {name: by.estimate(size) for name, by in found.items()}
+        return {"swd": _estimate(_distances(left, right, size, False, projections, generator), size)}
+    if a.ndim != 4 or min(a.shape[2:]) < TAP:
+        raise TriptychError(
+            f"expected pictures (n, C, H, W) with sides of {TAP} or more, or features (n, d), got {tuple(a.shape)}: "
+            "flatten anything else"
+        )
+    a, b = (subsample(x.detach(), size, generator) for x in (a, b))
+    found, sides = {}, level_sides(*a.shape[2:])
+    for level, side in enumerate(sides):
+        corners = torch.rand(size, patches, 2, generator=generator, device=generator.device if generator else None)
+        left, right = (_descriptors(x, level, side == sides[-1], corners.to(x.device)) for x in (a, b))
+        found[f"swd_{side}"] = [1e3 * x for x in _distances(left, right, size, True, projections, generator)]
+    found["swd"] = [torch.stack(levels).mean(0) for levels in zip(*found.values(), strict=True)]
+    return {name: _estimate(spread, size) for name, spread in found.items()}
 
 
-class _Spread(NamedTuple):
-    """A distance by each repeat (repeats,), and by each part of the data."""
-
-    repeats: Tensor
-    parts: Tensor
-
-    def estimate(self, n: int) -> Estimate:
-        variances = [x.var().item() / len(x) if len(x) > 1 else math.nan for x in self]
-        return Estimate(self.repeats.mean().item(), math.sqrt(sum(variances)), n)
+def _estimate(spread: Sequence[Tensor], n: int) -> Estimate:
+    """A distance by each repeat and by each part of the data, as one number."""
+    repeats, parts = spread
+    return Estimate(repeats.mean().item(), math.sqrt(sum(x.var().item() / len(x) for x in (repeats, parts))), n)
 
 
 def level_sides(height: int, width: int) -> list[int]:
@@ -86,31 +85,11 @@ def level_sides(height: int, width: int) -> list[int]:
     return sides
 
 
-def _by_level(
-    a: Tensor, b: Tensor, patches: int, repeats: int, projections: int, generator: torch.Generator | None
-) -> dict[str, _Spread]:
-    """Distances × 10³ of each level, and their mean."""
-    if a.ndim != 4 or min(a.shape[2:]) < TAP:
-        raise TriptychError(
-            f"expected pictures (n, C, H, W) with sides of {TAP} or more, or features (n, d), got {tuple(a.shape)}: "
-            "flatten anything else"
-        )
-    sides = level_sides(*a.shape[2:])
-    found = {}
-    for level, side in enumerate(sides):
-        corners = torch.rand(len(a), patches, 2, generator=generator, device=generator.device if generator else None)
-        described = [_descriptors(x, level, level == len(sides) - 1, corners.to(x.device)) for x in (a, b)]
-        by = _distances(described[0], described[1], len(a), True, repeats, projections, generator)
-        found[f"swd_{side}"] = _Spread(1e3 * by.repeats, 1e3 * by.parts)
-    return found | {"swd": _Spread(*(torch.stack(levels).mean(0) for levels in zip(*found.values(), strict=True)))}
-
-
 def _descriptors(x: Tensor, level: int, last: bool, corners: Tensor) -> Tensor:
     """Patches of one level, (N, D), normalised; kept at x's own precision, or float32 if that is less: they are many."""
     precision = torch.promote_types(x.dtype, torch.float32)
     parts = zip(x.split(_PICTURES), corners.split(_PICTURES), strict=True)
-    raw = torch.cat([_patches(_level(part.double(), level, last), where).to(precision) for part, where in parts])
-    return _normalise(raw)
+    return _normalise(torch.cat([_patches(_level(p.double(), level, last), where).to(precision) for p, where in parts]))
 
 
 def _normalise(x: Tensor) -> Tensor:
@@ -144,8 +123,7 @@ def _double(x: Tensor, like: Tensor) -> Tensor:
 def _blur(x: Tensor) -> Tensor:
     """The binomial filter (1, 4, 6, 4, 1)/16 along both sides, mirrored at the border."""
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16
-    flat = F.pad(x.flatten(0, 1)[:, None], (2, 2, 2, 2), mode="reflect")
-    return F.conv2d(F.conv2d(flat, taps.view(1, 1, 5, 1)), taps.view(1, 1, 1, 5)).view_as(x)
+    return along_both_sides(F.pad(x, (2, 2, 2, 2), mode="reflect"), taps)
 
 
 def _patches(x: Tensor, corners: Tensor) -> Tensor:
@@ -161,10 +139,13 @@ def _patches(x: Tensor, corners: Tensor) -> Tensor:
 
 
 def _distances(
-    a: Tensor, b: Tensor, n: int, pictures: bool, repeats: int, projections: int, generator: torch.Generator | None
-) -> _Spread:
-    """Mean Wasserstein-1 distance over `projections` directions, float64; a and b (N, D) belong to n examples, in order."""
-    directions = standard_normal(repeats * projections, a.shape[1], generator=generator, device=a.device).double()
+    a: Tensor, b: Tensor, n: int, pictures: bool, projections: int, generator: torch.Generator | None
+) -> tuple[Tensor, Tensor]:
+    """Mean Wasserstein-1 distance over `projections` directions, float64, by each repeat, and by each part of the data.
+
+    a and b (N, D) belong to n examples, in order.
+    """
+    directions = standard_normal(_REPEATS * projections, a.shape[1], generator=generator, device=a.device).double()
     directions /= directions.norm(dim=1, keepdim=True)
     by_direction = _along(a, b, directions)
     order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).to(a.device)  # data may come sorted
@@ -174,20 +155,20 @@ def _distances(
         if pictures:  # as for the whole set: the mean of a part is not a distance
             left, right = _normalise(left), _normalise(right)
         parts.append(_along(left, right, directions[:projections]).mean())
-    return _Spread(by_direction.view(repeats, projections).mean(1), torch.stack(parts))
+    return by_direction.view(_REPEATS, projections).mean(1), torch.stack(parts)
 
 
 def _along(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
     """Wasserstein-1 distance along each direction, (directions,)."""
-    return torch.cat([(_sorted(a, d) - _sorted(b, d)).abs().mean(1) for d in directions.split(_DIRECTIONS)])
 
+    def ordered(x: Tensor, d: Tensor) -> Tensor:
+        return torch.cat([d @ part.double().T for part in x.split(_ROWS)], dim=1).sort(dim=1).values
 
-def _sorted(x: Tensor, directions: Tensor) -> Tensor:
-    """x (N, D) projected and sorted, (directions, N)."""
-    return torch.cat([directions @ part.double().T for part in x.split(_ROWS)], dim=1).sort(dim=1).values
+    return torch.cat([(ordered(a, d) - ordered(b, d)).abs().mean(1) for d in directions.split(_DIRECTIONS)])
 
 
 _FLAT = 1e-5  # deviation that counts as none: a level of 8 bits is 4e-3
+_REPEATS = 4  # with directions of their own
 _PARTS = 8  # of the data, for the standard error
 _PICTURES = 64  # whose pyramids are built together
 _ROWS = 50_000  # descriptors converted to float64 together

@@ -14,6 +14,7 @@ from torch import Tensor
 from triptych.core import Estimate
 from triptych.errors import TriptychError
 from triptych.evaluate.distances import paired_rows
+from triptych.evaluate.neighbours import subsample
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # Wang et al. 2003, finest first
 TAPS = 11  # width of the window
@@ -58,7 +59,12 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """
     if x.shape != y.shape:
         raise TriptychError(f"ms_ssim compares pairs of one shape, got {tuple(x.shape)} and {tuple(y.shape)}")
-    _check(x, y)
+    paired_rows(x, y, at_least=1)
+    if x.ndim != 4:
+        raise TriptychError(f"expected pictures (n, C, H, W), got {tuple(x.shape)}: give grey ones a channel")
+    low, high = min(x.min(), y.min()).item(), max(x.max(), y.max()).item()
+    if low < 0 or high > 1:
+        raise TriptychError(f"pictures should lie in [0, 1], got values from {low:.3g} to {high:.3g}: rescale or clamp them")
     parts = zip(x.detach().split(_AT_ONCE), y.detach().split(_AT_ONCE), strict=True)
     return torch.cat([_ms_ssim(p.double(), q.double()) for p, q in parts])
 
@@ -79,54 +85,34 @@ def diversity(x: Tensor, pairs: int = 1000, *, generator: torch.Generator | None
     """
     if pairs < 1 or len(x) < 4:
         raise TriptychError(f"diversity needs at least 4 pictures and 1 pair, got {len(x)} and {pairs}: draw more")
-    device = generator.device if generator is not None else None
-    order = torch.randperm(len(x), generator=generator, device=device).to(x.device)
     count = min(pairs, len(x) // 2)
-    return Estimate.of(ms_ssim(x[order[:count]], x[order[count : 2 * count]]))
-
-
-def _check(x: Tensor, y: Tensor) -> None:
-    paired_rows(x, y, at_least=1)
-    if x.ndim != 4:
-        raise TriptychError(f"expected pictures (n, C, H, W), got {tuple(x.shape)}: give grey ones a channel")
-    low, high = min(x.min(), y.min()).item(), max(x.max(), y.max()).item()
-    if low < 0 or high > 1:
-        raise TriptychError(f"pictures should lie in [0, 1], got values from {low:.3g} to {high:.3g}: rescale or clamp them")
+    drawn = subsample(x, 2 * count, generator, shuffle=True)
+    return Estimate.of(ms_ssim(drawn[:count], drawn[count:]))
 
 
 def _ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     number, taps = scales_of(*x.shape[2:])
     weights = torch.tensor(WEIGHTS[:number], dtype=x.dtype, device=x.device) * (sum(WEIGHTS) / sum(WEIGHTS[:number]))
-    window = _window(taps, x)
+    at = torch.arange(taps, dtype=x.dtype, device=x.device) - (taps - 1) / 2
+    window = torch.softmax(-0.5 * (at / SIGMA) ** 2, dim=0)
     similarity = torch.ones_like(x[:, 0, 0, 0])
     for scale in range(number):
         if scale:
             x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-        structure, whole = _ssim(x, y, window)
-        term = whole if scale == number - 1 else structure
-        similarity = similarity * term.clamp(min=0) ** weights[scale]
+        # contrast-structure cs, and l · cs, at every place (Wang et al. 2004, eq. 13)
+        mu_x, mu_y, xx, yy, xy = (along_both_sides(v, window) for v in (x, y, x * x, y * y, x * y))
+        var_x, var_y, covariance = xx - mu_x**2, yy - mu_y**2, xy - mu_x * mu_y
+        term = (2 * covariance + C2) / (var_x + var_y + C2)
+        if scale == number - 1:
+            term = (2 * mu_x * mu_y + C1) / (mu_x**2 + mu_y**2 + C1) * term
+        similarity = similarity * term.flatten(1).mean(1).clamp(min=0) ** weights[scale]
     return similarity
 
 
-def _ssim(x: Tensor, y: Tensor, window: Tensor) -> tuple[Tensor, Tensor]:
-    """Means of contrast-structure cs and of l · cs over the picture (Wang et al. 2004, eq. 13), (n,) each."""
-    mu_x, mu_y, xx, yy, xy = (_filter(v, window) for v in (x, y, x * x, y * y, x * y))
-    var_x, var_y, covariance = xx - mu_x**2, yy - mu_y**2, xy - mu_x * mu_y
-    structure = (2 * covariance + C2) / (var_x + var_y + C2)
-    luminance = (2 * mu_x * mu_y + C1) / (mu_x**2 + mu_y**2 + C1)
-    return structure.flatten(1).mean(1), (luminance * structure).flatten(1).mean(1)
-
-
-def _filter(x: Tensor, window: Tensor) -> Tensor:
-    """Gaussian mean about every place whose whole window is in the picture."""
-    flat = x.flatten(0, 1)[:, None]
-    flat = F.conv2d(F.conv2d(flat, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+def along_both_sides(x: Tensor, window: Tensor) -> Tensor:
+    """Means of x (n, C, H, W), weighted by the window (taps,), about every place whose whole window is in the picture."""
+    flat = F.conv2d(F.conv2d(x.flatten(0, 1)[:, None], window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
     return flat.view(*x.shape[:2], *flat.shape[2:])
-
-
-def _window(taps: int, like: Tensor) -> Tensor:
-    at = torch.arange(taps, dtype=like.dtype, device=like.device) - (taps - 1) / 2
-    return torch.softmax(-0.5 * (at / SIGMA) ** 2, dim=0)
 
 
 _AT_ONCE = 32  # pairs filtered together

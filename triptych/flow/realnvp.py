@@ -92,9 +92,7 @@ class RealNVP(Flow):
 _Network = Callable[[Sequence[int], int, int], ResNet]
 
 
-def _scales(
-    shape: tuple[int, ...], levels: int, width: int, factor: int, coupling: str, network: _Network
-) -> MultiScale:
+def _scales(shape: tuple[int, ...], levels: int, width: int, factor: int, coupling: str, network: _Network) -> MultiScale:
     scales: list[Bijection] = []
     splits: list[FactorOut] = []
     for _ in range(levels - 1):

@@ -81,15 +81,10 @@ class Augmentation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The changed pictures, (B, C, H, W); to be called on real and fake ones alike."""
-        if self.kind == "none":
-            return x
-        if self.kind == "diffaug":
-            for change in (_colour, _translation, _cutout):
-                x = self._sometimes(change, x)
-            return x
-        x = self._moved(x)
-        for change in (_ada_brightness, _ada_contrast, _ada_saturation):
-            x = self._sometimes(change, x)
+        if self.kind == "ada":
+            x = self._moved(x)
+        for change in _CHANGES[self.kind]:
+            x = torch.where(self._chosen(x), change(x), x)
         return x
 
     @torch.no_grad()
@@ -111,12 +106,9 @@ class Augmentation(nn.Module):
         """(B, 1, 1, 1): true with probability p."""
         return torch.rand(len(x), 1, 1, 1, device=x.device) < self.p
 
-    def _sometimes(self, change: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        return torch.where(self._chosen(x), change(x), x)
-
     def _moved(self, x: Tensor) -> Tensor:
         """All of ada's moves as one resampling: flip, quarter turn, translation, scale and rotation composed."""
-        batch, _, height, width = x.shape
+        height, width = x.shape[2:]
         sides = x.new_tensor([[height], [width]])
         identity = torch.eye(2, dtype=x.dtype, device=x.device)
 
@@ -126,9 +118,9 @@ class Augmentation(nn.Module):
         blit = sometimes(_flips(x), identity)
         if height == width:
             blit = blit @ sometimes(_quarter_turns(x), identity)
-        shift = sometimes((_symmetric(batch, 2, 1, like=x) * _SHIFT * sides).round(), torch.zeros_like(sides))
-        scale = sometimes(torch.exp2(0.2 * _normal(batch, 1, 1, like=x)), x.new_ones(1, 1))
-        turn = sometimes(_rotations(math.pi * _symmetric(batch, like=x)), identity)
+        shift = sometimes((_symmetric(x, 2, 1) * _SHIFT * sides).round(), torch.zeros_like(sides))
+        scale = sometimes(torch.exp2(0.2 * _normal(x, 1, 1)), x.new_ones(1, 1))
+        turn = sometimes(_rotations(math.pi * _symmetric(x)), identity)
         return _resampled(x, blit, turn / scale, shift)
 
 
@@ -152,13 +144,12 @@ def ada_step(shown: int, total: int, images: int | None = None) -> float:
 
 
 def _colour(x: Tensor) -> Tensor:
-    batch = len(x)
-    x = x + 0.25 * _symmetric(batch, 1, 1, 1, like=x)
+    x = x + 0.25 * _symmetric(x, 1, 1, 1)
     if x.shape[1] == 3:
         grey = x.mean(1, keepdim=True)
-        x = torch.lerp(grey, x, 1 + _symmetric(batch, 1, 1, 1, like=x))
+        x = torch.lerp(grey, x, 1 + _symmetric(x, 1, 1, 1))
     mean = x.mean((1, 2, 3), keepdim=True)
-    return torch.lerp(mean, x, 1 + 0.5 * _symmetric(batch, 1, 1, 1, like=x))
+    return torch.lerp(mean, x, 1 + 0.5 * _symmetric(x, 1, 1, 1))
 
 
 def _translation(x: Tensor) -> Tensor:
@@ -173,16 +164,15 @@ def _translation(x: Tensor) -> Tensor:
 
 def _cutout(x: Tensor) -> Tensor:
     """A rectangle of half the sides, its centre anywhere, becomes grey."""
-    batch, _, height, width = x.shape
-    tall, wide = _span(batch, height, x), _span(batch, width, x)
+    tall, wide = (_span(x, side) for side in x.shape[2:])
     hole = tall[:, None, :, None] & wide[:, None, None, :]
     return torch.where(hole, _GREY, x)
 
 
-def _span(batch: int, side: int, x: Tensor) -> Tensor:
+def _span(x: Tensor, side: int) -> Tensor:
     """(B, side): true on ⌊side / 2 + ½⌋ places round a random one, fewer where they would pass an end."""
     size = int(side / 2 + 0.5)
-    first = torch.randint(side + 1 - size % 2, (batch, 1), device=x.device) - size // 2
+    first = torch.randint(side + 1 - size % 2, (len(x), 1), device=x.device) - size // 2
     place = torch.arange(side, device=x.device)
     return (place >= first) & (place < first + size)
 
@@ -191,30 +181,37 @@ def _span(batch: int, side: int, x: Tensor) -> Tensor:
 
 
 def _ada_brightness(x: Tensor) -> Tensor:
-    return x + 0.1 * _normal(len(x), 1, 1, 1, like=x)
+    return x + 0.1 * _normal(x, 1, 1, 1)
 
 
 def _ada_contrast(x: Tensor) -> Tensor:
-    return _GREY + (x - _GREY) * torch.exp2(0.5 * _normal(len(x), 1, 1, 1, like=x))
+    return _GREY + (x - _GREY) * torch.exp2(0.5 * _normal(x, 1, 1, 1))
 
 
 def _ada_saturation(x: Tensor) -> Tensor:
-    factor = torch.exp2(_normal(len(x), 1, 1, 1, like=x))  # drawn for grey pictures too, though unused
+    factor = torch.exp2(_normal(x, 1, 1, 1))  # drawn for grey pictures too, though unused
     grey = x.mean(1, keepdim=True)
     return torch.lerp(grey, x, factor) if x.shape[1] == 3 else x
+
+
+_CHANGES: dict[Changes, tuple[Callable[[Tensor], Tensor], ...]] = {
+    "none": (),
+    "diffaug": (_colour, _translation, _cutout),
+    "ada": (_ada_brightness, _ada_contrast, _ada_saturation),
+}
 
 
 # --- moves --------------------------------------------------------------------------------------------------------------
 
 
-def _symmetric(*shape: int, like: Tensor) -> Tensor:
-    """U[−1, 1)."""
-    return 2 * torch.rand(*shape, device=like.device, dtype=like.dtype) - 1
+def _symmetric(x: Tensor, *shape: int) -> Tensor:
+    """U[−1, 1), (B, *shape)."""
+    return 2 * torch.rand(len(x), *shape, device=x.device, dtype=x.dtype) - 1
 
 
-def _normal(*shape: int, like: Tensor) -> Tensor:
-    """N(0, 1)."""
-    return torch.randn(*shape, device=like.device, dtype=like.dtype)
+def _normal(x: Tensor, *shape: int) -> Tensor:
+    """N(0, 1), (B, *shape)."""
+    return torch.randn(len(x), *shape, device=x.device, dtype=x.dtype)
 
 
 def _flips(x: Tensor) -> Tensor:

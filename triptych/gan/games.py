@@ -10,13 +10,15 @@ Game          D minimises                    G minimises
 minimax       softplus(−r) + softplus(f)     −softplus(f)       Goodfellow et al. 2014, eq. 1
 nonsaturating softplus(−r) + softplus(f)     softplus(−f)       the same, section 3
 wgan          f − r                          −f                 Arjovsky et al. 2017, arXiv 1701.07875
-relativistic  softplus(f − r)                softplus(r − f)    Jolicoeur-Martineau 2019; R3GAN, Huang et al. 2024
+relativistic  softplus(f − r)                softplus(r − f)    Jolicoeur-Martineau 2019, arXiv 1807.00734
+
+With both of Mescheder et al.'s penalties the last is R3GAN's game (Huang et al. 2024, arXiv 2501.05441).
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,27 +28,25 @@ from torch import Tensor
 
 from triptych.errors import TriptychError
 
+Side = Callable[[Tensor, Tensor], Tensor]  # logits of real and fake examples (B,) -> what one side minimises, (B,)
+
 
 @dataclass(frozen=True)
-class Game(ABC):
-    """One loss for each side.
+class Game:
+    """One loss for each side, of logits real and fake: see `GAMES`.
 
     Attributes:
+        discriminator: what D minimises, (B,).
+        generator: what G minimises, (B,); `real` is ignored, and may be None, unless the game `pairs`.
         pairs: whether the generator's loss compares with real data: where it does not, their logits need not be computed.
         shift_free: whether a constant added to D changes no gradient of either side: then a logit's sign says nothing, and
             σ(logit) is no probability.
     """
 
+    discriminator: Side
+    generator: Callable[[Tensor | None, Tensor], Tensor]
     pairs: bool = False
     shift_free: bool = False
-
-    @abstractmethod
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        """What D minimises, (B,)."""
-
-    @abstractmethod
-    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        """What G minimises, (B,); `real` is ignored unless the game `pairs`."""
 
     def confidence(self, real: Tensor, fake: Tensor) -> Tensor:
         """How sure D is of training data, a scalar from −1 to 1: the measure of overfitting that ada follows.
@@ -55,92 +55,53 @@ class Game(ABC):
         `shift_free`: the share of pairs ranked rightly, less that of the others.
 
         >>> real, fake = torch.tensor([9.0, 7.0]), torch.tensor([8.0, 5.0])
-        >>> NonSaturating().confidence(real, fake), Relativistic().confidence(real, fake)
+        >>> GAMES["nonsaturating"].confidence(real, fake), GAMES["relativistic"].confidence(real, fake)
         (tensor(1.), tensor(1.))
-        >>> NonSaturating().confidence(real - 9.5, fake - 9.5), Relativistic().confidence(real - 9.5, fake - 9.5)
+        >>> real, fake = real - 9.5, fake - 9.5
+        >>> GAMES["nonsaturating"].confidence(real, fake), GAMES["relativistic"].confidence(real, fake)
         (tensor(-1.), tensor(1.))
         """
-        return (_paired(real, fake) - fake if self.shift_free else real).detach().float().sign().mean()
+        return (paired(real, fake) - fake if self.shift_free else real).detach().float().sign().mean()
 
     def confident_as(self, r: float) -> float:
         """The `confidence` of a D whose E sign D(x) is r once its logits are shifted best: see `among_pairs`."""
         return among_pairs(r) if self.shift_free else r
 
 
-@dataclass(frozen=True)
-class Minimax(Game):
-    """Both sides play for V (eq. 1): G minimises log(1 − D(G(z))) = −softplus(f), whose slope vanishes while D is sure.
+def value(real: Tensor, fake: Tensor) -> Tensor:
+    """log D(x) + log(1 − D(G(z))) of each pair, (B,) nats: its mean is V(D, G), −log 4 at the equilibrium (eq. 1).
 
-    >>> even = torch.zeros(1)  # D = ½, where D's loss is log 4
-    >>> Minimax().discriminator(even, even), Minimax().generator(None, even)
-    (tensor([1.3863]), tensor([-0.6931]))
+    >>> value(torch.zeros(2), torch.zeros(2))
+    tensor([-1.3863, -1.3863])
     """
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return -value(real, fake)
-
-    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        return -F.softplus(fake)
+    return -F.softplus(-paired(real, fake)) - F.softplus(fake)
 
 
-@dataclass(frozen=True)
-class NonSaturating(Minimax):
-    """G maximises log D(G(z)) instead (section 3): the same fixed point, with strong gradients early on.
-
-    >>> NonSaturating().generator(None, torch.tensor([-9.0, 0.0]))
-    tensor([9.0001, 0.6931])
-    """
-
-    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        return F.softplus(-fake)
-
-
-@dataclass(frozen=True)
-class Wasserstein(Game):
-    """−(E D(x) − E D(G(z))), the earth mover's distance once |D(x) − D(y)| ≤ |x − y|: play it with a gradient penalty.
-
-    >>> Wasserstein().discriminator(torch.tensor([2.0]), torch.tensor([-1.0]))
-    tensor([-3.])
-    """
-
-    shift_free: bool = True
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return fake - _paired(real, fake)
-
-    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        return -fake
-
-
-@dataclass(frozen=True)
-class Relativistic(Game):
-    """Which of the two is real? Only differences count, for both sides (Jolicoeur-Martineau 2019, arXiv 1807.00734).
-
-    Each fake example is measured against a real one, so that no mode can be dropped for free; with both of Mescheder et
-    al.'s penalties it is R3GAN's game (Huang et al. 2024, arXiv 2501.05441).
-
-    >>> game, real, fake = Relativistic(), torch.tensor([3.0]), torch.tensor([3.0])
-    >>> game.discriminator(real, fake), game.generator(real, fake)
-    (tensor([0.6931]), tensor([0.6931]))
-    """
-
-    pairs: bool = True
-    shift_free: bool = True
-
-    def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
-        return F.softplus(fake - _paired(real, fake))
-
-    def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
-        if real is None:
-            raise TriptychError("the relativistic game compares fake examples with real ones: give the real logits too")
-        return F.softplus(_paired(real, fake) - fake)
+def paired(real: Tensor | None, fake: Tensor) -> Tensor:
+    """`real` itself if it has the shape of `fake`: broadcasting would silently compare each with all."""
+    if real is None or real.shape != fake.shape:
+        got = None if real is None else tuple(real.shape)
+        raise TriptychError(
+            f"real and fake examples should have one shape, got {got} and {tuple(fake.shape)}: "
+            "draw one sample for each example"
+        )
+    return real
 
 
 GAMES: dict[str, Game] = {
-    "minimax": Minimax(),
-    "nonsaturating": NonSaturating(),
-    "wgan": Wasserstein(),
-    "relativistic": Relativistic(),
+    # both sides play for V: G's slope vanishes while D is sure
+    "minimax": Game(lambda real, fake: -value(real, fake), lambda real, fake: -F.softplus(fake)),
+    # G maximises log D(G(z)) instead: the same fixed point, with strong gradients early on
+    "nonsaturating": Game(lambda real, fake: -value(real, fake), lambda real, fake: F.softplus(-fake)),
+    # the earth mover's distance once |D(x) − D(y)| ≤ |x − y|: to be played with a gradient penalty
+    "wgan": Game(lambda real, fake: fake - paired(real, fake), lambda real, fake: -fake, shift_free=True),
+    # each fake example is measured against a real one, so that no mode can be dropped for free
+    "relativistic": Game(
+        lambda real, fake: F.softplus(fake - paired(real, fake)),
+        lambda real, fake: F.softplus(paired(real, fake) - fake),
+        pairs=True,
+        shift_free=True,
+    ),
 }
 
 
@@ -158,15 +119,6 @@ def among_pairs(r: float) -> float:
     """
     normal = NormalDist()
     return 2 * normal.cdf(math.sqrt(2) * normal.inv_cdf((1 + r) / 2)) - 1
-
-
-def value(real: Tensor, fake: Tensor) -> Tensor:
-    """log D(x) + log(1 − D(G(z))) of each pair, (B,) nats: its mean is V(D, G), −log 4 at the equilibrium (eq. 1).
-
-    >>> value(torch.zeros(2), torch.zeros(2))
-    tensor([-1.3863, -1.3863])
-    """
-    return -F.softplus(-_paired(real, fake)) - F.softplus(fake)
 
 
 def optimal_discriminator(log_p: Tensor, log_p_g: Tensor) -> Tensor:
@@ -213,13 +165,3 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor, spacing: float) -> Tensor:
 def _weighted(log_p: Tensor, values: Tensor) -> Tensor:
     """Σ p · values over the points with p > 0: elsewhere a value may be infinite or NaN."""
     return torch.where(log_p.isneginf(), 0.0, log_p.exp() * values).sum()
-
-
-def _paired(real: Tensor, fake: Tensor) -> Tensor:
-    """`real` itself if it has the shape of `fake`: broadcasting would silently compare each with all."""
-    if real.shape != fake.shape:
-        raise TriptychError(
-            f"a game compares as many real as fake logits, got {tuple(real.shape)} and {tuple(fake.shape)}: "
-            "draw one sample for each example"
-        )
-    return real

@@ -14,6 +14,11 @@ from torch import Tensor, nn
 
 from triptych.nets import he_
 
+GAIN = 8.0
+"""Of the context by which generators modulate, so that a class is learned in hundreds of steps, not thousands: a modulation
+starts at zero, and Adam moves its weights by about the rate a step, so that an input of 1 is little beside z, whose many
+numbers move a layer together."""
+
 
 class MinibatchStddev(nn.Module):
     """h (B, C, H, W) -> (B, C + 1, H, W): appends how much the examples of a group differ (Karras et al. 2018, section 3).
@@ -28,6 +33,7 @@ class MinibatchStddev(nn.Module):
         self.group = group
 
     def forward(self, h: Tensor) -> Tensor:
+        """h (B, C, H, W) -> (B, C + 1, H, W)."""
         batch, _, height, width = h.shape
         size = group_size(batch, self.group)
         grouped = exact(h).reshape(size, -1, *h.shape[1:])  # (size, B / size, C, H, W)
@@ -50,6 +56,7 @@ class PixelNorm(nn.Module):
     """h / √(mean_c h² + 10⁻⁸): each pixel's features scaled to unit mean square (Karras et al. 2018, section 4.2)."""
 
     def forward(self, h: Tensor) -> Tensor:
+        """h (B, C, …) -> the same shape."""
         mean_square = exact(h).square().mean(1, keepdim=True)
         return h * (mean_square + 1e-8).rsqrt().to(h.dtype)
 
@@ -62,6 +69,7 @@ class SafeBatchNorm2d(nn.BatchNorm2d):
     running_var: Tensor
 
     def forward(self, h: Tensor) -> Tensor:
+        """h (B, C, H, W) -> the same shape."""
         mean, var, training = self.running_mean.clone(), self.running_var.clone(), self.training
         training = training and h.shape[0] * h.shape[2] * h.shape[3] > 1
         out = F.batch_norm(h, mean, var, self.weight, self.bias, training, self.momentum or 0.1, self.eps)
@@ -80,41 +88,34 @@ class Halve(nn.Module):
         self.conv = he_(nn.Conv2d(inputs, outputs, 4, stride=2, padding=1))
 
     def forward(self, h: Tensor) -> Tensor:
+        """h (B, C, H, W) -> (B, outputs, ⌈H/2⌉, ⌈W/2⌉)."""
         return self.conv(F.pad(h, (0, h.shape[3] % 2, 0, h.shape[2] % 2)))
 
 
-class EqualConv2d(nn.Module):
-    """A convolution that keeps the size, with an equalised learning rate: weights ~ N(0, 1), times √(2 / fan_in) when used.
+class Equalised(nn.Module):
+    """A linear layer, or a convolution that keeps the size, with an equalised learning rate.
 
-    Adam moves every weight by about the rate; scaling at run time makes that the same share of each layer's spread (Karras
-    et al. 2018, section 4.1).
+    Weights ~ N(0, 1), times √(2 / fan_in) when used: Adam moves every weight by about the rate; scaling at run time makes
+    that the same share of each layer's spread (Karras et al. 2018, section 4.1).
 
     Args:
+        kernel: the sides of a convolution's kernel; () for a linear layer.
         gain: √2 before a (leaky) ReLU, 1 for linear layers.
     """
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)):
+    def __init__(self, inputs: int, outputs: int, kernel: tuple[int, ...] = (), gain: float = math.sqrt(2)):
         super().__init__()
-        weight = torch.randn(outputs, inputs, kernel, kernel)
-        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.scale = gain / math.sqrt(inputs * kernel**2)
+        layout = torch.channels_last if kernel else torch.contiguous_format
+        weight = torch.randn(outputs, inputs, *kernel).contiguous(memory_format=layout)
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(torch.zeros(outputs))
+        self.scale = gain / math.sqrt(weight[0].numel())
 
     def forward(self, h: Tensor) -> Tensor:
-        return F.conv2d(h, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
-
-
-class EqualLinear(nn.Module):
-    """A linear layer with an equalised learning rate; see `EqualConv2d`."""
-
-    def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2)):
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        self.scale = gain / math.sqrt(inputs)
-
-    def forward(self, h: Tensor) -> Tensor:
-        return F.linear(h, self.weight * self.scale, self.bias)
+        """h (B, inputs) or (B, inputs, H, W) -> the same with `outputs` in their place."""
+        weight = self.weight * self.scale
+        if weight.ndim == 2:
+            return F.linear(h, weight, self.bias)
+        return F.conv2d(h, weight, self.bias, padding=weight.shape[-1] // 2)
 
 
 class Projection(nn.Module):
@@ -135,21 +136,10 @@ class Projection(nn.Module):
             nn.init.zeros_(self.map.weight)
 
     def forward(self, logits: Tensor, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """logits (B,), features h (B, features), context (B, K) -> logits (B,)."""
         if self.map is None or context is None:
             return logits
         return logits + (self.map(context) * h).sum(1)
-
-
-def amplified(context: Tensor | None) -> Tensor | None:
-    """The context as generators modulate by it: larger, so that a class is learned in hundreds of steps, not thousands.
-
-    A modulation starts at zero, and Adam moves its weights by about the rate a step: an input of 1 is little beside z, whose
-    many numbers move a layer together.
-    """
-    return None if context is None else _GAIN * context
-
-
-_GAIN = 8.0
 
 
 def exact(h: Tensor) -> Tensor:

@@ -6,13 +6,13 @@ Shapes: B batch, L latent_dim, K context_dim, E event_shape.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from triptych.codecs import BinCentres, Floats
-from triptych.core import Codec
-from triptych.gan.adversarial import Adversarial
+from triptych.core import Codec, GenerativeModel
 from triptych.gan.augment import Augmentation
 from triptych.gan.networks import (
     ConvDiscriminator,
@@ -23,6 +23,42 @@ from triptych.gan.networks import (
     Output,
 )
 from triptych.parts import call, check_output
+
+
+class Adversarial(GenerativeModel):
+    """The pair. The discriminator is saved with the model, so that training can go on from it.
+
+    Attributes:
+        generator, discriminator: the two networks; train with one's parameters at a time.
+        augmentation: the changes through which a training game shows pictures, none until `become`; `logits` applies none.
+    """
+
+    generator: nn.Module
+    discriminator: nn.Module
+    augmentation: Augmentation
+
+    def mapping(self) -> nn.Module:
+        """The generator: the discriminator is its opponent, not part of the map."""
+        return self.generator
+
+    @abstractmethod
+    def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """log D(x) − log(1 − D(x)), (B,): above 0 where D takes x for real. Nothing is augmented here."""
+
+    def draw(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """G(z) as the discriminator is shown it in training: with its graph, and at the size that has been reached."""
+        return self.decode(z, context)
+
+    def reals(self, x: Tensor) -> Tensor:
+        """Real examples as the discriminator is shown them beside `draw`."""
+        return x
+
+    def grow(self, shown: int) -> None:
+        """Becomes what it should be after so many real pictures of this training: for subclasses that grow."""
+
+    def stage(self, shown: int) -> int:
+        """A number that changes when other weights are trained than before: optimisers then begin anew."""
+        return 0
 
 
 class GAN(Adversarial):
@@ -69,8 +105,14 @@ class GAN(Adversarial):
         context_dim: int = 0,
     ):
         super().__init__(event_shape, latent_dim, codec or _codec(event_shape), context_dim=context_dim)
-        self.generator = self._default_generator() if generator is None else generator
-        self.discriminator = self._default_discriminator() if discriminator is None else discriminator
+        convolves = len(self.event_shape) == 3 and min(self.event_shape[1:]) >= 8
+        if generator is None:
+            network = ConvGenerator if convolves else MLPGenerator
+            generator = network(latent_dim, self.event_shape, output=_output(self.codec), context_dim=context_dim)
+        if discriminator is None:
+            judge = ConvDiscriminator if convolves else MLPDiscriminator
+            discriminator = judge(self.event_shape, centre=self.codec.centred, context_dim=context_dim)
+        self.generator, self.discriminator = generator, discriminator
         self.augmentation = Augmentation(self.event_shape, pixels=self.codec.is_picture)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -85,17 +127,6 @@ class GAN(Adversarial):
         with self.networks():
             logits = call(self.discriminator, x, context)
         return check_output(self.discriminator, "the discriminator", logits, (len(x),)).to(x.dtype)
-
-    def _default_generator(self) -> nn.Module:
-        network = ConvGenerator if self._convolves() else MLPGenerator
-        return network(self.latent_dim, self.event_shape, output=_output(self.codec), context_dim=self.context_dim)
-
-    def _default_discriminator(self) -> nn.Module:
-        network = ConvDiscriminator if self._convolves() else MLPDiscriminator
-        return network(self.event_shape, centre=self.codec.centred, context_dim=self.context_dim)
-
-    def _convolves(self) -> bool:
-        return len(self.event_shape) == 3 and min(self.event_shape[1:]) >= 8
 
 
 class MaxoutGAN(GAN):
@@ -135,18 +166,14 @@ class MaxoutGAN(GAN):
         context_dim: int = 0,
     ):
         codec = codec or _codec(event_shape)
-        super().__init__(
-            event_shape,
-            latent_dim,
-            generator=MLPGenerator(
+        networks = {
+            "generator": MLPGenerator(
                 latent_dim, event_shape, hidden, _output(codec), 0.0, 0.05, uniform=uniform, context_dim=context_dim
             ),
-            discriminator=MaxoutDiscriminator(
-                event_shape, maxout, pieces, drop_input, drop, context_dim=context_dim
-            ),  # it sees [0, 1], as in the paper
-            codec=codec,
-            context_dim=context_dim,
-        )
+            # it sees [0, 1], as in the paper
+            "discriminator": MaxoutDiscriminator(event_shape, maxout, pieces, drop_input, drop, context_dim=context_dim),
+        }
+        super().__init__(event_shape, latent_dim, **networks, codec=codec, context_dim=context_dim)
 
 
 def _codec(event_shape: Sequence[int]) -> Codec:

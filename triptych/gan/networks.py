@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.errors import check_choice, check_layers, check_range, check_size
-from triptych.gan.layers import Halve, MinibatchStddev, PixelNorm, Projection, SafeBatchNorm2d, amplified, exact
+from triptych.gan.layers import GAIN, Halve, MinibatchStddev, PixelNorm, Projection, SafeBatchNorm2d, exact
 from triptych.nets import Modulation, Residual, he_, perceptron, pyramid
 from triptych.parts import Part
 
@@ -70,6 +70,7 @@ class MLPGenerator(nn.Module, Part):
         )
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """z (B, L), context (B, K) -> x (B, *E)."""
         h = uniform_prior(z) if self.uniform else z
         if self.context_dim:
             h = torch.cat([h, h.new_zeros(len(h), self.context_dim) if context is None else context], 1)
@@ -81,7 +82,6 @@ class MLPDiscriminator(nn.Module, Part):
 
     Args:
         hidden: sizes of the hidden layers.
-        slope: of leaky ReLU.
         centre: moves x from [0, 1] to [−1, 1] first.
         context_dim: K, projected on the last hidden layer.
 
@@ -93,7 +93,6 @@ class MLPDiscriminator(nn.Module, Part):
         self,
         event_shape: Sequence[int],
         hidden: Sequence[int] = (1200, 1200),
-        slope: float = SLOPE,
         centre: bool = False,
         context_dim: int = 0,
     ):
@@ -101,12 +100,13 @@ class MLPDiscriminator(nn.Module, Part):
         check_layers("hidden", hidden)
         self.centre = centre
         sizes = [math.prod(event_shape), *hidden, 1]
-        self.layers = perceptron(sizes, partial(nn.LeakyReLU, slope), he_)
+        self.layers = perceptron(sizes, partial(nn.LeakyReLU, SLOPE), he_)
         with torch.no_grad():
             self.layers[-1].weight.mul_(_SMALL)  # type: ignore[operator]
         self.projection = Projection(context_dim, sizes[-2])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, *E), context (B, K) -> logits (B,)."""
         h = (x * 2 - 1 if self.centre else x).flatten(1)
         return _judged(self.layers, self.projection, h, context)
 
@@ -124,6 +124,7 @@ class Maxout(nn.Module):
         self.affine = nn.Linear(inputs, units * pieces)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (B, inputs) -> (B, units)."""
         return self.affine(x).unflatten(1, (-1, self.pieces)).amax(2)
 
 
@@ -134,7 +135,6 @@ class MaxoutDiscriminator(nn.Module, Part):
         hidden: units of each maxout layer.
         pieces: linear pieces of each unit.
         drop_input, drop: rates at which values of x and units are dropped in training; 0 is allowed.
-        spread: weights start uniform on ±spread.
         context_dim: K, projected on the last maxout layer.
 
     >>> MaxoutDiscriminator((1, 28, 28))(torch.rand(2, 1, 28, 28)).shape
@@ -148,7 +148,6 @@ class MaxoutDiscriminator(nn.Module, Part):
         pieces: int = 5,
         drop_input: float = 0.2,
         drop: float = 0.5,
-        spread: float = 0.005,
         context_dim: int = 0,
     ):
         super().__init__()
@@ -163,10 +162,11 @@ class MaxoutDiscriminator(nn.Module, Part):
         self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
         for module in self.layers.modules():
             if isinstance(module, nn.Linear):
-                _uniform(module, spread)
+                _uniform(module, 0.005)  # the paper's
         self.projection = Projection(context_dim, sizes[-1])
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, *E), context (B, K) -> logits (B,)."""
         return _judged(self.layers, self.projection, x, context)
 
 
@@ -206,7 +206,9 @@ class ConvGenerator(nn.Module, Part):
         self.sizes, self.widths, self.squash, self.uniform = sizes[::-1], widths[::-1], output == "sigmoid", uniform
         first = self.widths[0] * math.prod(self.sizes[0])
         self.stem = he_(nn.Linear(latent_dim, first))
-        self.norms = nn.ModuleList(_norm(norm, channels) for channels in self.widths)
+        self.norms = nn.ModuleList(
+            {"pixel": PixelNorm(), "batch": SafeBatchNorm2d(c), "none": nn.Identity()}[norm] for c in self.widths
+        )
         self.blocks = nn.ModuleList(nn.Sequential(*(Residual(c) for _ in range(blocks))) for c in self.widths[:-1])
         # stride 2 lets a quarter of the kernel's taps reach a pixel: He's variance is 2 / (4 · fan_in channels)
         self.enlarge = nn.ModuleList(
@@ -214,10 +216,10 @@ class ConvGenerator(nn.Module, Part):
             for c, d in itertools.pairwise(self.widths)
         )
         self.head = he_(nn.Conv2d(self.widths[-1], event_shape[0], 3, padding=1), gain=0.5)
-        self.modulations = nn.ModuleList(Modulation(context_dim, channels) for channels in (first, *self.widths[1:]))
+        self.modulations = nn.ModuleList(Modulation(context_dim, channels, GAIN) for channels in (first, *self.widths[1:]))
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        context = amplified(context)
+        """z (B, L), context (B, K) -> x (B, C, H, W)."""
         h = self.modulations[0](self.stem(uniform_prior(z) if self.uniform else z), context)
         h = h.view(-1, self.widths[0], *self.sizes[0]).to(memory_format=torch.channels_last)
         h = F.leaky_relu(self.norms[0](h), SLOPE)
@@ -271,6 +273,7 @@ class ConvDiscriminator(nn.Module, Part):
         self.projection = Projection(context_dim, features)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), context (B, K) -> logits (B,)."""
         h = (x * 2 - 1 if self.centre else x).to(memory_format=torch.channels_last)
         h = self.trunk(h).flatten(1)
         return self.projection(self.head(h).squeeze(1), h, context)
@@ -290,10 +293,6 @@ def _judged(layers: Iterable[nn.Module], projection: Projection, h: Tensor, cont
     for layer in hidden:
         h = layer(h)
     return projection(head(h).squeeze(1), h, context)
-
-
-def _norm(name: Norm, channels: int) -> nn.Module:
-    return {"batch": SafeBatchNorm2d(channels), "pixel": PixelNorm(), "none": nn.Identity()}[name]
 
 
 def _uniform(layer: nn.Linear, spread: float) -> None:

@@ -9,7 +9,6 @@ Shapes: B batch, E event shape.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from triptych.errors import TriptychError
+from triptych.gan.games import paired
 
 Judge = Callable[[Tensor], Tensor]  # x (B, *E) -> logits (B,)
 
@@ -31,20 +31,20 @@ class Verdicts(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Penalty(ABC):
-    """How a discriminator's gradient is penalised.
+class Penalty:
+    """How a discriminator's gradient is penalised: not at all here, in some way by the subclasses.
 
     Attributes:
         weight: of the penalty in D's loss.
         every: steps between two penalties, whose weight grows as much (lazy regularisation).
     """
 
-    weight: float
+    weight: float = 0.0
     every: int = 1
 
-    @abstractmethod
     def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
         """Logits of real and fake examples (B, *E), both without a graph, and the penalty."""
+        return Verdicts(judge(real), judge(fake), real.new_zeros(()))
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class TowardsSlope(Penalty):
     slope: float = 1.0
 
     def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
-        logits, fake_logits = judge(real), judge(fake)
+        verdicts = super().judge(judge, real, fake)
         penalty = gradient_penalty(judge, real, fake, target=self.slope).mean() / self.slope**2
-        return Verdicts(logits, fake_logits, penalty)
+        return verdicts._replace(penalty=penalty)
 
 
 def zero_centred(logits: Tensor, x: Tensor) -> Tensor:
@@ -116,25 +116,12 @@ def gradient_penalty(discriminator: Judge, real: Tensor, fake: Tensor, target: f
     >>> gradient_penalty(lambda x: 3 * x[:, 0], torch.zeros(2, 4), torch.ones(2, 4))
     tensor([4., 4.])
     """
-    if real.shape != fake.shape:
-        raise TriptychError(
-            f"real and fake examples should have one shape, got {tuple(real.shape)} and {tuple(fake.shape)}: "
-            "draw one sample for each example"
-        )
+    real = paired(real, fake)
     u = torch.rand(len(real), *[1] * (real.ndim - 1), dtype=real.dtype, device=real.device)
     between = torch.lerp(real.detach(), fake.detach(), u).requires_grad_()
     # vector_norm, for its gradient at 0 is 0: a square root's is infinite, and one dead unit would spoil the step
     length = torch.linalg.vector_norm(_gradient(discriminator(between), between), dim=1)
     return (length - target).square()
-
-
-def drift(real: Tensor) -> Tensor:
-    """D(x)², (B,): keeps a critic's logits, of which only differences count, near 0 (Karras et al. 2018, appendix A.1).
-
-    >>> drift(torch.tensor([-2.0, 0.5]))
-    tensor([4.0000, 0.2500])
-    """
-    return real.square()
 
 
 def _gradient(logits: Tensor, x: Tensor) -> Tensor:

@@ -17,13 +17,15 @@ from torch import Tensor, nn
 
 from triptych.codecs import BinCentres
 from triptych.errors import TriptychError, check_size
-from triptych.gan.adversarial import Adversarial
 from triptych.gan.augment import Augmentation
-from triptych.gan.layers import EqualConv2d, EqualLinear, MinibatchStddev, PixelNorm, Projection, amplified, exact
+from triptych.gan.layers import GAIN, Equalised, MinibatchStddev, PixelNorm, Projection, exact
+from triptych.gan.model import Adversarial
 from triptych.gan.networks import SLOPE
 from triptych.nets import Modulation
 
 FIRST = 2  # the level of 4 × 4
+_MOST = 10**9
+_CONV = (3, 3)  # the kernel of all convolutions but those to and from colours
 
 
 class Stage(NamedTuple):
@@ -36,14 +38,14 @@ class Stage(NamedTuple):
 def stage_at(shown: int, last: int, images: int) -> Stage:
     """The stage after `shown` real pictures: `images` at 4 × 4, then for each level as many fading in and as many whole.
 
+    With 0 images all is whole from the beginning.
+
     >>> [tuple(stage_at(shown, 4, 100)) for shown in (0, 100, 150, 200, 320, 10_000)]
     [(2, 1.0), (3, 0.0), (3, 0.5), (3, 1.0), (4, 0.2), (4, 1.0)]
     """
-    phase, within = divmod(shown, images)
+    phase, within = divmod(shown, images) if images else (2 * last, 0)
     level = FIRST + (phase + 1) // 2
-    if level > last:
-        return Stage(last, 1.0)
-    return Stage(level, within / images if phase % 2 else 1.0)
+    return Stage(last, 1.0) if level > last else Stage(level, within / images if phase % 2 else 1.0)
 
 
 class GrowingGenerator(nn.Module):
@@ -57,15 +59,15 @@ class GrowingGenerator(nn.Module):
         super().__init__()
         self.norm = PixelNorm()
         # the dense layer's fan-in is its z, its gain what the released code has: √2 / 4
-        self.stem = EqualLinear(latent_dim, 16 * widths[0], gain=math.sqrt(2) / 4)
-        blocks = [nn.ModuleList([EqualConv2d(widths[0], widths[0], 3)])]
-        blocks += [nn.ModuleList([EqualConv2d(a, b, 3), EqualConv2d(b, b, 3)]) for a, b in itertools.pairwise(widths)]
+        self.stem = Equalised(latent_dim, 16 * widths[0], gain=math.sqrt(2) / 4)
+        blocks = [nn.ModuleList([Equalised(widths[0], widths[0], _CONV)])]
+        blocks += [nn.ModuleList([Equalised(a, b, _CONV), Equalised(b, b, _CONV)]) for a, b in itertools.pairwise(widths)]
         self.blocks = nn.ModuleList(blocks)
-        self.to_colours = nn.ModuleList(EqualConv2d(width, channels, 1, gain=1.0) for width in widths)
-        self.modulations = nn.ModuleList(Modulation(context_dim, width) for width in (16 * widths[0], *widths))
+        self.to_colours = nn.ModuleList(Equalised(width, channels, (1, 1), gain=1.0) for width in widths)
+        self.modulations = nn.ModuleList(Modulation(context_dim, width, GAIN) for width in (16 * widths[0], *widths))
 
     def forward(self, z: Tensor, stage: Stage, context: Tensor | None = None) -> Tensor:
-        context = amplified(context)
+        """z (B, L), context (B, K) -> x (B, C, s, s), about [−1, 1]."""
         h = self.modulations[0](self.stem(self.norm(z)), context)
         h = h.view(len(z), -1, 4, 4).to(memory_format=torch.channels_last)
         before = h = self._block(0, self.norm(F.leaky_relu(h, SLOPE)), context)
@@ -88,33 +90,31 @@ class GrowingDiscriminator(nn.Module):
 
     def __init__(self, channels: int, widths: Sequence[int], stddev_group: int = 4, context_dim: int = 0):
         super().__init__()
-        self.from_colours = nn.ModuleList(EqualConv2d(channels, width, 1) for width in widths)
+        self.from_colours = nn.ModuleList(Equalised(channels, width, (1, 1)) for width in widths)
         self.blocks = nn.ModuleList(
-            nn.ModuleList([EqualConv2d(b, b, 3), EqualConv2d(b, a, 3)]) for a, b in itertools.pairwise(widths)
+            nn.ModuleList([Equalised(b, b, _CONV), Equalised(b, a, _CONV)]) for a, b in itertools.pairwise(widths)
         )
         self.deviation = MinibatchStddev(stddev_group) if stddev_group else nn.Identity()
-        self.last = EqualConv2d(widths[0] + bool(stddev_group), widths[0], 3)
-        self.dense = EqualLinear(16 * widths[0], widths[0])
-        self.head = EqualLinear(widths[0], 1, gain=1.0)
+        self.last = Equalised(widths[0] + bool(stddev_group), widths[0], _CONV)
+        self.dense = Equalised(16 * widths[0], widths[0])
+        self.head = Equalised(widths[0], 1, gain=1.0)
         self.projection = Projection(context_dim, widths[0])
 
     def forward(self, x: Tensor, stage: Stage, context: Tensor | None = None) -> Tensor:
+        """x (B, C, s, s) in [−1, 1], context (B, K) -> logits (B,)."""
         x = x.to(memory_format=torch.channels_last)
         top = stage.level - FIRST
         h = F.leaky_relu(self.from_colours[top](x), SLOPE)
         for i in range(top, 0, -1):
-            h = self._halved(i, h)
+            for conv in self.blocks[i - 1]:  # type: ignore[attr-defined]
+                h = F.leaky_relu(conv(h), SLOPE)
+            h = F.avg_pool2d(h, 2)
             if i == top and stage.alpha < 1:
                 old = F.leaky_relu(self.from_colours[top - 1](F.avg_pool2d(x, 2)), SLOPE)
                 h = torch.lerp(old, h, stage.alpha)
         h = F.leaky_relu(self.last(self.deviation(h)), SLOPE)
         h = F.leaky_relu(self.dense(h.flatten(1)), SLOPE)
         return self.projection(self.head(h).squeeze(1), h, context)
-
-    def _halved(self, index: int, h: Tensor) -> Tensor:
-        for conv in self.blocks[index - 1]:  # type: ignore[attr-defined]
-            h = F.leaky_relu(conv(h), SLOPE)
-        return F.avg_pool2d(h, 2)
 
 
 class ProgressiveGAN(Adversarial):
@@ -158,7 +158,13 @@ class ProgressiveGAN(Adversarial):
         context_dim: int = 0,
     ):
         super().__init__(event_shape, latent_dim, BinCentres(bits), context_dim=context_dim)
-        _check_shape(self.event_shape)
+        side = self.event_shape[-1]
+        if self.event_shape[1:] != (side, side) or side < 4 or side & (side - 1):
+            near = max(4, 2 ** round(math.log2(side)))
+            raise TriptychError(
+                f"a progressive GAN takes (C, S, S) with S a power of two from 4, got {self.event_shape}: "
+                f"give --size {near}, or train a dcgan, which takes any size"
+            )
         check_size("width", width, _MOST)
         check_size("images", images, _MOST, least=0)
         check_size("stddev_group", stddev_group, _MOST, least=0)
@@ -181,10 +187,7 @@ class ProgressiveGAN(Adversarial):
     @property
     def stage_now(self) -> Stage:
         """The stage that the weights were trained for."""
-        return self._stage_after(self._value("shown"))
-
-    def _stage_after(self, shown: int) -> Stage:
-        return stage_at(shown, self.last, self.images) if self.images else Stage(self.last, 1.0)
+        return stage_at(self._value("shown"), self.last, self.images)
 
     def growth(self) -> dict[str, float]:
         """The side that pictures have reached, that of whole ones, and how much of the newest level counts."""
@@ -201,7 +204,7 @@ class ProgressiveGAN(Adversarial):
             self._known["shown"] = self.shown._version, total
 
     def stage(self, shown: int) -> int:
-        return self._stage_after(self._value("begun") + shown).level
+        return stage_at(self._value("begun") + shown, self.last, self.images).level
 
     def draw(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z) at the size that has been reached, (B, C, s, s); about [0, 1], as the colours are linear."""
@@ -232,16 +235,3 @@ class ProgressiveGAN(Adversarial):
         """G(z) at full size, (B, *E), clamped to [0, 1]."""
         x = self.draw(z, context).clamp(0, 1)
         return F.interpolate(x, scale_factor=2.0 ** (self.last - self.stage_now.level))
-
-
-_MOST = 10**9
-
-
-def _check_shape(event_shape: tuple[int, ...]) -> None:
-    side = event_shape[-1]
-    if len(event_shape) != 3 or event_shape[1] != side or side < 4 or side & (side - 1):
-        near = max(4, 2 ** round(math.log2(max(side, 1))))
-        raise TriptychError(
-            f"a progressive GAN takes (C, S, S) with S a power of two from 4, got {event_shape}: give --size {near}, "
-            "or train a dcgan, which takes any size"
-        )

@@ -37,6 +37,7 @@ class Residual(nn.Module):
         he_(self.second, gain=0.1)
 
     def forward(self, h: Tensor) -> Tensor:
+        """h (B, C, H, W) -> the same shape."""
         return h + self.second(F.silu(self.first(F.silu(h))))
 
 
@@ -44,22 +45,24 @@ class Modulation(nn.Module):
     """h ⊙ (1 + γ(c)) + β(c), by channel: γ and β are linear in the context c, and zero at first.
 
     They have no bias, so that an unknown context (zeros) and none at all leave h (B, C, …) as it is. Without a context
-    (K = 0) there are no parameters.
+    (K = 0) there are no parameters. The context is multiplied by `gain` first.
 
     >>> Modulation(3, 8)(torch.ones(2, 8, 5, 5), torch.eye(2, 3)).shape
     torch.Size([2, 8, 5, 5])
     """
 
-    def __init__(self, context_dim: int, channels: int):
+    def __init__(self, context_dim: int, channels: int, gain: float = 1.0):
         super().__init__()
+        self.gain = gain
         self.maps = nn.Linear(context_dim, 2 * channels, bias=False) if context_dim else None
         if self.maps is not None:
             nn.init.zeros_(self.maps.weight)
 
     def forward(self, h: Tensor, context: Tensor | None = None) -> Tensor:
+        """h (B, C, …), context (B, K) -> the same shape as h."""
         if self.maps is None or context is None:
             return h
-        gamma, beta = self.maps(context).view(len(h), -1, *(1,) * (h.ndim - 2)).chunk(2, 1)
+        gamma, beta = self.maps(self.gain * context).view(len(h), -1, *(1,) * (h.ndim - 2)).chunk(2, 1)
         return h * (1 + gamma) + beta
 
 
@@ -103,6 +106,7 @@ class ConvEncoder(nn.Module, Part):
         self.centre = centre
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, C, H, W), context (B, K) -> (B, outputs)."""
         h = (x * 2 - 1 if self.centre else x).to(memory_format=torch.channels_last)
         modulations = iter(self.modulations)
         for layer in self.trunk:
@@ -150,6 +154,7 @@ class ConvDecoder(nn.Module, Part):
         self.modulations = nn.ModuleList(Modulation(context_dim, channels) for channels in self.widths)
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """z (B, inputs), context (B, K) -> (B, outputs, H, W)."""
         h = self.stem(z).view(-1, self.widths[0], *self.sizes[0]).to(memory_format=torch.channels_last)
         h = self.modulations[0](h, context)
         for level, modulation, (height, width) in zip(self.levels, self.modulations[1:], self.sizes[1:], strict=True):

@@ -82,6 +82,7 @@ class MLP(nn.Sequential, Part):
                 nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x (B, *E), context (B, K) -> (B, outputs)."""
         x = x * 2 - 1 if self.centre else x
         if self.context_dim:
             context = x.new_zeros(len(x), self.context_dim) if context is None else context

@@ -6,26 +6,18 @@ Shapes: B batch, K context_dim, E event_shape; x (B, *E) · context (B, K) or No
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, distributed, nn
 
 from triptych.core import frozen
 from triptych.errors import TriptychError
-from triptych.gan.adversarial import Adversarial
+from triptych.gan import Adversarial
 from triptych.gan.augment import TARGET
-from triptych.gan.games import Game, Wasserstein
+from triptych.gan.games import GAMES, Game
 from triptych.gan.layers import MinibatchStddev, group_size
-from triptych.gan.penalties import Penalty, Verdicts, drift
+from triptych.gan.penalties import Penalty
 from triptych.objectives.player import Loss, Player
-
-
-class Samples(NamedTuple):
-    """G(z, c) (B, *E), and the context c (B, K) that they were drawn for."""
-
-    x: Tensor
-    context: Tensor | None
 
 
 class Match:
@@ -40,29 +32,17 @@ class Match:
         share: whether the discriminator's samples serve the generator too: faster, but it no longer draws its own z.
 
     Attributes:
-        shared: the samples of the discriminator's last play, with their graph, until the generator takes them.
+        shared: samples of the discriminator's last play, with their graph, and the context (B, K) that they were drawn for,
+            until the generator takes them.
     """
 
     def __init__(self, model: Adversarial, game: Game, images: int, share: bool = False):
         self.model, self.game, self.images, self.share = model, game, images, share
-        self.shared: Samples | None = None
+        self.shared: tuple[Tensor, Tensor | None] | None = None
 
-    def draw(self, n: int, context: Tensor | None) -> Samples:
-        """n samples of fresh z ~ N(0, I)."""
-        z = torch.randn(n, self.model.latent_dim, device=self.model.device)
-        return Samples(self.model.draw(z, context), context)
-
-    def drawn_for_both(self, n: int, context: Tensor | None) -> Tensor:
-        """Samples for the discriminator, kept for the generator, with a graph only if it shares them."""
-        with torch.set_grad_enabled(self.share and torch.is_grad_enabled()):
-            samples = self.draw(n, context)
-        self.shared = samples if self.share else None
-        return samples.x
-
-    def taken(self, n: int, context: Tensor | None) -> Samples:
-        """Samples for the generator: those of the discriminator's last play, once, or its own."""
-        shared, self.shared = self.shared, None
-        return self.draw(n, context) if shared is None else shared
+    def draw(self, n: int, context: Tensor | None) -> Tensor:
+        """n samples (n, *E) of fresh z ~ N(0, I)."""
+        return self.model.draw(torch.randn(n, self.model.latent_dim, device=self.model.device), context)
 
 
 class Adversary(Player):
@@ -74,10 +54,6 @@ class Adversary(Player):
 
     def stage(self, step: int) -> int:
         return self.match.model.stage(step * self.match.images)
-
-    def judged(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """D's logits of x, augmented where that is asked for."""
-        return self.match.model.logits(self.augmentation(x), context)
 
 
 class DiscriminatorPlayer(Adversary):
@@ -95,7 +71,8 @@ class DiscriminatorPlayer(Adversary):
         plays: k.
         weight: of the game's loss.
         penalty: on D's gradient; None for none.
-        drift_weight: of D(x)².
+        drift_weight: of D(x)², which keeps a critic's logits, of which only differences count, near 0 (Karras et al. 2018,
+            appendix A.1).
         mismatch_weight: of the game with others' contexts, beside the game's loss.
         ada_step: by which ada's p moves after a minibatch (`triptych.gan.augment.ada_step`).
         ada_target: how sure of its data D should be, from −1 to 1; None: as sure as E sign D(x) = 0.6.
@@ -114,7 +91,7 @@ class DiscriminatorPlayer(Adversary):
         ada_target: float | None = None,
     ):
         super().__init__(match, match.model.discriminator)
-        self.plays, self.weight, self.penalty, self.drift_weight = plays, weight, penalty, drift_weight
+        self.plays, self.weight, self.penalty, self.drift_weight = plays, weight, penalty or Penalty(), drift_weight
         self.mismatch_weight = mismatch_weight
         self.ada_step, self.ada_target = ada_step, match.game.confident_as(TARGET) if ada_target is None else ada_target
 
@@ -122,18 +99,22 @@ class DiscriminatorPlayer(Adversary):
         model, game = self.match.model, self.match.game
         model.grow(step * self.match.images)
         x = model.reals(x)
-        samples = self.match.drawn_for_both(len(x), context)
-        penalty = self._due(step)
+        with torch.set_grad_enabled(self.match.share and torch.is_grad_enabled()):
+            samples = self.match.draw(len(x), context)
+        self.match.shared = (samples, context) if self.match.share else None
+        # at the last of every so many steps, so that the log's lines, at round numbers, show it; without gradients, as when
+        # a bad step is replayed, there is nothing to penalise
+        due = (step + 1) % self.penalty.every == 0 and torch.is_grad_enabled()
+        penalty = self.penalty if due else Penalty()
         shown, shown_samples = self.augmentation(x), self.augmentation(samples.detach())
-        real, fake, penalised = self._verdicts(shown, shown_samples, context, penalty)
+        real, fake, penalised = penalty.judge(lambda x: model.logits(x, context), shown, shown_samples)
         played = game.discriminator(real, fake).mean()
-        loss = self.weight * played
+        loss = self.weight * played + penalty.weight * penalty.every * penalised
         terms = {"value": -played.detach()} | _standing(game, x, samples, real, fake) | self._adapted(real, fake)
-        if penalty is not None:
+        if penalty.weight:
             terms["penalty"] = penalised.detach()
-            loss = loss + penalty.weight * penalty.every * penalised
         if self.drift_weight:
-            loss = loss + self.drift_weight * drift(real).mean()
+            loss = loss + self.drift_weight * real.square().mean()
         if context is not None and self.mismatch_weight:
             mismatched = model.logits(shown.detach(), context.roll(1, 0))
             mismatch = game.discriminator(real, mismatched).mean()
@@ -141,27 +122,14 @@ class DiscriminatorPlayer(Adversary):
             loss = loss + self.weight * self.mismatch_weight * mismatch
         return Loss(loss, terms)
 
-    def _due(self, step: int) -> Penalty | None:
-        """The penalty at the last of every so many steps, so that the log's lines, at round numbers, show it.
-
-        Without gradients, as when a bad step is looked at once more, there is nothing to penalise.
-        """
-        due = self.penalty is not None and (step + 1) % self.penalty.every == 0 and torch.is_grad_enabled()
-        return self.penalty if due else None
-
-    def _verdicts(self, x: Tensor, samples: Tensor, context: Tensor | None, penalty: Penalty | None) -> Verdicts:
-        def judge(x: Tensor) -> Tensor:
-            return self.match.model.logits(x, context)
-
-        if penalty is None:
-            return Verdicts(judge(x), judge(samples), x.new_zeros(()))
-        return penalty.judge(judge, x, samples)
-
     def _adapted(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Moves ada's p by how sure D is, on all processes alike; without gradients, as in a replay, nothing moves."""
         if self.augmentation.kind != "ada" or not torch.is_grad_enabled():
             return {}
-        confidence = _mean_of_processes(self.match.game.confidence(real, fake))
+        confidence = self.match.game.confidence(real, fake)
+        if distributed.is_available() and distributed.is_initialized():  # their minibatches have one size
+            distributed.all_reduce(confidence)
+            confidence = confidence / distributed.get_world_size()
         self.augmentation.adapt(confidence, self.ada_step, self.ada_target)
         return {"ada_confidence": confidence, "ada_p": self.augmentation.p.clone()}
 
@@ -174,11 +142,12 @@ class GeneratorPlayer(Adversary):
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
         model, game = self.match.model, self.match.game
-        samples = self.match.taken(len(x), context)
+        samples, asked = self.match.shared or (self.match.draw(len(x), context), context)
+        self.match.shared = None
         with frozen(model.discriminator):
-            fake = self.judged(*samples)
+            fake = model.logits(self.augmentation(samples), asked)
             with torch.no_grad():
-                real = self.judged(model.reals(x), context) if game.pairs else None
+                real = model.logits(self.augmentation(model.reals(x)), context) if game.pairs else None
         return Loss(game.generator(real, fake).mean(), {})
 
 
@@ -191,7 +160,7 @@ def check_match(model: Adversarial, game: Game, penalty: Penalty | None, batch: 
     Raises:
         TriptychError: for Wasserstein's game without a penalty, and for a batch without groups for `MinibatchStddev`.
     """
-    if isinstance(game, Wasserstein) and (penalty is None or not penalty.weight):
+    if game is GAMES["wgan"] and (penalty is None or not penalty.weight):
         raise TriptychError(
             "Wasserstein's game needs a discriminator kept smooth, or its loss has no bound: choose --objective.penalty gp "
             "with its weight, 10"
@@ -219,11 +188,3 @@ def _standing(game: Game, x: Tensor, samples: Tensor, real: Tensor, fake: Tensor
         "d_accuracy": right.mean(),
         "spread_ratio": spread / real_spread.clamp(min=1e-12) if len(x) > 1 else spread * math.nan,
     }
-
-
-def _mean_of_processes(mean: Tensor) -> Tensor:
-    """The mean over all processes, whose minibatches have one size."""
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.all_reduce(mean)
-        mean = mean / distributed.get_world_size()
-    return mean

@@ -256,64 +256,34 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
 _GAN_2014 = Training(
     batch=100, optimizer="sgd", rate=0.1, momentum=0.5, momentum_end=0.7, decay="exponential", rate_end=0.61
 )
-_HALF = GANObjective(discriminator_weight=0.5)
 _DCGAN = Training(batch=64, rate=5e-4, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.998)
-# what was best with the same time, on faces and in modes found: benchmarks/games.py
-_GAME = GANObjective(game="relativistic", penalty="r1r2")
-
 # Karras et al. 2018, appendix A.1; the gradient's target of 1 is for [−1, 1], as their λ
 _PROGRESSIVE = Training(batch=16, rate=1e-3, momentum=0.0, beta2=0.99, decay="constant", ema=0.999)
-_WGAN_GP = GANObjective(game="wgan", penalty="gp", drift=1e-3)
+
+_paper = partial(Recipe, GANModel(), GANObjective(discriminator_weight=0.5), training=_GAN_2014)
+# what was best with the same time, on faces and in modes found: benchmarks/games.py
+_convolutional = partial(Recipe, objective=GANObjective(game="relativistic", penalty="r1r2"), training=_DCGAN)
+_growing = partial(Recipe, objective=GANObjective(game="wgan", penalty="gp", drift=1e-3), training=_PROGRESSIVE)
 
 GAN_PRESETS: dict[str, Recipe] = {
-    "default": Recipe(model=GANModel(), objective=_HALF, training=_GAN_2014),
-    "mnist": Recipe(data="mnist", steps=30_000, model=GANModel(), objective=_HALF, training=_GAN_2014),
+    "default": _paper(),
+    "mnist": _paper(data="mnist", steps=30_000),
     # section 5 and the released code, which plays the non-saturating game at half the discriminator's loss. Left out:
     # there the generator's last bias begins at the logits of the data's means, here at 0
-    "paper-mnist": Recipe(
-        data="mnist",
-        steps=125_000,
-        model=GANModel(),
-        objective=_HALF,
-        training=dataclasses.replace(_GAN_2014, ema=0.0, save_every=5000),
-    ),
+    "paper-mnist": _paper(data="mnist", steps=125_000, training=dataclasses.replace(_GAN_2014, ema=0.0, save_every=5000)),
 }
 
 DCGAN_PRESETS: dict[str, Recipe] = {
-    "default": Recipe(model=DCGANModel(), objective=_GAME, training=_DCGAN),
-    "faces": Recipe(data="faces", size=32, model=DCGANModel(width=16), objective=_GAME, training=_DCGAN),
-    "mnist": Recipe(data="mnist", steps=10_000, model=DCGANModel(width=16), objective=_GAME, training=_DCGAN),
-    "celeba": Recipe(
-        data="celeba10k",
-        size=32,
-        augment="flip",
-        steps=10_000,
-        model=DCGANModel(width=16),
-        objective=_GAME,
-        training=_DCGAN,
-    ),
+    "default": _convolutional(DCGANModel()),
+    "faces": _convolutional(DCGANModel(width=16), data="faces", size=32),
+    "mnist": _convolutional(DCGANModel(width=16), data="mnist", steps=10_000),
+    "celeba": _convolutional(DCGANModel(width=16), data="celeba10k", size=32, augment="flip", steps=10_000),
 }
 
 PROGRESSIVE_PRESETS: dict[str, Recipe] = {
-    "default": Recipe(
-        data="faces", size=64, steps=11_250, model=ProgressiveModel(), objective=_WGAN_GP, training=_PROGRESSIVE
-    ),
-    "celeba": Recipe(
-        data="celeba10k",
-        size=64,
-        augment="flip",
-        steps=11_250,
-        model=ProgressiveModel(),
-        objective=_WGAN_GP,
-        training=_PROGRESSIVE,
-    ),
-    "paper-celeba": Recipe(
-        data="celeba",
-        size=128,
-        augment="flip",
-        steps=750_000,
-        model=ProgressiveModel(latent_dim=512, width=512, images=600_000),
-        objective=_WGAN_GP,
-        training=_PROGRESSIVE,
+    "default": _growing(ProgressiveModel(), data="faces", size=64, steps=11_250),
+    "celeba": _growing(ProgressiveModel(), data="celeba10k", size=64, augment="flip", steps=11_250),
+    "paper-celeba": _growing(
+        ProgressiveModel(latent_dim=512, width=512, images=600_000), data="celeba", size=128, augment="flip", steps=750_000
     ),
 }

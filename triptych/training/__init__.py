@@ -2,9 +2,8 @@
 
 run           a run: model, players, optimisers and files
 loop          rounds of the game: train, fit
-progress      step, rollbacks, …
 average       the moving average of the weights
-checkpoint    the folders in state/
+checkpoint    the folders in state/: step, rollbacks, …; weights and moments
 metrics       metrics.jsonl and trackers
 health        bad steps are detected and skipped
 recovery      bad steps are named, and the last good state is restored

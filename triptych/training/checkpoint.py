@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,9 +12,25 @@ from torch import Tensor
 from triptych import storage
 from triptych.errors import TriptychError
 from triptych.pretrained import FORMAT
-from triptych.training.progress import Progress
 
 KEPT = 2
+
+
+@dataclass
+class Progress:
+    """The numbers that a training goes on from; state.json holds them.
+
+    Attributes:
+        step: rounds played.
+        rate_scale: factor on the recipe's learning rate, halved by each rollback.
+        rollbacks: how often the last good state was restored.
+        data_size: how many training examples the run began with; None before the first `fit`.
+    """
+
+    step: int = 0
+    rate_scale: float = 1.0
+    rollbacks: int = 0
+    data_size: int | None = None
 
 
 class Checkpoint(NamedTuple):
@@ -73,9 +89,6 @@ def _read(folder: Path) -> Checkpoint:
     numbers = storage.read_json(folder / "state.json")
     if storage.digest(folder / "state.safetensors") != numbers["sha256"]:
         raise TriptychError("state.safetensors is not what was written")
-    missing = {"param_groups", *(f.name for f in fields(Progress))} - set(numbers)
-    if missing:
-        raise TriptychError(f"state.json lacks {', '.join(sorted(missing))}")
     progress = Progress(**{f.name: numbers[f.name] for f in fields(Progress)})
     return Checkpoint(progress, numbers["param_groups"], storage.read_tensors(folder / "state.safetensors"))
 

@@ -10,10 +10,11 @@ Shapes: P parameters of one player; a norm or verdict is a scalar ().
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.optim import Optimizer
 
 SPIKE = 100.0  # times the running mean of the gradient's norm: far outside what a healthy run shows
@@ -56,10 +57,7 @@ class Health(nn.Module):
     @torch.no_grad()
     def judge(self, gradients: Sequence[Tensor | None], step: int) -> tuple[Tensor, Tensor]:
         """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm; None counts as 0."""
-        norms = found = torch.stack(torch._foreach_norm([g for g in gradients if g is not None]))
-        if len(found) < len(gradients):
-            norms = found.new_zeros(len(gradients))
-            norms[[i for i, g in enumerate(gradients) if g is not None]] = found
+        norms = torch.stack(torch._foreach_norm([self.norm.new_zeros(()) if g is None else g for g in gradients]))
         norm = torch.linalg.vector_norm(norms)
         bad = norm.isfinite().logical_not_()
         if step > SETTLED:
@@ -91,17 +89,6 @@ def skip_if(bad: Tensor, optimizer: Optimizer, gradients: Sequence[Tensor]) -> N
         gradient.masked_fill_(bad.bool(), 0.0)
 
 
-def clip(gradients: Iterable[Tensor], norm: Tensor, largest: float) -> None:
-    """Scales the gradients so that their norm is at most `largest`.
-
-    >>> gradient = torch.tensor([3.0, 4.0])
-    >>> clip([gradient], gradient.norm(), largest=1.0)
-    >>> gradient
-    tensor([0.6000, 0.8000])
-    """
-    torch._foreach_mul_(list(gradients), (largest / (norm + 1e-6)).clamp(max=1.0))
-
-
 def broken_layer(model: nn.Module) -> str | None:
     """The name of the first module that holds a weight that is not finite, or None."""
     return next((name.rpartition(".")[0] for name, p in model.named_parameters() if not p.isfinite().all()), None)
@@ -115,24 +102,19 @@ def first_broken_module(model: nn.Module, play: Callable[[], object]) -> str | N
     """
     if layer := broken_layer(model):
         return layer
+    names = {module: name for name, module in model.named_modules() if module is not model}
     broken: list[str] = []
 
-    def watch(name: str):
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
-            if not broken and not _finite(output):
-                broken.append(name)
+    def watch(module: nn.Module, _inputs: object, output: object) -> None:
+        if module in names and not broken and not _finite(output):
+            broken.append(names[module])
 
-        return hook
-
-    # a module's hook is called after those of the modules inside it: the innermost is named
-    hooks = [m.register_forward_hook(watch(n)) for n, m in model.named_modules() if m is not model]
     kept = [(buffer, buffer.clone()) for buffer in model.buffers()]  # running averages have seen this batch already
     try:
-        with torch.no_grad():
+        # a module's hook is called after those of the modules inside it: the innermost is named
+        with torch.no_grad(), register_module_forward_hook(watch):
             play()
     finally:
-        for handle in hooks:
-            handle.remove()
         for buffer, value in kept:
             buffer.copy_(value)
     return broken[0] if broken else None

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych.data.batches import Batch
 from triptych.data.splits import Split
@@ -40,8 +40,7 @@ def train(run: Run, data: Split) -> Generator[Round, None, None]:
     as they are. Programs should rather call torch.set_flush_denormal(True) before their first parallel operation, as the
     command line does: a second pool of workers competes with the caller's for the cores (seen: 13 ms a step, not 8).
     """
-    plays = sum(player.plays for player in run.players.values())
-    stream = run.batches(data).stream(run.step * plays, run.recipe.steps * plays)
+    stream = run.batches(data).stream(run.step * run.plays, run.recipe.steps * run.plays)
     for player in run.players.values():
         player.train()
     with _flushing() as play:
@@ -88,7 +87,7 @@ def _play(run: Run, name: str, batch: Batch, play: int) -> dict[str, Tensor]:
     bad, norm = run.health[name].judge([p.grad for p in parameters], step + 1)
     gradients = [p.grad for p in parameters if p.grad is not None]  # a growing network's other layers have none
     if training.clip:
-        health.clip(gradients, norm, training.clip)
+        nn.utils.clip_grads_with_norm_(parameters, training.clip, norm)
     health.skip_if(bad, optimizer, gradients)
     optimizer.step()
     suffix = f"_{name}" if len(run.players) > 1 else ""
@@ -170,11 +169,14 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch |
         for played in rounds:
             if due(training.log_every):
                 speed = (run.step - first) / (time.perf_counter() - start)
-                found, remarks = _inspect(run)
-                logged = run.log(run.step, {k: v.item() for k, v in played.terms.items()} | {"steps_per_s": speed} | found)
+                # on each process: what a player changes as a result it must change on all
+                findings = [player.inspect() for player in run.players.values()]
+                numbers = {k: v.item() for k, v in played.terms.items()} | {"steps_per_s": speed}
+                logged = run.log(run.step, numbers | {k: v for found in findings for k, v in found.numbers.items()})
                 if report_bad_steps(run, data, notice):
                     return
-                _say_once(run, remarks, notice)
+                for found in findings:
+                    _say_once(run, found.remarks, notice)
             if due(training.save_every):
                 if problem := run.problem():
                     roll_back(run, problem, notice)
@@ -194,17 +196,6 @@ def _draw_samples(run: Run, notice: Notice) -> None:
         run.draw_samples()
     except TriptychError as error:
         _say_once(run, {"samples": f"no samples could be drawn: {error}"}, notice)
-
-
-def _inspect(run: Run) -> tuple[dict[str, float], dict[str, str]]:
-    """What every player finds; on each process, since what a player changes as a result it must change on all."""
-    numbers: dict[str, float] = {}
-    remarks: dict[str, str] = {}
-    for player in run.players.values():
-        found = player.inspect()
-        numbers |= found.numbers
-        remarks |= found.remarks
-    return numbers, remarks
 
 
 def _say_once(run: Run, remarks: dict[str, str], notice: Notice) -> None:

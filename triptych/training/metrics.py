@@ -58,8 +58,6 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """
     values: dict[str, Any] = {}
     for key, value in nested.items():
-        if isinstance(value, Mapping):
-            values |= flat(value, f"{prefix}{key}.")
-        else:
-            values[prefix + key] = value if isinstance(value, int | float | str | bool) else str(value)
+        plain = value if isinstance(value, int | float | str) else str(value)
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: plain}
     return values

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,18 +22,16 @@ def make(training: Training, player: nn.Module, device: torch.device) -> Optimiz
     0.01
     """
     parameters = [p for p in player.parameters() if p.requires_grad]
-    common: dict[str, Any] = {"lr": training.rate, "weight_decay": training.weight_decay}
-    adam = {**common, "betas": (training.momentum, training.beta2), "fused": device.type in ("cpu", "cuda")}
-    if training.optimizer == "adam":
-        return torch.optim.Adam(parameters, **adam)
-    if training.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, **adam)
-    if training.optimizer == "adamax":
-        return torch.optim.Adamax(parameters, **common, betas=(training.momentum, training.beta2))
-    if training.optimizer == "adagrad":
-        return torch.optim.Adagrad(parameters, **common, fused=device.type == "cpu")
-    optimizer = torch.optim.SGD(parameters, **common, momentum=training.momentum, fused=device.type in ("cpu", "cuda"))
-    if training.momentum or training.momentum_end:
+    betas, fused = (training.momentum, training.beta2), device.type in ("cpu", "cuda")
+    rules: dict[str, Callable[..., Optimizer]] = {
+        "adam": partial(torch.optim.Adam, betas=betas, fused=fused),
+        "adamw": partial(torch.optim.AdamW, betas=betas, fused=fused),
+        "adamax": partial(torch.optim.Adamax, betas=betas),
+        "adagrad": partial(torch.optim.Adagrad, fused=device.type == "cpu"),
+        "sgd": partial(torch.optim.SGD, momentum=training.momentum, fused=fused),
+    }
+    optimizer = rules[training.optimizer](parameters, lr=training.rate, weight_decay=training.weight_decay)
+    if training.optimizer == "sgd" and (training.momentum or training.momentum_end):
         for p in parameters:  # the fused one starts from uninitialised memory where its first step is a bad one
             optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
     return optimizer
@@ -41,12 +41,10 @@ def schedule(optimizer: Optimizer, training: Training, step: int, steps: int, sc
     """Sets the optimiser's rate, multiplied by `scale`, and momentum to those of `step`."""
     (group,) = optimizer.param_groups
     group["lr"] = rate_at(step, steps, training) * scale
-    if training.momentum_end is None:
-        return
     momentum = momentum_at(step, steps, training)
     if "betas" in group:
         group["betas"] = (momentum, group["betas"][1])
-    else:
+    elif "momentum" in group:
         group["momentum"] = momentum
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
-
 from triptych.data.splits import Split
 from triptych.errors import TriptychError
-from triptych.objectives.player import Player
 from triptych.training import checkpoint
-from triptych.training.health import Health, first_broken_module
+from triptych.training.health import first_broken_module
 from triptych.training.run import Run
 
 PATIENCE = 20  # bad steps in a row before the last good state is restored
@@ -55,34 +52,25 @@ def roll_back(run: Run, where: str, notice: Callable[[str], None]) -> None:
 
 
 def _name_bad_step(run: Run, data: Split, name: str) -> str:
-    """Where a player's last bad step went wrong: the batch, the first module with a broken output, or a gradient."""
-    health, player = run.health[name], run.players[name]
+    """Where a player's last bad step went wrong: the batch, the first module with a broken output, or a gradient.
+
+    The step is played forward once more: its batch and noise are pure functions of its number.
+    """
+    health, player, order = run.health[name], run.players[name], list(run.players)
+    step, play = int(health.last_bad_step) - 1, sum(run.players[n].plays for n in order[: order.index(name)])
+
+    def replay() -> None:
+        with run.noise(step, play):
+            x, *context = run.examples(run.batches(data).at(step * run.plays + play))
+            if not x.isfinite().all():
+                raise TriptychError("the batch itself holds NaN or infinity")
+            player(x, step, *context)
+
     try:
-        x, play = _replay(run, data, name, int(health.last_bad_step) - 1)
-        if not x.isfinite().all():
-            return "the batch itself holds NaN or infinity"
-        module = first_broken_module(player, play)
+        module = first_broken_module(player, replay)
     except TriptychError as error:  # the codec, or a layer that names itself
         return str(error)
-    return f"layer {module} returned NaN or infinity" if module else _name_gradient(player, health)
-
-
-def _name_gradient(player: Player, health: Health) -> str:
+    if module:
+        return f"layer {module} returned NaN or infinity"
     parameters = [name for name, p in player.named_parameters() if p.requires_grad]
     return f"the gradient of {parameters[health.culprit()]} leapt or was not finite"
-
-
-def _replay(run: Run, data: Split, name: str, step: int) -> tuple[Tensor, Callable[[], object]]:
-    """The batch of a past step, and a call that plays it forward once more: both are pure functions of the step."""
-    order = list(run.players)
-    play = sum(run.players[n].plays for n in order[: order.index(name)])
-    batch = run.batches(data).at(step * sum(p.plays for p in run.players.values()) + play)
-
-    def forward() -> object:
-        with run.noise(step, play):
-            x, *context = run.examples(batch)
-            return run.players[name](x, step, *context)
-
-    with run.noise(step, play):
-        x, *_ = run.examples(batch)
-    return x, forward

@@ -16,12 +16,12 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from triptych import figures, storage
@@ -35,9 +35,8 @@ from triptych.randomness import noise_seed, seeded
 from triptych.recipes import Recipe, to_json
 from triptych.training import checkpoint, metrics, optimisers
 from triptych.training.average import MovingAverage
-from triptych.training.checkpoint import Checkpoint
+from triptych.training.checkpoint import Checkpoint, Progress
 from triptych.training.health import Health, broken_layer
-from triptych.training.progress import Progress
 
 
 class Run:
@@ -85,18 +84,21 @@ class Run:
     ) -> Run:
         """A new run in `folder`, which must not hold anything unless `overwrite`; its first checkpoint is written.
 
-        An old run is set aside until the new one is complete, and restored if it never is.
+        An old run stays until the new one is complete.
         """
         folder = Path(folder)
-        _check_on_main_process(lambda: check_folder(folder, overwrite))
+        check_folder(folder, overwrite)
+        processes().wait_for_everyone()  # until all have looked nothing is written
         run = cls(folder, recipe, model, trackers)  # whatever can be wrong with the recipe is wrong here
         if run.is_main:
-            with _emptied(folder):
-                storage.write_json(folder / "recipe.json", described(model, recipe))
-                write_card(model, folder, recipe, step=0)
+            with storage.write_folder(folder) as run.folder:
+                storage.write_json(run.folder / "recipe.json", described(model, recipe))
+                write_card(model, run.folder, recipe, step=0)
                 run.save()
+                shutil.rmtree(folder, ignore_errors=True)
+            run.folder = folder
         run.accelerator.wait_for_everyone()
-        run._start_trackers()
+        run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
         return run
 
     @classmethod
@@ -123,21 +125,22 @@ class Run:
         storage.load_weights(model, stored.section("weights."), folder)
         run = cls(folder, recipe, model, trackers)
         run.restore(stored)
-        run._start_trackers()
+        run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
         if run.is_main:
             storage.sweep(folder, folder / "state", folder / "samples")
             storage.write_json(folder / "recipe.json", described(model, recipe))
             run._write_weights()  # a kill may have come between the state and these
         return run
 
-    def _start_trackers(self) -> None:
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("triptych", config=metrics.flat(to_json(self.recipe)))
-
     @property
     def step(self) -> int:
         """Rounds played."""
         return self.progress.step
+
+    @property
+    def plays(self) -> int:
+        """Minibatches in a round, of all players."""
+        return sum(player.plays for player in self.players.values())
 
     @property
     def averaged(self) -> GenerativeModel:
@@ -237,9 +240,7 @@ class Run:
     def restore(self, stored: Checkpoint) -> None:
         """Goes back to a checkpoint, and cuts metrics.jsonl to it."""
         for prefix, model in (("weights.", self.model), ("average.", self.averaged)):
-            weights = stored.section(prefix)
-            for name, value in model.state_dict().items():
-                value.copy_(weights[name])
+            model.load_state_dict(stored.section(prefix))
         for name, optimizer in self.optimizers.items():
             health = self.health[name]
             health.load_state_dict(stored.section(f"health.{name}."))
@@ -301,34 +302,3 @@ def check_folder(folder: Path, overwrite: bool) -> None:
             raise TriptychError(f"{folder} exists already: --resume {folder} goes on with it, --overwrite replaces it")
         if not (folder / "recipe.json").exists():
             raise TriptychError(f"{folder} is not a triptych run: --overwrite only replaces runs; choose another --out")
-
-
-def _check_on_main_process(check: Callable[[], None]) -> None:
-    """Runs a check on the main process and raises its error on all of them: none is left waiting for the others."""
-    problem: list[TriptychError | None] = [None]
-    if processes().is_main_process:
-        try:
-            check()
-        except TriptychError as error:
-            problem[0] = error
-    broadcast_object_list(problem)
-    if problem[0] is not None:
-        raise problem[0]
-
-
-@contextlib.contextmanager
-def _emptied(folder: Path) -> Iterator[None]:
-    """An empty folder in place of what was there, which is restored if the block fails."""
-    aside = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
-    with storage.explained(str(folder)):
-        if folder.exists():
-            folder.replace(aside)
-        try:
-            folder.mkdir(parents=True)
-            yield
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            if aside.exists():
-                aside.replace(folder)
-            raise
-        shutil.rmtree(aside, ignore_errors=True)

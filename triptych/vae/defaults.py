@@ -10,8 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from torch import nn
-
 from triptych.nets import MLP, ConvDecoder, ConvEncoder
 from triptych.vae.likelihoods import Bernoulli, DiscretisedLogistic, Gaussian, Likelihood
 
@@ -81,11 +79,3 @@ def convolutions(
     encoder = ConvEncoder(event_shape, width, 2 * latent_dim, blocks, likelihood.codec.centred, context_dim)
     channels = likelihood.outputs * event_shape[0]
     return encoder, ConvDecoder(latent_dim, event_shape, width, channels, blocks, context_dim)
-
-
-def default_networks(
-    event_shape: Sequence[int], latent_dim: int, likelihood: Likelihood, *, context_dim: int = 0
-) -> tuple[nn.Module, nn.Module]:
-    """The encoder and decoder for events of this shape."""
-    build = convolutions if suited_to_convolutions(event_shape) else perceptrons
-    return build(event_shape, latent_dim, likelihood, context_dim=context_dim)

@@ -14,6 +14,7 @@ Shapes: S draws, B batch, L latent_dim, K context_dim. x (B, *E) · z (S, B, L) 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -63,21 +64,6 @@ def kl_to_prior(mu: Tensor, log_sigma: Tensor) -> Tensor:
     return 0.5 * (mu.square() + (2 * log_sigma).exp() - 1) - log_sigma
 
 
-def bound_a(
-    model: HasPosterior,
-    x: Tensor,
-    context: Tensor | None = None,
-    *,
-    draws: int = 1,
-    weight: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> Bound:
-    """L^A: the KL estimated from the same draws as the likelihood; `weight` (β) multiplies it."""
-    log_px, log_pz, log_qz = log_terms(model, x, context, draws, generator)
-    kl = (log_qz - log_pz).mean(0)
-    return Bound(log_px.mean(0) - weight * kl, log_px.mean(0), kl)
-
-
 def bound_b(
     model: HasPosterior,
     x: Tensor,
@@ -86,11 +72,13 @@ def bound_b(
     draws: int = 1,
     weight: float = 1.0,
     floor: float = 0.0,
+    closed: bool = True,
     generator: torch.Generator | None = None,
 ) -> Bound:
     """L^B: the KL in closed form where there is one; `weight` (β) multiplies it.
 
     Args:
+        closed: with False the KL is estimated from the same draws as the likelihood, which is L^A.
         floor: λ of free bits, in nats for each dimension; for the whole of a KL that is estimated from draws.
 
     >>> from triptych import VAE
@@ -99,41 +87,31 @@ def bound_b(
     """
     q = draw(model, x, context, draws, generator)
     log_px = model.log_likelihoods(x, q.z, context).mean(0)
-    kl = _kl(model, q)
+    kl = _kl(model, q, closed)
     return Bound(log_px - weight * free_bits(kl, floor), log_px, kl.sum(1))
 
 
-def bound_k(
-    model: HasPosterior,
-    x: Tensor,
-    context: Tensor | None = None,
-    *,
-    draws: int,
-    weight: float = 1.0,
-    generator: torch.Generator | None = None,
-) -> Bound:
+bound_a = partial(bound_b, closed=False)
+"""L^A, with the arguments of L^B."""
+
+
+def bound_k(model: HasPosterior, x: Tensor, context: Tensor | None = None, *, draws: int, weight: float = 1.0) -> Bound:
     """L_k with k = draws; `weight` tempers log p(z) − log q(z|x) inside the weights (1 is the paper's)."""
-    log_px, log_pz, log_qz = log_terms(model, x, context, draws, generator)
+    log_px, log_pz, log_qz = log_terms(model, x, context, draws)
     kl = log_qz - log_pz
     value = (log_px - weight * kl).logsumexp(0) - math.log(draws)
     return Bound(value, log_px.mean(0), kl.mean(0))
 
 
 def score_function(
-    model: HasPosterior,
-    x: Tensor,
-    context: Tensor | None = None,
-    *,
-    draws: int = 1,
-    weight: float = 1.0,
-    generator: torch.Generator | None = None,
+    model: HasPosterior, x: Tensor, context: Tensor | None = None, *, draws: int = 1, weight: float = 1.0
 ) -> Bound:
     """L^B with the naive gradient: f(z) ∇ log q(z|x) for the encoder, f = log p(x|z) (AEVB, section 2.2).
 
     The value is L^B's; only the gradient differs: draws are cut off from the encoder, and each draw's log q is weighted
     by f less the mean of the other draws' (leave-one-out; with one draw there is no baseline).
     """
-    q = draw(model, x, context, draws, generator)
+    q = draw(model, x, context, draws)
     z = q.z.detach()
     log_px = model.log_likelihoods(x, z, context)
     log_qz = _log_q(model, q._replace(epsilon=(z - q.mu) * (-q.log_sigma).exp()))
@@ -151,8 +129,8 @@ def _log_q(model: HasPosterior, q: Draws) -> Tensor:
     return noise_of(model).log_prob(q.epsilon) - q.log_sigma.sum(-1)
 
 
-def _kl(model: HasPosterior, q: Draws) -> Tensor:
+def _kl(model: HasPosterior, q: Draws, closed: bool = True) -> Tensor:
     """KL(q(z|x) ‖ p(z)) by dimension (B, L) in closed form, or as a whole (B, 1) from the draws."""
-    if isinstance(model.prior, StandardNormal) and isinstance(noise_of(model), NormalNoise):
+    if closed and isinstance(model.prior, StandardNormal) and isinstance(noise_of(model), NormalNoise):
         return kl_to_prior(q.mu, q.log_sigma)
     return (_log_q(model, q) - model.log_prior(q.z)).mean(0)[:, None]

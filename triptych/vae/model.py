@@ -14,16 +14,16 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from triptych.core import Encodes, GenerativeModel, HasDensity
+from triptych.core import Encodes, GenerativeModel, HasDensity, HasPosterior
 from triptych.errors import TriptychError
 from triptych.parts import call, check_output
-from triptych.vae.defaults import LATENT_DIM, default_likelihood, default_networks
+from triptych.vae.defaults import LATENT_DIM, convolutions, default_likelihood, perceptrons, suited_to_convolutions
 from triptych.vae.estimators import draw, log_terms
 from triptych.vae.likelihoods import Likelihood
-from triptych.vae.posteriors import Noise, NormalNoise, Reparameterised
+from triptych.vae.posteriors import Noise, NormalNoise
 
 
-class VAE(GenerativeModel, Encodes, HasDensity, Reparameterised):
+class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
     """A variational autoencoder (Kingma & Welling 2013, arXiv 1312.6114), of any networks.
 
         log p(x|c) ≥ E_q(z|x,c)[log p(x|z,c)] − KL(q(z|x,c) ‖ p(z)),   q(z|x,c) = N(μ(x,c), diag σ²(x,c))
@@ -70,7 +70,8 @@ class VAE(GenerativeModel, Encodes, HasDensity, Reparameterised):
         super().__init__(event_shape, latent_dim, likelihood.codec, context_dim=context_dim, prior=prior)
         self.likelihood, self.noise = likelihood, posterior or NormalNoise()
         if encoder is None or decoder is None:
-            networks = default_networks(self.event_shape, latent_dim, likelihood, context_dim=context_dim)
+            build = convolutions if suited_to_convolutions(event_shape) else perceptrons
+            networks = build(self.event_shape, latent_dim, likelihood, context_dim=context_dim)
             encoder = networks[0] if encoder is None else encoder
             decoder = networks[1] if decoder is None else decoder
         self.encoder = _checked_network(encoder, "the encoder", "x", context_dim)
@@ -78,6 +79,7 @@ class VAE(GenerativeModel, Encodes, HasDensity, Reparameterised):
 
     @property
     def measure(self) -> Literal["density", "mass"]:  # type: ignore[override]
+        """The likelihood's: a density over x, or a mass."""
         return self.likelihood.measure
 
     @torch.no_grad()
@@ -125,11 +127,8 @@ class VAE(GenerativeModel, Encodes, HasDensity, Reparameterised):
     def log_likelihoods(self, x: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x|z) for z (S, B, L), S codes for each example: (S, B) nats."""
         draws, context = len(z), self.check_context(context, len(x))
-        if draws == 1:
-            return self.likelihood.log_prob(x, self.outputs(z[0], context))[None]
         repeated = x.expand(draws, *x.shape).flatten(0, 1)  # (S·B, *E)
-        if context is not None:
-            context = context.repeat(draws, 1)
+        context = None if context is None else context.repeat(draws, 1)
         return self.likelihood.log_prob(repeated, self.outputs(z.flatten(0, 1), context)).view(draws, -1)
 
     def log_prob(
