@@ -33,7 +33,12 @@ def test_a_context_is_what_its_table_says():
     context = GIVEN.encode({"glasses": [1, 0, np.nan], "age": [50, np.nan, 40], "mood": [2, np.nan, 0]})
     expected = [[1, 1, 1, 0, 0, 1], [-1, 0, 0, 0, 0, 0], [0, 0, 1, 1, 0, 0]]
     assert torch.equal(context, torch.tensor(expected, dtype=torch.float32)) and GIVEN.dim == 6
-    assert not GIVEN.encode({}, 4).any() and GIVEN.encode({"other": [1]}, 1).shape == (1, 6)
+    assert not GIVEN.encode({}, 4).any() and GIVEN.encode({"other": [1], "age": [3]}, 1).shape == (1, 6)
+    assert torch.equal(
+        GIVEN.encode({"glasses": ["yes", "unknown"], "mood": ["sad", "calm"]})[:, [0, 4]], torch.tensor([[1.0, 1], [0, 0]])
+    )
+    with pytest.raises(TriptychError, match="did you mean age"):
+        GIVEN.encode({"agee": [1]})
 
 
 @given(st.floats(-50, 150), st.booleans(), st.sampled_from(["glad", "sad", "calm"]))
@@ -149,7 +154,7 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["score", run, str(folder), "--out", str(scores), "--k", "2"]) == 0
     with scores.open() as file:
         table = list(csv.DictReader(file))
-    assert len(table) == 4 and {"log_prob", "bits_per_dim", "log_prob_unconditional"} <= set(table[0])
+    assert len(table) == 40 and {"log_prob", "bits_per_dim", "log_prob_unconditional"} <= set(table[0])
     assert main(["evaluate", run, "--images", "4"]) == 0
     capsys.readouterr()
     for wrong, said in (

@@ -51,7 +51,9 @@ def pixels(n=64, *event):
 
 
 def floats(n=64, *event):
-    return Split(np.random.default_rng(0).normal(size=(n, *event)).astype(np.float32) * 30 + 5)
+    """Random walks: neighbours are correlated."""
+    steps = np.random.default_rng(0).normal(size=(n, *event)).astype(np.float32)
+    return Split(steps.cumsum(-1) * 30 + 5)
 
 
 def start(folder, recipe, data, **options):

@@ -121,7 +121,7 @@ def test_the_batch_is_filled_in_by_parts(gaussian, generator, monkeypatch):
 
     monkeypatch.setattr(inpainting, "_VALUES", 9)
     sizes, log_prob = [], gaussian.log_prob
-    monkeypatch.setattr(gaussian, "log_prob", lambda x, **k: sizes.append(len(x)) or log_prob(x, **k))
+    monkeypatch.setattr(gaussian, "log_prob", lambda x, *c, **k: sizes.append(len(x)) or log_prob(x, *c, **k))
     assert fill(gaussian, [True, False, False], generator, n=7, steps=2).shape == (7, 3)
     assert max(sizes) == 3
 

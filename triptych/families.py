@@ -5,6 +5,7 @@ Adding a family is a row here and its folder; everything else asks this table. T
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -151,8 +152,8 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     if factory is None:
         return build(recipe, batch, conditions, context)
     with seeded(recipe.seed):
-        model = own_model(factory, split.event_shape)
         dim = 0 if conditions is None else conditions.dim
+        model = own_model(factory, split.event_shape, dim)
         if model.context_dim != dim:
             raise TriptychError(f"the model takes a context of {model.context_dim} numbers, --given makes {dim}: "
                                 f"build it with context_dim={dim}")  # fmt: skip
@@ -161,11 +162,16 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     return model
 
 
-def own_model(factory: Callable[[tuple[int, ...]], Any], event_shape: tuple[int, ...]) -> GenerativeModel:
-    """factory(event_shape), if that is a generative model of such data."""
+def own_model(factory: Callable[..., Any], event_shape: tuple[int, ...], context_dim: int = 0) -> GenerativeModel:
+    """factory(event_shape), or factory(event_shape, context_dim=…) if it takes that, if it is a model of such data."""
     from triptych.core import GenerativeModel
 
-    model = factory(event_shape)
+    name = getattr(factory, "__name__", type(factory).__name__)
+    try:
+        takes = "context_dim" in inspect.signature(factory).parameters
+        model = factory(event_shape, **({"context_dim": context_dim} if takes else {}))
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise TriptychError(f"{name}({event_shape}) does not make a model: {error}") from error
     if not isinstance(model, GenerativeModel):
         raise TriptychError(
             f"a model is a triptych.core.GenerativeModel, got {type(model).__name__}: return one, such as a VAE"

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from abc import ABCMeta
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -60,18 +60,21 @@ def describe(part: object) -> dict[str, Any]:
     >>> describe(MLP((4,), (8,), 2))["type"]
     'MLP'
     """
-    if not isinstance(part, Part) or not type(part).__module__.startswith("triptych."):
+    if not isinstance(part, Part) or not _is_ours(part):
         return {"own": type(part).__name__}
     arguments = {name: _plain(_current(part, name, value), f"{type(part).__name__}.{name}")
                  for name, value in part.arguments.items()}  # fmt: skip
     return {"type": type(part).__name__, "arguments": arguments}
 
 
+def _is_ours(part: object) -> bool:
+    return type(part).__module__.startswith("triptych.")
+
+
 def _current(part: Part, name: str, value: object) -> object:
-    """What stands in the argument's place now: the module of its name, where the argument was one, several, or left out."""
-    several = isinstance(value, list | tuple) and all(isinstance(v, nn.Module) for v in value)
+    """What stands in the argument's place now: the module of its name, unless the argument was a number or a text."""
     module = getattr(part, "_modules", {}).get(name)
-    return module if module is not None and (value is None or several or isinstance(value, nn.Module)) else value
+    return value if module is None or isinstance(value, bool | int | float | str) else module
 
 
 def _plain(value: object, where: str) -> Any:
@@ -102,37 +105,73 @@ def build(description: Any, types: Mapping[str, type], given: Mapping[str, Any] 
     Raises:
         TriptychError: for a type that is not in the table, an own part that is not given, and a given one without a place.
     """
-    given = dict(given or {})
-    part = _built(description, types, given, "")
-    if given:
-        raise TriptychError(f"{', '.join(given)} is not a part of the saved model: leave it out, or check the name")
-    return part
+    given, places = dict(given or {}), dict(_places(description, ""))
+    for name in given:
+        if name not in places:
+            raise unknown("part of the saved model", name, [place for place in places if place])
+    missing = {place: own for place, own in places.items() if own and place not in given}
+    if missing:
+        again = ", ".join(f'"{place or "model"}": {own}(…)' for place, own in missing.items())
+        raise TriptychError(
+            f"the model was saved with parts of its user's ({', '.join(missing.values())}), give them again: "
+            f"triptych.load(run, **{{{again}}}), or --model on the command line"
+        )
+    return _built(description, types, given, "")
 
 
-def _built(value: Any, types: Mapping[str, type], given: dict[str, Any], place: str) -> Any:
+def _places(value: Any, place: str) -> Iterator[tuple[str, str]]:
+    """The place of every part in a description, with the name of a user's own ("" for the library's)."""
+    if isinstance(value, list):
+        for i, v in enumerate(value):
+            yield from _places(v, f"{place}.{i}")
+    elif isinstance(value, dict):
+        yield place, value["own"] if set(value) == {"own"} else ""
+        arguments = value.get("arguments")
+        for name, v in arguments.items() if isinstance(arguments, dict) else ():
+            yield from _places(v, f"{place}.{name}" if place else name)
+
+
+def _built(value: Any, types: Mapping[str, type], given: Mapping[str, Any], place: str) -> Any:
     if isinstance(value, list):
         return [_built(v, types, given, f"{place}.{i}") for i, v in enumerate(value)]
-    if not isinstance(value, dict):
-        return value
-    if place and place in given:
-        return given.pop(place)
-    if set(value) == {"own"}:
-        raise TriptychError(
-            f"the model was saved with a part of its user's, {place or 'model'} ({value['own']}): "
-            f"give it again, as in triptych.load(run, {place or 'model'}={value['own']}(…))"
-        )
+    if not isinstance(value, dict) or place in given:
+        return given.get(place, value)
     if set(value) != {"type", "arguments"}:
         return value
     if value["type"] not in types:
         raise unknown("part of type", value["type"], types)
     prefix = f"{place}." if place else ""
-    arguments = {name: _built(v, types, given, f"{prefix}{name}") for name, v in value["arguments"].items()}
-    return types[value["type"]](**arguments)
+    return types[value["type"]](**{k: _built(v, types, given, prefix + k) for k, v in value["arguments"].items()})
 
 
 def call(part: nn.Module, x: Tensor, context: Tensor | None) -> Any:
-    """part(x), or part(x, context) where there is a context: parts of unconditional models need not know of any."""
-    return part(x) if context is None else part(x, context)
+    """part(x), or part(x, context) where there is a context: parts of unconditional models need not know of any.
+
+    Raises:
+        TriptychError: where a user's own part cannot be called so, with what it was called with and what it said.
+    """
+    inputs = (x,) if context is None else (x, context)
+    try:
+        return part(*inputs)
+    except (TypeError, RuntimeError) as error:
+        if _is_ours(part):
+            raise
+        shapes = " and ".join(str(tuple(i.shape)) for i in inputs)
+        reason = str(error).strip().partition("\n")[0]
+        raise TriptychError(f"{type(part).__name__} cannot be called with {shapes}: {reason}") from error
+
+
+def check_part(part: Any, what: str, *arguments: str, kind: type = nn.Module) -> Any:
+    """The part itself if it is of its kind, and its forward takes the named arguments; else a `TriptychError`."""
+    if not isinstance(part, kind):
+        raise TriptychError(f"{what} should be a {kind.__module__.partition('.')[0]} {kind.__name__}, got {part!r:.60}")
+    try:
+        if arguments:
+            inspect.signature(part.forward).bind(*arguments)  # type: ignore[attr-defined]
+    except TypeError as error:
+        wanted = f"forward({', '.join(arguments)})"
+        raise TriptychError(f"{what} ({type(part).__name__}) should take {wanted}: {error}") from error
+    return part
 
 
 def check_output(part: nn.Module, what: str, output: object, expected: tuple[int, ...]) -> Tensor:

@@ -18,12 +18,13 @@ from torch import nn
 
 from triptych import parts, storage
 from triptych.core import GenerativeModel, StandardNormal
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, unknown
 from triptych.families import from_json
 from triptych.recipes import Recipe, to_json
 from triptych.version import __version__
 
 FORMAT = 2
+_HUB = frozenset({"cache_dir", "force_download", "local_files_only", "token", "endpoint", "proxies", "etag_timeout"})
 _ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow")
 
 
@@ -65,6 +66,8 @@ def load(source: str | Path, *, revision: str | None = None, **own: Any) -> Gene
     >>> model = load("runs/faces")  # doctest: +SKIP
     """
     given = {name: part for name, part in own.items() if isinstance(part, nn.Module | parts.Part)}
+    for name in own.keys() - given.keys() - _HUB:
+        raise unknown("argument of load that is not a part", name, _HUB)
     folder = local_folder(source, revision=revision, **{k: v for k, v in own.items() if k not in given})
     model = blank_model(folder, given)
     storage.load_weights(model, storage.read_tensors(folder / "model.safetensors"), folder)
@@ -123,6 +126,12 @@ def read_description(folder: Path) -> dict[str, Any]:
     return stored
 
 
+def read_conditions(description: dict[str, Any]) -> Any:
+    """The conditions that a recipe.json holds, or None."""
+    stored = description.get("conditions")
+    return None if stored is None else parts.build(stored, known_types())
+
+
 def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> GenerativeModel:
     """The model of a recipe without memory for its weights, so that a hostile recipe cannot ask for any.
 
@@ -135,8 +144,7 @@ def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> Generat
     try:
         with torch.device("meta"):
             model = _first_format(stored["model"]) if stored["format"] == 1 else _tree(stored["model"], given)
-        if stored.get("conditions") is not None:
-            model.conditions = parts.build(stored["conditions"], known_types())
+        model.conditions = read_conditions(stored)
         return model
     except (TypeError, KeyError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -153,10 +161,9 @@ def _tree(description: Any, given: Mapping[str, Any] | None) -> GenerativeModel:
 def _whole(model: nn.Module, stored: dict[str, Any], folder: Path) -> GenerativeModel:
     if not isinstance(model, GenerativeModel):
         raise TriptychError(f"model should be a triptych.core.GenerativeModel, got {type(model).__name__}")
-    if stored.get("conditions") is not None:
-        model.conditions = parts.build(stored["conditions"], known_types())
-        if model.conditions.dim != model.context_dim:
-            raise TriptychError(f"{folder} holds conditions of {model.conditions.dim} numbers, the model takes "
+    model.conditions = read_conditions(stored)
+    if model.conditions is not None and model.conditions.dim != model.context_dim:
+        raise TriptychError(f"{folder} holds conditions of {model.conditions.dim} numbers, the model takes "
                                 f"{model.context_dim}: build it with context_dim={model.conditions.dim}")  # fmt: skip
     return model
 

@@ -65,29 +65,27 @@ def score(words: Sequence[str]) -> None:
     check_seed(options.seed)
     import torch
 
+    from triptych import storage
     from triptych.evaluate.likelihood import log_likelihoods
 
     if not options.data:
         raise TriptychError("score expects a run and data: triptych score RUN DATA")
     model = load_model(options.run, options.model)
-    split = named_split(load_splits(options.run, model, options.data), options.split)
-    context = split_context(model, split) if options.given is None else context_of(model, options.given)
+    splits, asked = load_splits(options.run, model, options.data), context_of(model, options.given)
     noise = torch.Generator(model.device).manual_seed(options.seed)
-    found = log_likelihoods(model, split[:], context=context, k=options.k, generator=noise)
-    if context is not None:
-        alone = log_likelihoods(model, split[:], k=options.k, generator=noise)
-        found |= {f"{name}_unconditional": values for name, values in alone.items()}
-    _write_scores(options.out, found)
+    rows: list[list[Any]] = []
+    for name in [options.split] if options.split else splits:
+        split = named_split(splits, name)
+        context = split_context(model, split) if asked is None else asked
+        found = log_likelihoods(model, split[:], context=context, k=options.k, generator=noise)
+        if context is not None:
+            alone = log_likelihoods(model, split[:], k=options.k, generator=noise)
+            found |= {f"{column}_unconditional": values for column, values in alone.items()}
+        columns = ["split", "example", *found]
+        rows += [[name, i, *(f"{v:.6g}" for v in row)] for i, row in enumerate(zip(*found.values(), strict=True))]
+    lines = "".join(",".join(map(str, row)) + "\n" for row in [columns, *rows])
+    storage.write_file(options.out, lambda p: p.write_text(lines, encoding="utf-8"))
     print(options.out)
-
-
-def _write_scores(path: Path, found: dict[str, Any]) -> None:
-    """A CSV: example, then the columns by name."""
-    from triptych import storage
-
-    rows = zip(*(values.tolist() for values in found.values()), strict=True)
-    lines = [",".join(["example", *found]), *(f"{i}," + ",".join(f"{v:.6g}" for v in row) for i, row in enumerate(rows))]
-    storage.write_file(path, lambda p: p.write_text("\n".join(lines) + "\n", encoding="utf-8"))
 
 
 def _samples(options: Evaluate, model: GenerativeModel, split: Split) -> int:

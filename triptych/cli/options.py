@@ -30,7 +30,7 @@ class OwnModel:
     """For runs of a model of one's own."""
 
     model: str | None = None
-    """Where your own model is, as my_package:MyVAE: called with the event shape; needed for runs that were trained by it."""
+    """Your own model, as my_package:MyVAE, which is called with the event shape; needed for runs trained with one."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,14 @@ class Sample(OwnModel, OfRun):
     """Draw new examples from a run."""
 
     n: int | None = None
-    """How many; by default 64, or 8 at each temperature where there are several."""
+    """How many to draw; by default 64, or 8 at each temperature where there are several."""
     temperature: str = "1"
-    """Multiplies the prior's noise: below 1 more typical, above more unusual; several, as 0.25,0.5,0.7,1, a row for each."""
+    """Multiplies the prior's noise: below 1 samples are more typical, above 1 more unusual; several, such as 0.25,0.5,1, draw
+    a row each."""
     given: str | None = None
-    """Of a conditional model, as smile=1,glasses=yes; attributes that are not named are unknown."""
+    """What a conditional model is given, such as smile=1,glasses=yes; attributes that are not named are unknown."""
     seed: int = 0
-    """Of the noise."""
+    """Seed of the noise."""
     observe: bool = False
     """Draw from p(x|z) instead of showing its mean (VAE)."""
     out: Path = Path("samples.png")
@@ -56,15 +57,16 @@ class LearnDirections(OwnModel, OfRun):
     """Learn edit directions, judge them on held-out data, and store them in the run."""
 
     data: str | None = None
-    """Where the attributes are; by default what the run was trained on."""
+    """The data with the attributes; by default what the run was trained on."""
     attributes: str | None = None
-    """Names joined by commas; by default all."""
+    """Which attributes to learn, joined by commas; by default all."""
     unsupervised: int | None = None
-    """Instead: this many principal components of the codes."""
+    """Take this many principal components of the codes instead, which needs no attributes."""
     method: Literal["joint", "means", "regression"] = "joint"
-    """How: joint holds the other attributes still, means is the difference of means, regression a logistic one."""
+    """The method: joint holds the other attributes still, means takes the difference of means, regression a logistic or ridge
+    regression."""
     json: Path | None = None
-    """Also write what was measured here."""
+    """A file to write the measures to, too."""
 
 
 @dataclass(frozen=True)
@@ -72,28 +74,28 @@ class Edit(OwnModel, OfRun):
     """Change attributes of pictures, or fill in a part of them."""
 
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Picture files."""
+    """The picture files to edit."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction] = ()
     """name=1.5 sets the attribute, name=+1.5 adds to it (a minus sets: name=+-1.5 subtracts); can be repeated. Needs the
     directions that triptych directions has stored in the run."""
     sweep: str | None = None
-    """name=low:high:count, a strip, or a GIF where --out ends in .gif."""
+    """Set an attribute to several values, as name=low:high:count: writes a strip, or a GIF where --out ends in .gif."""
     hold: str | None = None
-    """Attributes, joined by commas, whose coordinate must not change."""
+    """Attributes, joined by commas, whose coordinates must not change."""
     given: str | None = None
-    """Of a conditional model: decodes the picture's z under these attributes instead, as glasses=yes."""
+    """Decode the picture's z under these attributes instead, such as glasses=yes (conditional models)."""
     known: str | None = None
-    """Of a conditional model: what the picture shows now, as glasses=no; what is not named is unknown."""
+    """What the picture shows now, such as glasses=no; what is not named is unknown (conditional models)."""
     inpaint: str | None = None
-    """Hides a part and fills it in by the model's density (flows): top, bottom, left, right, odd, even, middle-horizontal,
+    """Hide a part and fill it in by the model's density (flows): top, bottom, left, right, odd, even, middle-horizontal,
     middle-vertical, random-75 or random-90."""
     steps: int = 500
-    """Of --inpaint: more steps fill in better."""
+    """Steps of --inpaint: more of them fill in better."""
     seed: int = 0
-    """Of --inpaint: the noise, and the places of a random mask."""
+    """Seed of --inpaint's noise, and of the places of a random mask."""
     out: Path = Path("edited.png")
-    """The picture to write: the edited one itself, several as a grid, a sweep as a strip for each; with --inpaint a row for
-    each, the picture with its hidden part grey, then filled in."""
+    """The picture to write: the edited picture, or a grid of several; with --sweep a strip for each; with --inpaint a row for
+    each: the picture with its hidden part grey, then filled in."""
 
 
 @dataclass(frozen=True)
@@ -101,11 +103,14 @@ class Mix(OwnModel, OfRun):
     """Walk in z from one picture to another, or span a surface through four."""
 
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Two picture files, the first and the last of a walk; or four, which are blended by two angles, all the way round."""
+    """Two picture files, the first and the last of a walk, or four, which are blended by two angles, all the way round."""
     steps: int | None = None
-    """Pictures of a walk, 9 by default; with four files, of each side of the square, 8 (multiples of 4 show all four)."""
+    """How many pictures a walk has, by default 9; with four files, how many each side of the square has, by default 8
+    (multiples of 4 show all four)."""
+    known: str | None = None
+    """What the pictures show, for a conditional model, such as glasses=no; attributes that are not named are unknown."""
     out: Path = Path("mix.png")
-    """A strip, a square for four pictures, or a GIF where it ends in .gif."""
+    """The picture to write: a strip, a square for four pictures, or a GIF where it ends in .gif."""
 
 
 @dataclass(frozen=True)
@@ -113,30 +118,30 @@ class Evaluate(OwnModel, OfRun):
     """Measure a run: likelihoods, bits/dim, latent use, sample quality; each with n and standard error."""
 
     data: str | None = None
-    """What to measure on; by default what the run was trained on."""
+    """The data to measure on; by default what the run was trained on."""
     split: str = "test"
-    """Which split of it."""
+    """Which split of the data to measure on."""
     k: int = 1000
-    """Draws of the importance-weighted bound (VAE)."""
+    """Draws of z for the importance-weighted bound (VAE)."""
     draws: int = 1
-    """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, at as many passes."""
+    """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, one pass each."""
     images: int = 500
-    """Examples that the likelihood and round trips are measured on."""
+    """How many examples the likelihood and round trips are measured on."""
     hmc: int = 100
-    """Examples for the paper's HMC estimator (under 5 latent dimensions); 0 leaves it out."""
+    """How many examples the paper's HMC estimator takes (under 5 latent dimensions); 0 leaves it out."""
     samples: int | None = None
-    """Samples whose quality is measured against as many held-out examples, or all there are; by default 1000 of a model
-    without likelihood, else none."""
+    """How many samples are compared with as many held-out examples, or all there are; by default 1000 for a model without
+    a likelihood, none for others."""
     features: Literal["learned", "pixels", "inception"] = "learned"
-    """What they are compared by: a small network trained on the data, raw values, or Inception v3."""
+    """What samples are compared by: a small network trained on the data, raw values, or Inception v3."""
     download: bool = False
     """Fetch Inception's weights if they are not at hand."""
     temperature: float = 1.0
-    """Of those samples."""
+    """Temperature of those samples."""
     seed: int = 0
-    """Of all noise."""
+    """Seed of all noise."""
     json: Path | None = None
-    """Also write the numbers here."""
+    """A file to write the numbers to, too."""
 
 
 @dataclass(frozen=True)
@@ -144,17 +149,17 @@ class Score(OwnModel, OfRun):
     """Score each example: log-likelihood or bound in nats, and bits per dimension of pixels, as a CSV."""
 
     data: tyro.conf.Positional[str] = ""
-    """What to score."""
-    split: str = "test"
-    """Which split of it."""
+    """The data to score."""
+    split: str | None = None
+    """Only this split of it; by default all of the data."""
     given: str | None = None
-    """Of a conditional model, as glasses=yes, for all examples; by default the attributes that the data have."""
+    """What a conditional model is given for every example, such as glasses=yes; by default each example's own attributes."""
     k: int = 10
-    """Draws of a bound, or of the noise inside a pixel's bin."""
+    """Draws of z for a bound (VAE), or of the noise inside a pixel's bin (flows)."""
     seed: int = 0
-    """Of all noise."""
+    """Seed of all noise."""
     out: Path = Path("scores.csv")
-    """The file to write: a row for each example, in the data's order."""
+    """The file to write: a row for each example: its split, its number there, and its scores."""
 
 
 @dataclass(frozen=True)
@@ -162,11 +167,11 @@ class Doctor(OwnModel, OfRun):
     """Say in plain words what is wrong with a training, with evidence and a remedy."""
 
     data: str | None = None
-    """What to compare samples with; by default what the run was trained on."""
+    """The data to compare samples with; by default what the run was trained on."""
     samples: int = 200
-    """Samples that are looked at, 2 or more; 0 reads the records alone."""
+    """How many samples to look at, 2 or more; 0 reads the records alone."""
     json: Path | None = None
-    """Also write the verdicts here."""
+    """A file to write the verdicts to, too."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +181,7 @@ class Tour:
     out: Path = Path("tour")
     """Where the run and the pictures go; an earlier tour there is replaced."""
     steps: int = 2600
-    """Of training."""
+    """Steps of training."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,7 @@ def train_options(family: Family) -> type:
         "track": (tuple[Literal["tensorboard", "wandb"], ...], "Also log to these trackers."),
     }
     said: dict[str, Any] = {name: NotRequired[_option(kind, help)] for name, (kind, help) in run.items()}
-    own = "Your own model instead of the family's, as my_package:MyVAE: called with the event shape, returns the model."
+    own = "Your own model instead of the family's, as my_package:MyVAE: called with the event shape, and context_dim if it takes it."
     said["own_model"] = NotRequired[Annotated[str, tyro.conf.arg(name="model", help=own, help_behavior_hint="")]]
     said |= _fields(Recipe, default, without=("model", "objective", "training"))
     for name, kind in (("model", family.model), ("objective", family.objective), ("training", Training)):

@@ -52,9 +52,14 @@ def own_parts(folder: Path, place: str | None) -> dict[str, Any]:
     if place is None:
         return {}
     from triptych.families import own_model
-    from triptych.pretrained import read_description
+    from triptych.pretrained import read_conditions, read_description
 
-    return {"model": own_model(own_factory(place), tuple(read_description(folder)["event_shape"]))}
+    description = read_description(folder)
+    if "event_shape" not in description:
+        raise TriptychError(f"{folder} is of an earlier version, whose models have no parts of one's own: leave out --model")
+    conditions = read_conditions(description)
+    dim = 0 if conditions is None else conditions.dim
+    return {"model": own_model(own_factory(place), tuple(description["event_shape"]), dim)}
 
 
 def load_model(source: str, own: str | None = None) -> GenerativeModel:

@@ -97,6 +97,8 @@ def _start(name: str, said: dict[str, Any]) -> None:
 
     recipe, init = _recipe(name, said), said.get("init")
     flush_subnormals()
+    if "own_model" in said and (useless := sorted(flag for flag in _flags(said) if flag.startswith("--model."))):
+        raise TriptychError(f"--model is a model of your own: {', '.join(useless)} would change nothing, leave it out")
     if "out" not in said:
         raise TriptychError("train expects --out RUN, a folder for the run")
     out, overwrite = said["out"], said.get("overwrite", False)

@@ -148,7 +148,8 @@ def _inpaint(options: Edit) -> None:
     stored = torch.cat([read_picture(path, model.event_shape) for path in options.images])
     generator = torch.Generator().manual_seed(options.seed)
     hidden = verbs.mask(options.inpaint or "", model.event_shape, generator)
-    filled = verbs.inpaint(model, model.codec.centre(stored), hidden, steps=options.steps, generator=generator)
+    x, context = model.codec.centre(stored), context_of(model, options.known)
+    filled = verbs.inpaint(model, x, hidden, steps=options.steps, context=context, generator=generator)
     before = stored.masked_fill(hidden, 128)
     after = torch.where(hidden, model.codec.decode(filled), stored)
     save(torch.stack([before, after], dim=1).flatten(0, 1), options.out, columns=2)
@@ -167,10 +168,11 @@ def mix(words: Sequence[str]) -> None:
 
     model = load_editable(options.run, options.model)
     x = torch.cat([model.codec.centre(read_picture(path, model.event_shape)) for path in options.images])
+    context = context_of(model, options.known)
     if len(x) == 2:
-        mixed = interpolate(model, x[:1], x[1:], 9 if options.steps is None else options.steps)
+        mixed = interpolate(model, x[:1], x[1:], 9 if options.steps is None else options.steps, context=context)
     else:
-        mixed = manifold(model, x, 8 if options.steps is None else options.steps)
+        mixed = manifold(model, x, 8 if options.steps is None else options.steps, context=context)
     save(model.codec.decode(mixed.flatten(0, 1)), options.out, columns=mixed.shape[1])
     print(options.out)
 

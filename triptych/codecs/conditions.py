@@ -102,6 +102,13 @@ class Attribute:
             raise TriptychError(f"{self.name}={text.strip()}: expected {self._expected()}, or unknown")
         return value
 
+    def read(self, values: Any) -> Tensor:
+        """Numbers, or words as `parse` takes them, as float32 (n,)."""
+        values = np.atleast_1d(np.asarray(values))
+        if values.dtype.kind in "OUS":
+            values = np.array([self.parse(str(value)) for value in values], np.float32)
+        return torch.as_tensor(values, dtype=torch.float32).reshape(-1)
+
     def _allows(self, value: float) -> bool:
         if self.kind == "class":
             return value in range(len(self.classes))
@@ -168,8 +175,9 @@ class Conditions(Part):
         Args:
             n: how many examples; by default as many as the values.
         """
-        known = {a.name: torch.as_tensor(np.asarray(values[a.name]), dtype=torch.float32).reshape(-1)
-                 for a in self.attributes if a.name in values}  # fmt: skip
+        known = {a.name: a.read(values[a.name]) for a in self.attributes if a.name in values}
+        if values and not known:
+            raise unknown("condition", next(iter(values)), self.names)
         lengths = {len(v) for v in known.values()} | ({n} if n is not None else set())
         if len(lengths) != 1:
             raise TriptychError(f"conditions expect as many values of each attribute, got {sorted(lengths) or 'none'}")

@@ -28,6 +28,7 @@ def inpaint(
     scale: float | Tensor | None = None,
     temperature: float | None = None,
     start: Tensor | None = None,
+    context: Tensor | None = None,
     generator: Generator | None = None,
 ) -> Tensor:
     """x with its hidden part filled in, the observed part kept to the bit: (B, *E).
@@ -56,6 +57,7 @@ def inpaint(
         temperature: T, for Langevin dynamics instead: noise √(2 α_i T) σ ε, which at T = 1 draws from p(x_H | x_O), and
             at 0 ascends without noise. None for the paper's.
         start: where the hidden part starts, (B, *E); None for the default above.
+        context: of a conditional model, (1, K): what it is given for all of x.
         generator: of all noise.
 
     Raises:
@@ -78,12 +80,12 @@ def inpaint(
     if start is not None and (start.shape != x.shape or not start.isfinite().all()):
         raise TriptychError(f"start should be finite and have x's shape {tuple(x.shape)}, has {tuple(start.shape)}")
     with evaluating(model):
-        draws = x[:0] if scale is not None and start is not None else _drawn(model, generator).to(x)
-        units = _measured(model, draws, generator) if scale is None else _checked_scale(model, scale)
+        draws = x[:0] if scale is not None and start is not None else _drawn(model, context, generator).to(x)
+        units = _measured(model, draws, context, generator) if scale is None else _checked_scale(model, scale)
         first = _nearest(draws, x, hidden) if start is None else start.to(x)
         parts = zip(*(values.split(_at_once(model)) for values in (x, hidden, first)), strict=True)
         units = units.to(x)
-        return torch.cat([_ascend(model, seen, where, at, units, rates, generator) for seen, where, at in parts])
+        return torch.cat([_ascend(model, seen, where, at, units, rates, context, generator) for seen, where, at in parts])
 
 
 _VALUES = 2**17  # of data differentiated together: memory stays bounded whatever B is
@@ -94,10 +96,10 @@ def _at_once(model: GenerativeModel) -> int:
     return max(1, _VALUES // math.prod(model.event_shape))
 
 
-def _drawn(model: GenerativeModel, generator: Generator | None) -> Tensor:
+def _drawn(model: GenerativeModel, context: Tensor | None, generator: Generator | None) -> Tensor:
     """x of the model's own, (_DRAWS, *E), as many at once as are differentiated together."""
     sizes = [len(part) for part in torch.empty(_DRAWS).split(_at_once(model))]
-    return model.codec.project(torch.cat([model.sample(size, generator=generator) for size in sizes]))
+    return model.codec.project(torch.cat([model.sample(size, context=context, generator=generator) for size in sizes]))
 
 
 def _ascend(
@@ -107,12 +109,13 @@ def _ascend(
     first: Tensor,
     units: Tensor,
     rates: Rates,
+    context: Tensor | None,
     generator: Generator | None,
 ) -> Tensor:
     """x with its hidden part moved from `first` by a step for each rate: α_i, and the factor of the noise."""
     filled = torch.where(hidden, model.codec.project(first), x)
     for step, (alpha, noise) in enumerate(rates, 1):
-        gradient = _gradient(model, filled, generator)
+        gradient = _gradient(model, filled, context, generator)
         epsilon = standard_normal(*x.shape, generator=generator, device=x.device).to(x)
         moved = filled + alpha * units.square() * gradient + noise * units * epsilon
         if not moved[hidden].isfinite().all():
@@ -121,19 +124,19 @@ def _ascend(
     return filled
 
 
-def _gradient(model: GenerativeModel, x: Tensor, generator: Generator | None) -> Tensor:
-    """∂log p(x)/∂x, (B, *E)."""
+def _gradient(model: GenerativeModel, x: Tensor, context: Tensor | None, generator: Generator | None) -> Tensor:
+    """∂log p(x | context)/∂x, (B, *E)."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        log_p = require(model, HasDensity).log_prob(x, generator=generator)
+        log_p = require(model, HasDensity).log_prob(x, context, generator=generator)
         if not log_p.requires_grad:
             raise TriptychError(f"the density of this {type(model).__name__} cannot be differentiated by x: use a flow")
         return torch.autograd.grad(log_p.sum(), x)[0]
 
 
-def _measured(model: GenerativeModel, draws: Tensor, generator: Generator | None) -> Tensor:
+def _measured(model: GenerativeModel, draws: Tensor, context: Tensor | None, generator: Generator | None) -> Tensor:
     """σ = 1/√E[(∂log p/∂x_d)²] of each value, (*E), without draws where the gradient is not finite."""
-    squares = torch.cat([_gradient(model, part, generator).square() for part in draws.split(_at_once(model))])
+    squares = torch.cat([_gradient(model, part, context, generator).square() for part in draws.split(_at_once(model))])
     known = squares.isfinite()
     mean = squares.where(known, 0).sum(0) / known.sum(0).clamp(min=1)
     return mean.clamp(min=_FLATTEST).rsqrt()

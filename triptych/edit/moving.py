@@ -136,19 +136,23 @@ def _codes(
 
 
 @torch.no_grad()
-def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int) -> Tensor:
-    """n examples on the straight line in z from x0 to x1 (B, *E), both ends decoded: (B, n, *E)."""
+def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int, *, context: Tensor | None = None) -> Tensor:
+    """n examples on the straight line in z from x0 to x1 (B, *E), both ends decoded: (B, n, *E).
+
+    Args:
+        context: of a conditional model, what they all show, (B, K) or (1, K).
+    """
     if n < 2:
         raise TriptychError(f"interpolate expects at least 2 steps, got {n}")
     if x0.shape != x1.shape:
         raise TriptychError(f"interpolate expects as many ends as beginnings, got {tuple(x0.shape)} and {tuple(x1.shape)}")
     encoder = require(model, Encodes)
-    z0, z1 = encoder.encode(model.check_event(x0)), encoder.encode(model.check_event(x1))
-    return torch.stack([model.decode(torch.lerp(z0, z1, t)) for t in torch.linspace(0, 1, n).tolist()], dim=1)
+    z0, z1 = (encoder.encode(model.check_event(x), context) for x in (x0, x1))
+    return torch.stack([model.decode(torch.lerp(z0, z1, t), context) for t in torch.linspace(0, 1, n).tolist()], dim=1)
 
 
 @torch.no_grad()
-def manifold(model: GenerativeModel, x: Tensor, n: int) -> Tensor:
+def manifold(model: GenerativeModel, x: Tensor, n: int, *, context: Tensor | None = None) -> Tensor:
     """The two-dimensional manifold in z that four examples span (RealNVP, arXiv 1605.08803, section 4.2 and equation 19).
 
         z = cos φ (cos φ' z₁ + sin φ' z₂) + sin φ (cos φ' z₃ + sin φ' z₄),   φ, φ' = 2π j / n,  j = 0 … n − 1
@@ -159,6 +163,7 @@ def manifold(model: GenerativeModel, x: Tensor, n: int) -> Tensor:
     Args:
         model: with an encoder.
         x: four examples in model coordinates, (4, *E).
+        context: of a conditional model, what they all show, (1, K).
         n: angles in each direction; where 4 divides n, all four examples are on the grid (φ, φ' = 0 or π/2).
 
     Returns:
@@ -172,11 +177,11 @@ def manifold(model: GenerativeModel, x: Tensor, n: int) -> Tensor:
     if len(x) != 4:
         raise TriptychError(f"a manifold is spanned by 4 examples, got {len(x)}: give four, or interpolate between two")
     check_size("the steps of a manifold", n, _MOST_ANGLES, least=2)
-    z = require(model, Encodes).encode(model.check_event(x))
+    z = require(model, Encodes).encode(model.check_event(x), context)
     angles = torch.arange(n, dtype=torch.float64) * (2 * math.pi / n)
     circle = torch.stack([angles.cos(), angles.sin()], dim=1).to(z)  # (n, 2)
     weights = torch.einsum("ia,jb->ijab", circle, circle).reshape(n * n, 4)  # cos cos, cos sin, sin cos, sin sin
-    return torch.stack([model.decode(part @ z) for part in weights.split(n)])
+    return torch.stack([model.decode(part @ z, context) for part in weights.split(n)])
 
 
 _MOST_ANGLES = 256  # their square is the number of examples that are decoded

@@ -22,7 +22,7 @@ from triptych.gan.networks import (
     MLPGenerator,
     Output,
 )
-from triptych.parts import call, check_output
+from triptych.parts import call, check_output, check_part
 
 
 class Adversarial(GenerativeModel):
@@ -112,7 +112,9 @@ class GAN(Adversarial):
         if discriminator is None:
             judge = ConvDiscriminator if convolves else MLPDiscriminator
             discriminator = judge(self.event_shape, centre=self.codec.centred, context_dim=context_dim)
-        self.generator, self.discriminator = generator, discriminator
+        told = ("context",) if context_dim else ()
+        self.generator = check_part(generator, "the generator", "z", *told)
+        self.discriminator = check_part(discriminator, "the discriminator", "x", *told)
         self.augmentation = Augmentation(self.event_shape, pixels=self.codec.is_picture)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:

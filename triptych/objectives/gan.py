@@ -73,7 +73,8 @@ class DiscriminatorPlayer(Adversary):
         penalty: on D's gradient; None for none.
         drift_weight: of D(x)², which keeps a critic's logits, of which only differences count, near 0 (Karras et al. 2018,
             appendix A.1).
-        mismatch_weight: of the game with others' contexts, beside the game's loss.
+        mismatch_weight: of real examples shown with the context of others, where that differs, which D learns to refuse as
+            it does samples (Reed et al. 2016, arXiv 1605.05396); 0 leaves the optimum of the game alone.
         ada_step: by which ada's p moves after a minibatch (`triptych.gan.augment.ada_step`).
         ada_target: how sure of its data D should be, from −1 to 1; None: as sure as E sign D(x) = 0.6.
     """
@@ -116,8 +117,9 @@ class DiscriminatorPlayer(Adversary):
         if self.drift_weight:
             loss = loss + self.drift_weight * real.square().mean()
         if context is not None and self.mismatch_weight:
-            mismatched = model.logits(shown.detach(), context.roll(1, 0))
-            mismatch = game.discriminator(real, mismatched).mean()
+            other = context.roll(1, 0)
+            differs = (other != context).any(1)  # an equal context matches: nothing is to be refused
+            mismatch = (game.discriminator(real, model.logits(shown.detach(), other)) * differs).mean()
             terms["mismatch"] = mismatch.detach()
             loss = loss + self.weight * self.mismatch_weight * mismatch
         return Loss(loss, terms)

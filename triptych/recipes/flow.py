@@ -28,7 +28,7 @@ class NICEModel:
     hidden: tuple[int, ...] = (500, 500, 500)
     """Hidden layers of each coupling's network (the paper: five of 1000)."""
     prior: Literal["logistic", "gaussian"] = "logistic"
-    """Of each latent value; the logistic one is mapped to z ~ N(0, I)."""
+    """Prior of each latent value; the logistic one is mapped to z ~ N(0, I)."""
     bits: int = 8
     """Bit depth at which pixels are read."""
 
@@ -40,7 +40,7 @@ class RealNVPModel:
     family: ClassVar[str] = "realnvp"
 
     levels: int | None = None
-    """Scales, each but the last of which halves every side; without a number, the most the size allows, up to 3."""
+    """Scales, each but the last of which halves every side; without a number, as many as the size allows, up to 3."""
     blocks: int = 2
     """Residual blocks of each coupling's network (the paper: 4, and 8 for CIFAR-10)."""
     width: int = 32
@@ -60,7 +60,7 @@ class GlowModel:
     family: ClassVar[str] = "glow"
 
     levels: int | None = None
-    """Scales, each of which halves every side; without a number, the most the size allows, up to 3."""
+    """Scales, each of which halves every side; without a number, as many as the size allows, up to 3."""
     depth: int = 8
     """Flow steps in each scale (the paper: 32)."""
     width: int = 64
@@ -130,8 +130,11 @@ _LEVELS = 3  # scales where a recipe names none: Glow's number at 32×32
 
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
     """The one player of maximum likelihood."""
+    from triptych.flow import Flow
     from triptych.objectives.flow import FlowPlayer
 
+    if not isinstance(model, Flow):
+        raise TriptychError(f"a {type(model).__name__} is not a flow: train it as its own family")
     return {"flow": FlowPlayer(model, recipe.objective.drift_bound, recipe.objective.sample_bound)}
 
 

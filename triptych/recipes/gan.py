@@ -53,7 +53,7 @@ class DCGANModel:
     norm: Literal["none", "batch", "pixel"] = "pixel"
     """Normalisation in the generator; the discriminator never has any."""
     stddev_group: int = 4
-    """Data that share a minibatch standard deviation, by which the discriminator sees a collapse; 0 leaves it out."""
+    """Examples that share a minibatch standard deviation, by which the discriminator sees a collapse; 0 leaves it out."""
     bits: int = 8
     """Bit depth at which pixels are read."""
 
@@ -67,12 +67,12 @@ class ProgressiveModel:
     latent_dim: int = 64
     """Length of z (the paper: 512)."""
     width: int = 32
-    """Most channels (the paper: 512); above 32 × 32 they halve at each level."""
+    """Largest number of channels (the paper: 512); above 32 × 32 they halve at each level."""
     images: int | None = None
-    """Real pictures of each phase, in which a level fades in or is trained whole (the paper: 600,000); 0 never grows.
-    Without a number the steps are shared equally, and the last phase trains the full size."""
+    """Real pictures in each phase, in which a level fades in or is trained whole (the paper: 600,000); 0 starts at the full
+    size. Without a number the phases share the steps equally, and the last one trains the full size."""
     stddev_group: int = 4
-    """Data that share a minibatch standard deviation; 0 leaves it out."""
+    """Examples that share a minibatch standard deviation; 0 leaves it out."""
     bits: int = 8
     """Bit depth at which pixels are read."""
 
@@ -84,29 +84,29 @@ class GANObjective:
     adversarial: ClassVar[bool] = True
 
     game: Literal["nonsaturating", "minimax", "wgan", "relativistic"] = "nonsaturating"
-    """Whose losses: the 2014 paper's two, Wasserstein's, or relativistic on pairs of data and samples."""
+    """The losses: one of the 2014 paper's two, Wasserstein's, or the relativistic one on pairs of data and samples."""
     plays: int = 1
     """Minibatches of the discriminator to one of the generator (the paper's k)."""
     penalty: Literal["none", "r1", "r1r2", "gp"] = "none"
-    """On the discriminator's gradient: at data (r1), at samples too (r1r2), or towards 1 between the two (gp)."""
+    """Penalty on the discriminator's gradient: at data (r1), at samples too (r1r2), or towards 1 between the two (gp)."""
     gamma: float | None = None
-    """Weight of the penalty; without a number what suits it: r1 and r1r2 0.1, gp the paper's λ, 10."""
+    """Weight of the penalty; without a number 0.1 for r1 and r1r2, and the paper's λ, 10, for gp."""
     every: int | None = None
-    """Steps between penalties, whose weight grows as much (lazy regularisation); they cost as much as the rest. Without a
-    number 4 for r1 and r1r2, 1 for gp."""
+    """Steps between penalties, whose weight grows in proportion (lazy regularisation): a penalty costs as much as the rest of
+    a step. Without a number 4 for r1 and r1r2, 1 for gp."""
     discriminator_weight: float = 1.0
     """Factor on the discriminator's loss (the 2014 paper's code: ½)."""
     drift: float = 0.0
     """Weight of D(x)², which keeps Wasserstein's game from drifting (Karras et al. 2018: 0.001)."""
     mismatch: float = 1.0
-    """Of a conditional model: weight of real pictures with the condition of others, which D learns to refuse."""
+    """Weight of real examples shown with the attributes of others, which D learns to reject (conditional models)."""
     share: bool = False
-    """One pass of the generator serves both players: faster, but they no longer draw their own z."""
+    """Let one pass of the generator serve both players: faster, but they no longer draw their own z."""
     ada_target: float | None = None
-    """Of --augment ada: how sure of its data D should be, from -1 to 1; without a number E sign D(x) = 0.6 as in the paper,
-    or where only differences count (wgan, relativistic) as much in E sign(D(x) - D(G(z))), 0.77."""
+    """How sure of its data D should be with --augment ada, from -1 to 1; without a number E sign D(x) = 0.6 as in the paper,
+    or where only differences count (wgan, relativistic) the equivalent E sign(D(x) - D(G(z))) = 0.77."""
     ada_images: int | None = None
-    """Of --augment ada: real pictures seen while its probability goes from 0 to 1; without a number a tenth of the run's, at
+    """Real pictures seen while the probability of --augment ada goes from 0 to 1; without a number a tenth of the run's, at
     most the paper's 500,000."""
 
     @property
@@ -221,11 +221,14 @@ def from_numbers(
 
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
     """Discriminator and generator, in the order in which they play."""
+    from triptych.gan import Adversarial
     from triptych.gan.augment import ada_step
     from triptych.gan.games import GAMES
     from triptych.gan.penalties import TowardsSlope, ZeroCentred
     from triptych.objectives.gan import DiscriminatorPlayer, GeneratorPlayer, Match, check_match
 
+    if not isinstance(model, Adversarial):
+        raise TriptychError(f"a {type(model).__name__} has no discriminator to play with: train it as its own family")
     objective, batch = recipe.objective, recipe.training.batch
     gamma, every = objective.penalising
     penalty = {

@@ -91,9 +91,9 @@ class Training:
     batch: int = 100
     """Examples in a minibatch, on each process."""
     optimizer: Literal["adam", "adamw", "adamax", "adagrad", "sgd"] = "adam"
-    """Update rule."""
+    """The update rule."""
     rate: float = 1e-3
-    """Learning rate, at its highest."""
+    """The highest learning rate."""
     rate_warmup: int = 0
     """Steps over which the rate grows linearly from 0."""
     decay: Literal["constant", "linear", "cosine", "exponential"] = "cosine"
@@ -105,17 +105,18 @@ class Training:
     momentum: float = 0.9
     """First-moment decay (Adam's β₁; sgd's momentum)."""
     momentum_end: float | None = None
-    """What the momentum becomes, linearly, by the last step; without a number it stays."""
+    """What the momentum becomes, linearly, by the last step; without a number it does not change."""
     beta2: float = 0.999
     """Second-moment decay of the Adams."""
     clip: float = 0.0
     """Largest gradient norm; 0 never clips."""
     precision: Literal["float32", "bf16"] = "float32"
-    """Of the networks; weights, likelihoods and sums are float32 either way. bf16 is faster where processors have it."""
+    """What the networks compute in; weights, likelihoods and sums are float32 either way. bf16 is faster on processors that
+    have it."""
     ema: float = 0.999
     """Decay of the weights' moving average, which evaluation and editing use; 0 keeps the last weights."""
     hide: float = 0.1
-    """Of a conditional model: how often each attribute is hidden, so that "unknown" can be asked for."""
+    """How often each attribute is hidden in training, so that "unknown" can be asked for (conditional models)."""
     log_every: int = 100
     """Steps between lines of metrics.jsonl."""
     save_every: int = 1000
@@ -137,13 +138,13 @@ class Recipe:
     size: int | None = None
     """Resize the shorter side to this and crop the centre."""
     augment: str = ""
-    """Augmentations, joined by commas: flip, shift; for a GAN of few data also diffaug (always) or ada (as needed)."""
+    """Augmentations, joined by commas: flip, shift; for a GAN with few examples also diffaug (always) or ada (as needed)."""
     given: str = ""
     """Attributes that the model is conditioned on, joined by commas, such as smile,glasses."""
     steps: int = 5000
     """Rounds of the training game."""
     seed: int = 0
-    """Of weights, batches and noise."""
+    """Seed of weights, batches and noise."""
     training: Training = field(default_factory=Training)
     """The loop."""
 

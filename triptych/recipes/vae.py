@@ -33,21 +33,21 @@ class VAEModel:
     latent_dim: int = 32
     """Length of z."""
     net: Literal["auto", "mlp", "conv"] = "auto"
-    """mlp (the paper's), conv (pictures of any size), or auto by the data."""
+    """The networks: mlp (the paper's), conv (pictures of any size), or auto, by the data."""
     hidden: tuple[int, ...] = (500,)
     """Hidden layers of the mlp's encoder, mirrored in its decoder."""
     activation: Literal["tanh", "relu", "silu", "gelu"] = "tanh"
-    """Of the mlp."""
+    """Activation of the mlp."""
     width: int = 32
     """First channel count of the conv nets; it doubles at each level, up to 8 times."""
     blocks: int = 0
     """Residual blocks at each level of the conv nets."""
     likelihood: Literal["auto", "bernoulli", "gaussian", "logistic"] = "auto"
-    """p(x|z): bernoulli (black and white), gaussian (a density), logistic (8-bit pixels), or auto by the data."""
+    """p(x|z): bernoulli (black and white), gaussian (a density), logistic (8-bit pixels), or auto, by the data."""
     scale: Literal["shared", "output"] = "shared"
-    """Scale of the gaussian or logistic: one number a channel, or an output of the network for every value."""
+    """Scale of the gaussian or logistic: one number for each channel, or an output of the network for each value."""
     mean: Literal["auto", "sigmoid", "linear"] = "auto"
-    """Of the gaussian: sigmoid for pictures, linear for other data."""
+    """Mean of the gaussian: sigmoid for pictures, linear for other data, or auto, by the data."""
     bits: int = 8
     """Bit depth at which pixels are read."""
 
@@ -59,7 +59,7 @@ class VAEObjective:
     adversarial: ClassVar[bool] = False
 
     estimator: Literal["B", "A", "k", "score"] = "B"
-    """B (closed-form KL), A (all by sampling), k (importance-weighted), score (the naive gradient, for comparison)."""
+    """The bound: B (closed-form KL), A (all by sampling), k (importance-weighted), score (the naive gradient, to compare)."""
     draws: int = 1
     """Draws of z for each example: the paper's L, or k of the importance-weighted bound."""
     beta: float = 1.0
@@ -67,7 +67,7 @@ class VAEObjective:
     warmup: int = 0
     """Steps over which the KL's weight grows from 0 to beta."""
     free_bits: float = 0.0
-    """Nats below which no latent dimension's KL is pressed (estimator B)."""
+    """Nats below which the KL of a latent dimension is not reduced further (estimator B)."""
 
     def __post_init__(self) -> None:
         if self.free_bits and self.estimator != "B":
@@ -133,10 +133,12 @@ def from_numbers(
 
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
     """The one player that maximises a bound."""
+    from triptych.core import HasPosterior, require
     from triptych.objectives.vae import VAEPlayer
     from triptych.vae.estimators import bound_a, bound_b, bound_k, score_function
     from triptych.vae.schedules import kl_weight
 
+    require(model, HasPosterior)
     objective = recipe.objective
     bounds: dict[str, Any] = {
         "A": bound_a,

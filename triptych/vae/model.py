@@ -6,7 +6,6 @@ Shapes: B batch, L latent_dim, S draws, K context_dim, E event_shape.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 
 from triptych.core import Encodes, GenerativeModel, HasDensity, HasPosterior
 from triptych.errors import TriptychError
-from triptych.parts import call, check_output
+from triptych.parts import call, check_output, check_part
 from triptych.vae.defaults import LATENT_DIM, convolutions, default_likelihood, perceptrons, suited_to_convolutions
 from triptych.vae.estimators import draw, log_terms
 from triptych.vae.likelihoods import Likelihood
@@ -66,7 +65,8 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
         posterior: Noise | None = None,
         context_dim: int = 0,
     ):
-        likelihood = likelihood or default_likelihood(event_shape)
+        likelihood = default_likelihood(event_shape) if likelihood is None else likelihood
+        check_part(likelihood, "the likelihood", kind=Likelihood)
         super().__init__(event_shape, latent_dim, likelihood.codec, context_dim=context_dim, prior=prior)
         self.likelihood, self.noise = likelihood, posterior or NormalNoise()
         if encoder is None or decoder is None:
@@ -74,8 +74,9 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
             networks = build(self.event_shape, latent_dim, likelihood, context_dim=context_dim)
             encoder = networks[0] if encoder is None else encoder
             decoder = networks[1] if decoder is None else decoder
-        self.encoder = _checked_network(encoder, "the encoder", "x", context_dim)
-        self.decoder = _checked_network(decoder, "the decoder", "z", context_dim)
+        told = ("context",) if context_dim else ()
+        self.encoder = check_part(encoder, "the encoder", "x", *told)
+        self.decoder = check_part(decoder, "the decoder", "z", *told)
 
     @property
     def measure(self) -> Literal["density", "mass"]:  # type: ignore[override]
@@ -151,14 +152,3 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
 
 
 _CHUNK_VALUES = 2**23  # pictures' values decoded at once by log_prob: 32 MB in float32 an activation
-
-
-def _checked_network(part: nn.Module, what: str, symbol: str, context_dim: int) -> nn.Module:
-    """The part itself if it can be called with (x), or with (x, context) in a conditional model."""
-    arguments = (symbol, "context") if context_dim else (symbol,)
-    try:
-        inspect.signature(part.forward).bind(*arguments)
-    except TypeError as error:
-        call = f"forward({', '.join(arguments)})"
-        raise TriptychError(f"{what} ({type(part).__name__}) should take {call}, got {error}") from error
-    return part
