@@ -420,7 +420,7 @@ def test_settings_that_cannot_work(shape, settings, message):
         (lambda: NICE((4,), prior="cauchy"), "prior should be one of logistic, gaussian"),
         (lambda: NICE((4,), hidden=()), "hidden"),
         (lambda: RealNVP((3, 6, 6), levels=3), "use levels=2"),
-        (lambda: RealNVP((1,)), "has one"),
+        (lambda: RealNVP((1,)), "one feature has nothing to couple with"),
         (lambda: RealNVP((3, 4, 4), blocks=0), "blocks should be a whole number from 1 to"),
     ],
 )

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 BEFORE = """
 import functools, torch, triptych
 from triptych import codecs, edit, gan
-triptych.data.load = functools.partial(triptych.data.load, n=150)
+triptych.data.load = functools.partial(triptych.data.load, n=100)
 """
 STAND_INS = {
     "README.md": """
@@ -27,7 +27,7 @@ encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3
     "docs/guide.md": """
 gan = triptych.GAN((3, 32, 32), 4, generator=gan.MLPGenerator(4, (3, 32, 32), hidden=(8,)))
 stored = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8)
-encoder = edit.learn_encoder(gan, data=stored, steps=2)
+encoder = edit.learn_encoder(gan, data=stored, steps=2, width=4)
 directions = edit.learn_directions(edit.Inverting(gan, encoder), stored, {"smile": torch.rand(40)})
 """,
 }

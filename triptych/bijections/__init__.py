@@ -9,7 +9,6 @@ from triptych.bijections.actnorm import ActNorm
 from triptych.bijections.batchnorm import BatchNorm
 from triptych.bijections.bijection import Bijection, Chain, NotInvertible
 from triptych.bijections.conditioners import Conditioner, ConvNet, Dense
-from triptych.bijections.context import ContextAffine
 from triptych.bijections.coupling import (
     Additive,
     Affine,
@@ -20,7 +19,7 @@ from triptych.bijections.coupling import (
     Transform,
 )
 from triptych.bijections.dequantise import VariationalDequantisation
-from triptych.bijections.factorout import FactorOut
+from triptych.bijections.factorout import ContextAffine, FactorOut
 from triptych.bijections.mixing import Invertible1x1, InvertibleLU, Mixing, Permutation
 from triptych.bijections.multiscale import MultiScale
 from triptych.bijections.pointwise import LogisticToNormal, Logit, Scale

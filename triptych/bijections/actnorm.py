@@ -2,49 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from triptych.bijections.bijection import Bijection, per_channel, positions, same_ladj
+from triptych.bijections.bijection import Bijection, per_channel, same_ladj
 from triptych.errors import TriptychError
 
 LOG_SCALE_RATE = 3.0  # as in Glow's released code: log-scales learn three times as fast as the rest
 CONSTANT = 1e-4  # a channel whose spread is below this is constant: dividing by it would blow noise up
 
 
-class Initialised:
-    """A flag that a checkpoint stores: whether data-dependent parameters have been set.
+class Initialised(Bijection):
+    """A bijection that a first batch of data sets, with a flag that says whether one has.
 
-    It is a uint8 buffer, so that it is saved, copied and sent to other processes with the weights, and it is read from the
-    device once, into a Python bool.
+    The flag is a uint8 buffer, so that it is saved, copied and sent to other processes with the weights, and it is read from
+    the device once, into a Python bool.
     """
 
     initialised: Tensor
     _ready: bool = False
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
+
     @property
     def ready(self) -> bool:
+        """Whether data have been seen."""
         if not self._ready:
             self._ready = bool(self.initialised)
         return self._ready
 
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._ready = False
-        super()._load_from_state_dict(*arguments, **options)  # type: ignore[misc]
+        super()._load_from_state_dict(*arguments, **options)
 
     def check_ready(self) -> None:
+        """Raises a `TriptychError` if no data have been seen."""
         if not self.ready:
-            raise TriptychError(
-                f"this {type(self).__name__} has not seen data yet: call initialize(x) of the flow with a batch first "
-                "(triptych.recipes.build does)"
-            )
-
-    def mark_ready(self) -> None:
-        self.initialised.fill_(1)
-        self._ready = True
+            raise TriptychError(f"this {type(self).__name__} has not seen data yet: call initialize(x) of the flow first")
 
 
 def check_batch(x: Tensor, who: str) -> None:
@@ -55,7 +53,15 @@ def check_batch(x: Tensor, who: str) -> None:
         raise TriptychError(f"{who} is initialised from statistics, which one example does not have: give at least 2")
 
 
-class ActNorm(Initialised, Bijection):
+def channel_statistics(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of each channel of a first batch; that of a constant channel is given as 1."""
+    check_batch(x, who)
+    axes = [0, *range(2, x.ndim)]
+    std = x.std(axes, correction=0)
+    return x.mean(axes), torch.where(std > CONSTANT, std, torch.ones_like(std))
+
+
+class ActNorm(Initialised):
     """z = (x + shift) ⊙ exp(3 · log_scale), each channel with its own; ladj = |S| Σ_c 3 · log_scale_c.
 
     `initialize` sets both so that the first batch's z has mean 0 and variance 1 in every channel; a constant channel keeps
@@ -74,13 +80,12 @@ class ActNorm(Initialised, Bijection):
         super().__init__()
         self.shift = nn.Parameter(torch.zeros(channels))
         self.log_scale = nn.Parameter(torch.zeros(channels))
-        self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_ready()
         log_scale = LOG_SCALE_RATE * self.log_scale
         z = (x + per_channel(self.shift, x)) * per_channel(log_scale.exp(), x)
-        return z, same_ladj(log_scale.sum(), x, positions(x))
+        return z, same_ladj(log_scale.sum(), x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         self.check_ready()
@@ -89,18 +94,8 @@ class ActNorm(Initialised, Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_batch(x, "ActNorm")
-        axes = [0, *range(2, x.ndim)]
-        mean, std = x.mean(axes), x.std(axes, correction=0)
+        mean, std = channel_statistics(x, "ActNorm")
         self.shift.copy_(-mean)
-        scale = torch.where(std > CONSTANT, std, torch.ones_like(std))
-        self.log_scale.copy_(-scale.log() / LOG_SCALE_RATE)
-        self.mark_ready()
+        self.log_scale.copy_(-std.log() / LOG_SCALE_RATE)
+        self.initialised.fill_(1)
         return self(x)[0]
-
-
-def stacked(layers: Sequence[ActNorm]) -> tuple[Tensor, Tensor]:
-    """Log-scales (K, C), the factor 3 included, and shifts (K, C) of K ActNorms."""
-    for layer in layers:
-        layer.check_ready()
-    return LOG_SCALE_RATE * torch.stack([n.log_scale for n in layers]), torch.stack([n.shift for n in layers])

@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from triptych.bijections.actnorm import CONSTANT, Initialised, check_batch
-from triptych.bijections.bijection import Bijection, per_channel, positions, same_ladj
-from triptych.errors import TriptychError
+from triptych.bijections.bijection import per_channel, same_ladj
+from triptych.errors import check_range
 
 
-class BatchNorm(Initialised, Bijection):
+class BatchNorm(Initialised):
     """z = (x − μ̃) / √(σ̃² + ε), each channel with its own; ladj = −½ |S| Σ_c log(σ̃²_c + ε).
 
     In training μ̃ and σ̃² are the averages that run over the minibatches, this one with them, and gradients pass through
@@ -46,17 +46,15 @@ class BatchNorm(Initialised, Bijection):
 
     def __init__(self, channels: int, rho: float = 0.9, epsilon: float = 1e-4):
         super().__init__()
-        if not 0 <= rho < 1:
-            raise TriptychError(f"rho, how much of the running average stays, should be at least 0 and below 1, got {rho}")
+        check_range("rho", rho, 0, 1)
         self.rho, self.epsilon = rho, epsilon
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("var", torch.ones(channels))
-        self.register_buffer("initialised", torch.zeros((), dtype=torch.uint8))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         scale, shift = self.coefficients(x)
         z = torch.addcmul(per_channel(shift, x), x, per_channel(scale, x))
-        return z, same_ladj(scale.log().sum(), x, positions(x))
+        return z, same_ladj(scale.log().sum(), x)
 
     def coefficients(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift (C,) with z = scale ⊙ x + shift; in training the averages are updated by x first."""
@@ -72,8 +70,7 @@ class BatchNorm(Initialised, Bijection):
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         self.start(x)
-        scale = (self.var + self.epsilon).rsqrt()
-        return (x - per_channel(self.mean, x)) * per_channel(scale, x)
+        return (x - per_channel(self.mean, x)) * per_channel((self.var + self.epsilon).rsqrt(), x)
 
     @torch.no_grad()
     def start(self, x: Tensor) -> None:
@@ -82,7 +79,7 @@ class BatchNorm(Initialised, Bijection):
         mean, var = statistics(x)
         self.mean.copy_(mean)
         self.var.copy_(torch.where(var > CONSTANT**2, var, torch.ones_like(var)))
-        self.mark_ready()
+        self.initialised.fill_(1)
 
     def update(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """The averages updated by a minibatch's statistics, through whose part alone gradients pass; the buffers are set."""

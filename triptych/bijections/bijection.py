@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,8 @@ class NotInvertible(TriptychError):
     """A layer has lost its inverse: `problem` says why. The message names its class, or its `name` where that is known."""
 
     def __init__(self, layer: nn.Module, problem: str, name: str = ""):
-        super().__init__(
-            f"{name or type(layer).__name__}: {problem}, so it cannot be inverted: restore an earlier checkpoint, "
-            "or train with a lower rate"
-        )
+        where = name or type(layer).__name__
+        super().__init__(f"{where}: {problem}, so it cannot be inverted: restore an earlier checkpoint, or lower the rate")
         self.layer, self.problem = layer, problem
 
 
@@ -63,11 +62,9 @@ class Chain(Bijection):
     (torch.Size([2, 3]), torch.Size([2]))
     """
 
-    parts: Sequence[Bijection]
-
     def __init__(self, parts: Iterable[Bijection]):
         super().__init__()
-        self.parts = nn.ModuleList(parts)  # type: ignore[assignment]
+        self.parts: Any = nn.ModuleList(parts)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         total = zero_ladj(x)
@@ -98,9 +95,9 @@ def zero_ladj(x: Tensor) -> Tensor:
     return x.new_zeros(len(x), dtype=torch.promote_types(x.dtype, torch.float32))
 
 
-def same_ladj(value: Tensor, x: Tensor, positions: int = 1) -> Tensor:
-    """One log-determinant, the same at each position and for every example of x: positions · value, (B,)."""
-    return (positions * value).expand(len(x))
+def same_ladj(value: Tensor, x: Tensor) -> Tensor:
+    """A log-determinant that is the same at each position and for every example of x: |S| · value, (B,)."""
+    return (positions(x) * value).expand(len(x))
 
 
 def positions(x: Tensor) -> int:

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.bijections.bijection import Bijection, per_channel, sum_event
 from triptych.bijections.conditioners import ConvNet
 from triptych.bijections.coupling import CheckerboardCoupling, TanhAffine
-from triptych.errors import TriptychError
+from triptych.bijections.pointwise import log_logistic, logit
+from triptych.errors import check_size
 
 _HAIR = 2**8  # keeps u off 0 and 1 by so many of its type's ε: 2⁻¹⁵ in float32, where 255 + u and 1 − u are still exact
 _MARGIN = 2**-10  # keeps u′ off a level's ends by more than what float32 loses on the way through a flow and back
@@ -52,88 +52,66 @@ class VariationalDequantisation(Bijection):
 
     def __init__(self, shape: Sequence[int], bits: int, couplings: int = 4, width: int = 32, context_dim: int = 0):
         super().__init__()
-        if couplings < 2:
-            raise TriptychError(f"variational dequantisation needs at least 2 couplings to move all values, got {couplings}")
+        check_size("couplings", couplings, least=2)
         self.levels, self.context_dim = 2**bits, context_dim
         self.steps: Any = nn.ModuleList(_coupling(shape, width, context_dim, flip=k % 2 == 1) for k in range(couplings))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        v, u = self._level_and_noise(x)
-        epsilon = _logit(u)
-        total = -_log_slope(epsilon)
-        seen = self._seen(v, context)
+        v, u, seen = self._level_and_noise(x, context)
+        epsilon = logit(_off_ends(u))  # log ∂σ(ε)/∂ε is a logistic variable's log p(ε)
+        total = -sum_event(log_logistic(epsilon))
         for step in self.steps:
             epsilon, ladj = step(epsilon, seen)
             total = total + ladj
         u = _MARGIN + (1 - 2 * _MARGIN) * epsilon.sigmoid()
         shrink = u[0].numel() * math.log1p(-2 * _MARGIN)
-        return (v + u) / self.levels, total + _log_slope(epsilon) + shrink
+        return (v + u) / self.levels, total + sum_event(log_logistic(epsilon)) + shrink
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        v, u = self._level_and_noise(z)
-        epsilon = _logit((u - _MARGIN) / (1 - 2 * _MARGIN))
-        seen = self._seen(v, context)
+        v, u, seen = self._level_and_noise(z, context)
+        epsilon = logit(_off_ends((u - _MARGIN) / (1 - 2 * _MARGIN)))
         for step in reversed(self.steps):
             epsilon = step.inverse(epsilon, seen)
         return (v + _off_ends(epsilon.sigmoid())) / self.levels
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        v, u = self._level_and_noise(x)
-        epsilon, seen = _logit(u), self._seen(v, context)
+        _, u, seen = self._level_and_noise(x, context)
+        epsilon = logit(_off_ends(u))
         for step in self.steps:
             epsilon = step.initialize(epsilon, seen)
         return self(x, context)[0]
 
-    def _level_and_noise(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """v = floor(n x), a constant for gradients, and u = n x − v: exact, since n is a power of 2."""
+    def _level_and_noise(self, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """v = floor(n x), a constant for gradients; u = n x − v, exact, since n is a power of 2; and what the networks are
+        told at each position: its levels, centred, and the context, (B, C + K, *S)."""
         scaled = x * self.levels
         v = scaled.detach().floor()
-        return v, scaled - v
-
-    def _seen(self, v: Tensor, context: Tensor | None) -> Tensor:
-        """What the networks are told at each position: its levels, centred, and the context: (B, C + K, *S)."""
-        levels = (v + 0.5) / self.levels - 0.5
-        if not self.context_dim:
-            return levels
-        context = v.new_zeros(len(v), self.context_dim) if context is None else context
-        return torch.cat([levels, per_channel(context, v).expand(-1, -1, *v.shape[2:])], 1)
+        seen = (v + 0.5) / self.levels - 0.5
+        if self.context_dim:
+            context = v.new_zeros(len(v), self.context_dim) if context is None else context
+            seen = torch.cat([seen, per_channel(context, v).expand(-1, -1, *v.shape[2:])], 1)
+        return v, scaled - v, seen
 
 
 class _NoiseNet(ConvNet):
     """A network that sees, beside its context at each position, the noise σ(ε): ε itself comes back from x′ with large
     errors near a level's ends."""
 
-    def compute(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return super().compute(self._beside(x, context))
-
-    @torch.no_grad()
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        self.standardise(self._beside(x, context))
-        return self(x, context)
-
-    def _beside(self, epsilon: Tensor, context: Tensor | None) -> Tensor:
+    def inputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         assert context is not None
-        return torch.cat([epsilon.sigmoid() - 0.5, context], 1)  # 0 where a checkerboard hides ε
+        return super().inputs(torch.cat([x.sigmoid() - 0.5, context], 1), None)  # 0 where a checkerboard hides ε
 
 
 def _coupling(shape: Sequence[int], width: int, context_dim: int, flip: bool) -> CheckerboardCoupling:
     channels, *places = shape
-    transform = TanhAffine(channels)
     net = _NoiseNet((2 * channels + context_dim, *places), 2 * channels, width)
-    return CheckerboardCoupling(net, transform, flip)
+    step = CheckerboardCoupling(net, TanhAffine(channels), flip)
+    del step.net  # comes after the transform: a saved optimiser counts parameters in this order
+    step.net = net
+    return step
 
 
 def _off_ends(u: Tensor) -> Tensor:
     hair = _HAIR * torch.finfo(u.dtype).eps
     return u.clamp(hair, 1 - hair)
-
-
-def _logit(u: Tensor) -> Tensor:
-    u = _off_ends(u)
-    return u.log() - (-u).log1p()
-
-
-def _log_slope(epsilon: Tensor) -> Tensor:
-    """Σ log ∂σ(ε)/∂ε, (B,)."""
-    return sum_event(-F.softplus(epsilon) - F.softplus(-epsilon))

@@ -17,137 +17,135 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from itertools import islice
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from triptych.bijections.bijection import zero_ladj
-from triptych.bijections.conditioners import HandWritten
-from triptych.bijections.coupling import Coupling, StepTransform
-from triptych.parts import call, check_output
+from triptych.bijections.conditioners import ConvNet, Tensors
+from triptych.bijections.coupling import Coupling
+from triptych.bijections.mixing import Affines
+from triptych.parts import call
 
 Memory = Literal["full", "checkpoint", "reversible"]
-Tensors = tuple[Tensor, ...]
 
 
 def couple(
-    couplings: Sequence[Coupling],
-    weight: Tensor,
-    bias: Tensor,
-    x: Tensor,
-    context: Tensor | None,
-    memory: Memory,
-    drift: Tensor,
+    couplings: Sequence[Coupling], maps: Affines, x: Tensor, context: Tensor | None, memory: Memory, drift: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """z and the couplings' ladj (B,) of x -> coupling(W x + b, context), K times.
+    """z and the couplings' ladj (B,) of x -> coupling(W x + b, context), K times. Without gradients nothing is kept.
 
     Args:
         couplings: K of them, whose first channels pass, with a `StepTransform`.
         drift: a number that "reversible" raises to max |x̂ − x| / max |x| over the first example, where x̂ is the input as
             the backward pass recovers it.
     """
-    x, places = _rows(x), x.shape[2:]
-    inverse = _Inverse(weight.detach(), bias.detach(), x[:1].detach().clone(), drift) if memory == "reversible" else None
-    ladjs = []
-    for k, (coupling, w, b) in enumerate(zip(couplings, weight.unbind(0), bias.unbind(0), strict=True)):
-        step = _StepOf(k, coupling, places, memory == "full", inverse)
-        x, ladj = _Step.apply(step, x, w, b, context, *learned(coupling.net))
-        ladjs.append(ladj)
-    return _events(x, places), torch.stack(ladjs).sum(0)
-
-
-def evaluate(
-    couplings: Sequence[Coupling], weight: Tensor, bias: Tensor, x: Tensor, context: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """The results of `couple` without gradients: nothing is kept, and the networks are called as modules."""
     z, places, ladjs = _rows(x), x.shape[2:], []
-    for coupling, w, b in zip(couplings, weight.unbind(0), bias.unbind(0), strict=True):
-        z = _affine(z, w, b)
-        ladjs.append(_transform_(coupling, z, _terms(coupling, places, z, context)))
+    inverse = _Inverse(maps, z[:1].detach().clone(), drift) if memory == "reversible" else None
+    for k, (coupling, weight, bias) in enumerate(zip(couplings, maps.weight, maps.bias, strict=True)):
+        step = _Step(coupling, places)
+        if torch.is_grad_enabled():
+            how = step, k, memory == "full", inverse
+            z, ladj = _Differentiable.apply(how, z, weight, bias, context, *coupling.net.parameters())
+        else:
+            z, ladj, *_ = step.run(z, weight, bias, context)
+        ladjs.append(ladj)
     return _events(z, places), torch.stack(ladjs).sum(0)
 
 
-def invert(couplings: Sequence[Coupling], weight: Tensor, bias: Tensor, z: Tensor, context: Tensor | None) -> Tensor:
-    """x of z, without gradients; weight and bias are those of the inverse affine maps."""
+def invert(couplings: Sequence[Coupling], maps: Affines, z: Tensor, context: Tensor | None) -> Tensor:
+    """x of z, without gradients; the maps are the inverse ones."""
     y, places = _rows(z).clone(), z.shape[2:]
-    for coupling, w, b in zip(reversed(couplings), reversed(weight.unbind(0)), reversed(bias.unbind(0)), strict=True):
-        _undo_(coupling, y, _terms(coupling, places, y, context))
-        y = _affine(y, w, b)
+    for coupling, weight, bias in zip(reversed(couplings), maps.weight.flip(0), maps.bias.flip(0), strict=True):
+        step = _Step(coupling, places)
+        step.undo_(y, step.terms(y, context)[0])
+        y = _affine(y, weight, bias)
     return _events(y, places)
-
-
-def learned(net: nn.Module) -> list[Any]:
-    """The parameters with respect to which `net_gradients` differentiates, in its order."""
-    return net.learned() if isinstance(net, HandWritten) else list(net.parameters())
 
 
 def record(net: nn.Module, x: Tensor, context: Tensor | None) -> tuple[Tensor, Tensors]:
     """h = net(x, context), and what `net_gradients` needs: by the network's own hand, or by autograd. Called without it."""
-    if isinstance(net, HandWritten):
+    if type(net) is ConvNet:
         return net.record(x, context)
     with torch.enable_grad():
-        inputs = [x.detach().clone().requires_grad_()]  # a copy: the caller goes on to change what x is a part of
-        if context is not None:
-            inputs.append(context.detach().requires_grad_())
-        h = call(net, inputs[0], inputs[1] if context is not None else None)
-    return h.detach(), (h, *inputs)
+        x = x.detach().clone().requires_grad_()  # a copy: the caller goes on to change what x is a part of
+        context = None if context is None else context.detach().requires_grad_()
+        h = call(net, x, context)
+    return h.detach(), (h, x) if context is None else (h, x, context)
 
 
 def net_gradients(net: nn.Module, recorded: Tensors, grad: Tensor) -> tuple[Tensor, Tensor | None, Sequence[Tensor | None]]:
-    """From the gradient with respect to h, those with respect to x, the context, and each of `learned(net)`."""
-    if isinstance(net, HandWritten):
+    """From the gradient with respect to h, those with respect to x, the context, and each of the network's parameters."""
+    if type(net) is ConvNet:
         return net.gradients(recorded, grad)
     h, *inputs = recorded
     trained = [p for p in net.parameters() if p.requires_grad]
-    options = {"retain_graph": True, "materialize_grads": True}  # a graph may be asked again, an input unused
-    found = torch.autograd.grad(h, [*inputs, *trained], grad, **options)
+    # a graph may be asked again, an input unused
+    found = torch.autograd.grad(h, [*inputs, *trained], grad, retain_graph=True, materialize_grads=True)
     by_parameter = dict(zip(trained, found[len(inputs) :], strict=True))
     return found[0], found[1] if len(inputs) > 1 else None, [by_parameter.get(p) for p in net.parameters()]
 
 
-class _StepOf(NamedTuple):
-    """Which step it is, and what is kept for its gradient."""
+class _Step(NamedTuple):
+    """A step on rows, whose coupling is for events (B, C, *S) with `places` S."""
 
-    k: int
     coupling: Coupling
     places: Sequence[int]
-    everything: bool
-    inverse: _Inverse | None  # where inputs follow from outputs
+
+    def run(
+        self, x: Tensor, weight: Tensor, bias: Tensor, context: Tensor | None, recording: bool = False
+    ) -> tuple[Tensor, Tensor, Tensors, Tensors]:
+        """z and ladj (B,), and what `terms` returns."""
+        z = _affine(x, weight, bias)
+        terms, recorded = self.terms(z, context, recording)
+        b, transform = z[..., self.coupling.split :], self.coupling.transform
+        transform.do(b, terms, out=b)
+        log_slope = transform.log_slope(terms)
+        return z, zero_ladj(b) if log_slope is None else log_slope.sum((1, 2)), terms, recorded
+
+    def terms(self, y: Tensor, context: Tensor | None, recording: bool = False) -> tuple[Tensors, Tensors]:
+        """The transform's terms and the network's record, from the coupling's input or output: what passes is in both."""
+        a, b = self.coupling.divide(_events(y, self.places))
+        h, recorded = record(self.coupling.net, a, context) if recording else (call(self.coupling.net, a, context), ())
+        return self.coupling.transform.terms(_rows(self.coupling.checked(h, b))), recorded
+
+    def undo_(self, z: Tensor, terms: Tensors) -> None:
+        """Undoes the transform of its half of z, in place."""
+        b = z[..., self.coupling.split :]
+        self.coupling.transform.undo(b, terms, out=b)
 
 
-class _Step(torch.autograd.Function):
+class _Differentiable(torch.autograd.Function):
     """One step; all is kept by `save_for_backward`, which lets go of it as the gradient passes, for the next to use."""
 
     @staticmethod
-    def forward(ctx, step, x, weight, bias, context, *parameters):
-        y = _affine(x, weight, bias)
-        recorded, terms = _recorded(step.coupling, step.places, y, context)
-        ladj = _transform_(step.coupling, y, terms)  # y is z now
-        if step.inverse is None:
-            ends: Tensors = (x, y)
-        else:
-            ends = (y,) if step.k == step.inverse.last else ()
-        ctx.step, ctx.sizes = step, (len(ends), len(parameters), len(recorded))
-        ctx.save_for_backward(*ends, weight, context, *parameters, *((*recorded, *terms) if step.everything else ()))
-        return y, ladj
+    def forward(ctx, how, x, weight, bias, context, *parameters):
+        step, k, everything, inverse = how
+        z, ladj, *kept = step.run(x, weight, bias, context, recording=everything)
+        terms, recorded = kept if everything else ((), ())
+        ends = (z, x)[: 2 if inverse is None else int(k == inverse.last)]
+        ctx.how, ctx.sizes = how, (len(ends), 2, len(terms), len(recorded))
+        ctx.save_for_backward(*ends, weight, context, *terms, *recorded, *parameters)
+        return z, ladj
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad, grad_ladj):
-        step, (n_ends, n_parameters, n_recorded) = ctx.step, ctx.sizes
-        ends, (weight, context, *saved) = ctx.saved_tensors[:n_ends], ctx.saved_tensors[n_ends:]
-        kept = tuple(saved[n_parameters:])
-        z = ends[-1] if ends else step.inverse.z
-        if kept:
-            recorded, terms = kept[:n_recorded], kept[n_recorded:]
-        else:
-            recorded, terms = _recorded(step.coupling, step.places, z, context)
-        grad_y, grad_context, grads = _backward(step.coupling, step.places, z, recorded, terms, grad, grad_ladj)
-        del recorded, kept
-        x = ends[0] if step.inverse is None else step.inverse.undo(step.k, step.coupling, z, terms)
-        rows = grad_y.flatten(0, 1)
+        (step, k, _, inverse), saved = ctx.how, iter(ctx.saved_tensors)
+        ends, (weight, context), terms, recorded = (tuple(islice(saved, n)) for n in ctx.sizes)
+        z = ends[0] if ends else inverse.z
+        if not recorded:
+            terms, recorded = step.terms(z, context, recording=True)
+        net, transform, split = step.coupling.net, step.coupling.transform, step.coupling.split
+        (_, b), (grad_a, grad_b) = (t.tensor_split((split,), -1) for t in (z, grad))
+        grad_b, grad_h = transform.gradients(b, terms, grad_b, grad_ladj[:, None, None])
+        grad_input, grad_context, grads = net_gradients(net, recorded, _events(grad_h, step.places))
+        rows = torch.cat([grad_a + _rows(grad_input), grad_b], -1).flatten(0, 1)
+        del recorded
+        x = ends[1] if inverse is None else inverse.undo(k, step, z, terms)
         return None, (rows @ weight).view_as(x), rows.T @ x.flatten(0, 1), rows.sum(0), grad_context, *grads
 
 
@@ -159,71 +157,24 @@ class _Inverse:
     much again.)
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor, first: Tensor, drift: Tensor):
-        self.weight, self.bias, self.first, self.drift = weight, bias, first, drift
-        self.last = len(weight) - 1
+    def __init__(self, maps: Affines, first: Tensor, drift: Tensor):
+        self.maps, self.first, self.drift = Affines(*(t.detach() for t in maps)), first, drift
+        self.last = len(maps.weight) - 1
         self.z: Tensor | None = None  # the output of the step whose backward pass is next
 
-    def undo(self, k: int, coupling: Coupling, z: Tensor, terms: Tensors) -> Tensor:
+    def undo(self, k: int, step: _Step, z: Tensor, terms: Tensors) -> Tensor:
         """Step k's input."""
         if k == self.last:
-            self.inverse = torch.linalg.inv_ex(self.weight.double())[0].to(self.weight.dtype)
-            self.offset = -(self.inverse @ self.bias[..., None])[..., 0]
+            self.weight, self.bias, _ = self.maps.inverted()[0]
         y = z.clone()
-        _undo_(coupling, y, terms)
-        x = _affine(y, self.inverse[k], self.offset[k])
+        step.undo_(y, terms)
+        x = _affine(y, self.weight[k], self.bias[k])
         self.z = x if k else None
-        if k == 0:
-            _note_drift(self.drift, x[:1], self.first)
+        if k == 0:  # the flow's input: an example that is not finite itself says nothing of the drift
+            error = (x[:1] - self.first).abs().max() / self.first.abs().max().clamp_min(1e-12)
+            error = torch.where(self.first.isfinite().all(), error.nan_to_num(nan=torch.inf), 0.0)
+            self.drift.copy_(torch.maximum(self.drift, error.to(self.drift.dtype)))
         return x
-
-
-def _recorded(coupling: Coupling, places: Sequence[int], y: Tensor, context: Tensor | None) -> tuple[Tensors, Tensors]:
-    """The network's record and the transform's terms, from a coupling's input or output: what passes is in both."""
-    h, recorded = record(coupling.net, _events(y[..., : coupling.split], places), context)
-    return recorded, _by_hand(coupling).terms(_rows(_checked(coupling, places, y, h)))
-
-
-def _terms(coupling: Coupling, places: Sequence[int], y: Tensor, context: Tensor | None) -> Tensors:
-    h = call(coupling.net, _events(y[..., : coupling.split], places), context)
-    return _by_hand(coupling).terms(_rows(_checked(coupling, places, y, h)))
-
-
-def _checked(coupling: Coupling, places: Sequence[int], y: Tensor, h: object) -> Tensor:
-    outputs = coupling.transform.outputs * (y.shape[-1] - coupling.split)
-    return check_output(coupling.net, "a coupling's network", h, (len(y), outputs, *places))
-
-
-def _transform_(coupling: Coupling, y: Tensor, terms: Tensors) -> Tensor:
-    """Applies the transform to its half of y, in place; returns ladj (B,)."""
-    b, transform = y[..., coupling.split :], _by_hand(coupling)
-    transform.do(b, terms, out=b)
-    log_slope = transform.log_slope(terms)
-    return zero_ladj(b) if log_slope is None else log_slope.sum((1, 2))
-
-
-def _undo_(coupling: Coupling, z: Tensor, terms: Tensors) -> None:
-    """Undoes the transform of its half of z, in place."""
-    b = z[..., coupling.split :]
-    _by_hand(coupling).undo(b, terms, out=b)
-
-
-def _backward(
-    coupling: Coupling, places: Sequence[int], z: Tensor, recorded: Tensors, terms: Tensors, grad: Tensor, grad_ladj: Tensor
-) -> tuple[Tensor, Tensor | None, Sequence[Tensor | None]]:
-    """The gradients with respect to a coupling's input, the context, and its network's parameters."""
-    (_, b), (grad_a, grad_b) = (t.tensor_split((coupling.split,), -1) for t in (z, grad))
-    grad_y = torch.empty_like(grad)
-    start, rest = grad_y.tensor_split((coupling.split,), -1)
-    grad_h = _by_hand(coupling).gradients(b, terms, grad_b, grad_ladj[:, None, None], rest)
-    grad_input, grad_context, grads = net_gradients(coupling.net, recorded, _events(grad_h, places))
-    torch.add(grad_a, _rows(grad_input), out=start)
-    return grad_y, grad_context, grads
-
-
-def _by_hand(coupling: Coupling) -> StepTransform:
-    assert isinstance(coupling.transform, StepTransform) and not coupling.flip
-    return coupling.transform
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -239,10 +190,3 @@ def _rows(x: Tensor) -> Tensor:
 def _events(rows: Tensor, places: Sequence[int]) -> Tensor:
     """(B, P, C) -> (B, C, *S), channels last in memory."""
     return rows.view(len(rows), *places, rows.shape[-1]).movedim(-1, 1) if places else rows[:, 0]
-
-
-def _note_drift(drift: Tensor, recovered: Tensor, first: Tensor) -> None:
-    """Raises `drift` to the relative error of the first example; an example that is not finite itself says nothing."""
-    error = (recovered - first).abs().max() / first.abs().max().clamp_min(1e-12)
-    error = torch.where(first.isfinite().all(), error.nan_to_num(nan=torch.inf), 0.0)
-    drift.copy_(torch.maximum(drift, error.to(drift.dtype)))

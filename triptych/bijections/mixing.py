@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from triptych.bijections.bijection import Bijection, NotInvertible, all_finite, positions, same_ladj
+from triptych.bijections.bijection import Bijection, NotInvertible, all_finite, same_ladj, zero_ladj
 from triptych.errors import TriptychError
 
 
@@ -32,6 +32,20 @@ def inverses(weight: Tensor) -> tuple[Tensor, Tensor]:
 _SINGULAR = 1e12  # an entry of W⁻¹ beyond this leaves nothing of float32's precision
 
 
+class Affines(NamedTuple):
+    """K affine maps of channels, y = W x + b at every position."""
+
+    weight: Tensor  # (K, C, C)
+    bias: Tensor  # (K, C)
+    log_det: Tensor  # (K,), at one position
+
+    def inverted(self) -> tuple[Affines, Tensor]:
+        """x = W⁻¹ y − W⁻¹ b, and which of them (K,) are useless."""
+        weight, useless = inverses(self.weight)
+        inverse = Affines(weight, -(weight @ self.bias[..., None])[..., 0], -self.log_det)
+        return inverse, useless | ~self.bias.isfinite().all(1)
+
+
 class Mixing(Bijection):
     """z = W x at every position.
 
@@ -46,17 +60,12 @@ class Mixing(Bijection):
     def matrices(cls, layers: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """W (K, C, C) and log |det W| (K,) of K layers at once: many small matrices cost what one does."""
 
-    def matrix(self) -> tuple[Tensor, Tensor]:
-        """W (C, C) and log |det W|."""
-        weight, log_det = self.matrices([self])
-        return weight[0], log_det[0]
-
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        weight, log_det = self.matrix()
-        return mix(x, weight), same_ladj(log_det, x, positions(x))
+        weight, log_det = self.matrices([self])
+        return mix(x, weight[0]), same_ladj(log_det[0], x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        weight, useless = inverses(self.matrix()[0][None])
+        weight, useless = inverses(self.matrices([self])[0])
         if useless.any():
             raise NotInvertible(self, self.problem() or SINGULAR)
         return mix(z, weight[0])
@@ -65,7 +74,7 @@ class Mixing(Bijection):
         """Why this layer cannot be inverted, or None."""
         if not all_finite(self):
             return NOT_FINITE
-        return SINGULAR if inverses(self.matrix()[0][None])[1].any() else None
+        return SINGULAR if inverses(self.matrices([self])[0])[1].any() else None
 
 
 NOT_FINITE, SINGULAR = "it holds NaN or infinity", "its matrix is singular"
@@ -108,7 +117,7 @@ class Permutation(Mixing):
         return weight, weight.new_zeros(len(layers))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x[:, self.order], same_ladj(x.new_zeros(()), x)
+        return x[:, self.order], zero_ladj(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return z[:, self.order.argsort()]
@@ -159,6 +168,11 @@ class Invertible1x1(Mixing):
 
     Args:
         channels: C.
+
+    >>> layer, x = Invertible1x1(4), torch.randn(2, 4, 3, 3)
+    >>> z, ladj = layer(x)
+    >>> torch.allclose(layer.inverse(z), x, atol=1e-5), ladj.abs().max().item() < 1e-4  # it starts as a rotation
+    (True, True)
     """
 
     def __init__(self, channels: int):

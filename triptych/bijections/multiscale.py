@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,45 +21,47 @@ class MultiScale(Bijection):
         scales: one bijection for each scale.
         splits: one for each scale but the last: factors half of the channels out.
         shape: (C, *S) after the last scale.
-    """
 
-    scales: Sequence[Bijection]
-    splits: Sequence[FactorOut]
+    >>> from triptych.bijections import Squeeze
+    >>> flow = MultiScale([Squeeze(), Squeeze()], [FactorOut((4, 4, 4))], shape=(8, 2, 2))
+    >>> x = torch.randn(3, 1, 8, 8)
+    >>> z, ladj = flow(x)
+    >>> z.shape, torch.allclose(flow.inverse(z), x)
+    (torch.Size([3, 64]), True)
+    """
 
     def __init__(self, scales: Sequence[Bijection], splits: Sequence[FactorOut], shape: Sequence[int]):
         super().__init__()
-        assert len(splits) == len(scales) - 1
-        self.scales = nn.ModuleList(scales)  # type: ignore[assignment]
-        self.splits = nn.ModuleList(splits)  # type: ignore[assignment]
+        self.scales: Any = nn.ModuleList(scales)
+        self.splits: Any = nn.ModuleList(splits)
         self.shape = tuple(shape)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         factored = []
         x, total = self.scales[0](x, context)
-        for split, scale in zip(self.splits, list(self.scales)[1:], strict=True):
+        for split, scale in zip(self.splits, self.scales[1:], strict=True):
             joint, split_ladj = split(x, context)
-            x, leaving = split.halves(joint)
+            x, leaving = split.divide(joint)
             factored.append(leaving.flatten(1))
             x, ladj = scale(x, context)
             total = total + split_ladj + ladj
         return torch.cat([*factored, x.flatten(1)], 1), total
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        shapes = [split.factored for split in self.splits]
-        *factored, last = z.split([*(math.prod(s) for s in shapes), math.prod(self.shape)], 1)
+        sizes = [math.prod(shape) for shape in (*(split.factored for split in self.splits), self.shape)]
+        *factored, last = z.split(sizes, 1)
         x = self.scales[-1].inverse(last.view(len(z), *self.shape), context)
-        for i in range(len(factored) - 1, -1, -1):
-            leaving = factored[i].view(len(z), *shapes[i])
-            x = self.splits[i].inverse(torch.cat([x, leaving], 1), context)
-            x = self.scales[i].inverse(x, context)
+        for scale, split, leaving in reversed([*zip(self.scales[:-1], self.splits, factored, strict=True)]):
+            x = torch.cat([x, leaving.view(len(z), *split.factored)], 1)
+            x = scale.inverse(split.inverse(x, context), context)
         return x
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         factored = []
         x = self.scales[0].initialize(x, context)
-        for split, scale in zip(self.splits, list(self.scales)[1:], strict=True):
-            x, leaving = split.halves(split.initialize(x, context))
+        for split, scale in zip(self.splits, self.scales[1:], strict=True):
+            x, leaving = split.divide(split.initialize(x, context))
             factored.append(leaving.flatten(1))
             x = scale.initialize(x, context)
         return torch.cat([*factored, x.flatten(1)], 1)

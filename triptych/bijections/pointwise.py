@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from triptych.bijections.actnorm import CONSTANT, check_batch
-from triptych.bijections.bijection import Bijection, per_channel, positions, same_ladj, sum_event
+from triptych.bijections.actnorm import channel_statistics
+from triptych.bijections.bijection import Bijection, per_channel, same_ladj, sum_event
 from triptych.core import LOG_2PI
 from triptych.errors import TriptychError
 
@@ -21,6 +21,11 @@ class Scale(Bijection):
     Args:
         channels: C; for a vector, a factor for each of its D values, as in the paper. `initialize` gives each the spread 1
             on a first batch, which the paper does not say; a constant one keeps its factor.
+
+    >>> layer = Scale(2)
+    >>> z = layer.initialize(torch.randn(100, 2) * torch.tensor([5.0, 0.1]))
+    >>> torch.allclose(z.std(0, correction=0), torch.ones(2)), torch.allclose(layer(layer.inverse(z))[0], z)
+    (True, True)
     """
 
     def __init__(self, channels: int):
@@ -28,16 +33,14 @@ class Scale(Bijection):
         self.log_s = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return x * per_channel(self.log_s.exp(), x), same_ladj(self.log_s.sum(), x, positions(x))
+        return x * per_channel(self.log_s.exp(), x), same_ladj(self.log_s.sum(), x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return z * per_channel((-self.log_s).exp(), z)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        check_batch(x, "Scale")
-        std = x.std([0, *range(2, x.ndim)], correction=0)
-        self.log_s.copy_(torch.where(std > CONSTANT, -std.log(), torch.zeros_like(std)))
+        self.log_s.copy_(-channel_statistics(x, "Scale")[1].log())
         return self(x)[0]
 
 
@@ -48,6 +51,9 @@ class Logit(Bijection):
 
     Args:
         alpha: 0.05 as in the paper.
+
+    >>> Logit()(torch.tensor([[0.0, 0.5, 1.0]]))[0]
+    tensor([[-2.9444,  0.0000,  2.9444]])
     """
 
     def __init__(self, alpha: float = 0.05):
@@ -59,7 +65,7 @@ class Logit(Bijection):
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         p = self.alpha + (1 - 2 * self.alpha) * x
         ladj = math.log(1 - 2 * self.alpha) - p.log() - (-p).log1p()
-        return p.log() - (-p).log1p(), sum_event(ladj)
+        return logit(p), sum_event(ladj)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return (z.sigmoid() - self.alpha) / (1 - 2 * self.alpha)
@@ -79,13 +85,19 @@ class LogisticToNormal(Bijection):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z = _Normal.apply(x)
-        return z, sum_event(_log_logistic(x) + 0.5 * (z.square() + LOG_2PI))
+        return z, sum_event(log_logistic(x) + 0.5 * (z.square() + LOG_2PI))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return torch.special.log_ndtr(z) - torch.special.log_ndtr(-z)
 
 
-def _log_logistic(h: Tensor) -> Tensor:
+def logit(p: Tensor) -> Tensor:
+    """log p − log(1 − p), value by value."""
+    return p.log() - (-p).log1p()
+
+
+def log_logistic(h: Tensor) -> Tensor:
+    """The logistic density's logarithm, which is also log ∂σ(h)/∂h, value by value."""
     return -F.softplus(h) - F.softplus(-h)
 
 
@@ -94,7 +106,13 @@ class _Normal(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h: Tensor) -> Tensor:
-        z = _upper_tail(-F.softplus(h.abs().double())).to(h.dtype) * h.sign()
+        log_p = -F.softplus(h.abs().double())  # log Φ(−z) of the z ≥ 0 for |h|
+        z = torch.where(log_p > -30, -torch.special.ndtri(log_p.clamp(-30, 0).exp()), (-2 * log_p).sqrt())
+        for _ in range(5):  # Newton's method, which the concave log Φ lets converge from either side
+            log_tail = torch.special.log_ndtr(-z)
+            density = -0.5 * (z.square() + LOG_2PI)
+            z = z + (log_tail - log_p) * (log_tail - density).exp()
+        z = z.to(h.dtype) * h.sign()
         ctx.save_for_backward(h, z)
         return z
 
@@ -102,14 +120,4 @@ class _Normal(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> Tensor:
         h, z = ctx.saved_tensors
-        return grad * (_log_logistic(h) + 0.5 * (z.square() + LOG_2PI)).exp()
-
-
-def _upper_tail(log_p: Tensor) -> Tensor:
-    """z ≥ 0 with log Φ(−z) = log_p ≤ log ½, by Newton's method, which the concave log Φ lets converge from either side."""
-    z = torch.where(log_p > -30, -torch.special.ndtri(log_p.clamp(-30, 0).exp()), (-2 * log_p).sqrt())
-    for _ in range(5):
-        log_tail = torch.special.log_ndtr(-z)
-        density = -0.5 * (z.square() + LOG_2PI)
-        z = z + (log_tail - log_p) * (log_tail - density).exp()
-    return z
+        return grad * (log_logistic(h) + 0.5 * (z.square() + LOG_2PI)).exp()

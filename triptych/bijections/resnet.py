@@ -14,14 +14,15 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from triptych.bijections.batchnorm import BatchNorm, statistics
 from triptych.bijections.bijection import per_channel
-from triptych.bijections.conditioners import Conditioner, wide
-from triptych.bijections.context import ContextShift
+from triptych.bijections.conditioners import Conditioner, ContextShift, from_zero, wide
+from triptych.nets import he_
 
 
 class ResNet(Conditioner):
     """h₀ = conv(x), h_k = h_{k−1} + conv(a(conv(a(h_{k−1})))), h = W a(Σ_k skip_k(h_k)) with a = ReLU of a batch norm.
 
-    Convolutions are 3×3, skips 1×1, all but W weight-normed; W starts at zero, so that a coupling starts as the identity.
+    Convolutions are 3×3, skips 1×1, all but W weight-normed, g v / ‖v‖ for each output, from He's initial weights (Salimans
+    & Kingma 2016, arXiv 1602.07868); W starts at zero, so that a coupling starts as the identity.
     On a sequence convolutions are over 3 neighbours; on a vector all layers are linear. A context is added to h₀ and to h,
     by linear maps from zero.
 
@@ -45,24 +46,14 @@ class ResNet(Conditioner):
     def __init__(self, shape: Sequence[int], outputs: int, width: int = 32, depth: int = 4, context_dim: int = 0):
         super().__init__()
         dims = len(shape) - 1
-        self.first = _weight_normed(wide(dims, shape[0], width))
+        self.first = weight_norm(he_(wide(dims, shape[0], width)))
         self.blocks = nn.ModuleList(_Block(dims, width) for _ in range(depth))
-        self.skips = nn.ModuleList(_weight_normed(nn.Linear(width, width)) for _ in range(depth + 1))
+        self.skips = nn.ModuleList(weight_norm(he_(nn.Linear(width, width))) for _ in range(depth + 1))
         self.activation = _Activation(width)
-        self.last = nn.Linear(width, outputs)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = from_zero(nn.Linear(width, outputs))
         self.context_in, self.context_out = ContextShift(context_dim, width), ContextShift(context_dim, outputs)
 
-    def compute(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self._through(x, context, first=False)
-
-    @torch.no_grad()
-    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        with self.precision(x):
-            return self._through(x, context, first=True).to(x.dtype)
-
-    def _through(self, x: Tensor, context: Tensor | None, first: bool) -> Tensor:
+    def compute(self, x: Tensor, context: Tensor | None = None, first: bool = False) -> Tensor:
         """h; `first` says that this batch sets the norms' averages."""
         if x.ndim == 4:  # weight norm's W is laid out channels first, so the picture has to say what is wanted
             x = x.contiguous(memory_format=torch.channels_last)
@@ -73,6 +64,11 @@ class ResNet(Conditioner):
             total = total + _at_each(skip, h)
         return self.context_out(_at_each(self.last, self.activation(total, first)), context)
 
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        with self.precision(x):
+            return self.compute(x, context, first=True).to(x.dtype)
+
 
 class _Block(nn.Module):
     """h + conv(a(conv(a(h)))): activations before convolutions, so that the sum passes untouched."""
@@ -80,7 +76,7 @@ class _Block(nn.Module):
     def __init__(self, dims: int, width: int):
         super().__init__()
         self.activations = nn.ModuleList(_Activation(width) for _ in range(2))
-        self.convolutions = nn.ModuleList(_weight_normed(wide(dims, width, width)) for _ in range(2))
+        self.convolutions = nn.ModuleList(weight_norm(he_(wide(dims, width, width))) for _ in range(2))
 
     def forward(self, h: Tensor, first: bool) -> Tensor:
         change = h
@@ -141,10 +137,3 @@ class _NormalisedReLU(torch.autograd.Function):
 def _at_each(layer: nn.Module, h: Tensor) -> Tensor:
     """A linear layer at every position: a 1×1 convolution as one matrix product."""
     return layer(h.movedim(1, -1)).movedim(-1, 1)
-
-
-def _weight_normed(layer: nn.Module) -> nn.Module:
-    """W = g v / ‖v‖ for each output, from He's initial weights (Salimans & Kingma 2016, arXiv 1602.07868)."""
-    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")  # type: ignore[arg-type]
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
-    return weight_norm(layer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -22,29 +23,23 @@ class Squeeze(Bijection):
     """
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        if any(p % 2 for p in x.shape[2:]):
-            size = "×".join(map(str, x.shape[2:]))
+        b, c, *places = x.shape
+        if any(p % 2 for p in places):
+            size = "×".join(map(str, places))
             raise TriptychError(f"a squeeze halves every side, {size} cannot be halved: resize or pad the data")
-        if x.ndim == 4:
-            b, c, h, w = x.shape
-            z = x.permute(0, 2, 3, 1).reshape(b, h // 2, 2, w // 2, 2, c).permute(0, 1, 3, 2, 4, 5)
-            return z.reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2), zero_ladj(x)
-        if x.ndim == 3:
-            b, c, t = x.shape
-            return x.transpose(1, 2).reshape(b, t // 2, 2 * c).transpose(1, 2), zero_ladj(x)
-        return x, zero_ladj(x)
+        n, halves = len(places), [p // 2 for p in places]
+        blocks = x.movedim(1, -1).reshape(b, *(size for half in halves for size in (half, 2)), c)
+        z = blocks.permute(0, *range(1, 2 * n, 2), *range(2, 2 * n + 1, 2), 2 * n + 1)  # (B, *S/2, 2, 2, C)
+        return z.reshape(b, *halves, 2**n * c).movedim(-1, 1), zero_ladj(x)
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        if z.shape[1] % 2 ** (z.ndim - 2):
-            raise TriptychError(f"a squeezed event has a multiple of {2 ** (z.ndim - 2)} channels, got {z.shape[1]}")
-        if z.ndim == 4:
-            b, c, h, w = z.shape
-            x = z.permute(0, 2, 3, 1).reshape(b, h, w, 2, 2, c // 4).permute(0, 1, 3, 2, 4, 5)
-            return x.reshape(b, 2 * h, 2 * w, c // 4).permute(0, 3, 1, 2)
-        if z.ndim == 3:
-            b, c, t = z.shape
-            return z.transpose(1, 2).reshape(b, 2 * t, c // 2).transpose(1, 2)
-        return z
+        b, c, *places = z.shape
+        n = len(places)
+        if c % 2**n:
+            raise TriptychError(f"a squeezed event has a multiple of {2**n} channels, got {c}")
+        blocks = z.movedim(1, -1).reshape(b, *places, *[2] * n, c // 2**n)
+        x = blocks.permute(0, *(axis for i in range(n) for axis in (1 + i, 1 + n + i)), 2 * n + 1)
+        return x.reshape(b, *(2 * p for p in places), c // 2**n).movedim(-1, 1)
 
 
 class Flatten(Bijection):
@@ -52,6 +47,11 @@ class Flatten(Bijection):
 
     Args:
         shape: E.
+
+    >>> import torch
+    >>> z, ladj = Flatten((2, 3))(torch.arange(6.0).view(1, 2, 3))
+    >>> z, ladj
+    (tensor([[0., 1., 2., 3., 4., 5.]]), tensor([0.]))
     """
 
     def __init__(self, shape: Sequence[int]):
@@ -77,27 +77,30 @@ def most_levels(shape: Sequence[int]) -> int:
     >>> most_levels((3, 32, 24)), most_levels((1, 28, 28)), most_levels((8,)), most_levels((5,))
     (3, 2, 3, 3)
     """
-    levels = 0
     channels, *places = shape
     if not places:
         return (channels - 1).bit_length()  # ⌈C/2⌉ stay, and 2 are enough for one more
-    while all(p % 2 == 0 and p > 0 for p in places):
-        places, levels = [p // 2 for p in places], levels + 1
-    return levels
+    side = math.gcd(*places)
+    return (side & -side).bit_length() - 1  # how often 2 divides it
 
 
-def check_levels(shape: Sequence[int], levels: int, least: int = 0) -> None:
-    """Refuses levels that the event's size cannot give; the message names the largest number that works."""
-    most, size = most_levels(shape), "×".join(map(str, shape[1:])) or str(shape[0])
-    if isinstance(levels, int) and least <= levels <= most:
-        return
-    if most < least and len(shape) == 1:
-        raise TriptychError("one feature has nothing to couple with: give data of at least 2")
+def check_levels(shape: Sequence[int], levels: int, most: int, least: int = 0, unhalved: int = 0) -> None:
+    """Refuses levels that the event's size cannot give; the message names the largest number that works.
+
+    Args:
+        most, least: numbers of levels that work.
+        unhalved: the number of levels that halves nothing.
+    """
+    size, what = ("×".join(map(str, shape[1:])), "position") if len(shape) > 1 else (str(shape[0]), "feature")
+    halvings = most - unhalved
+    if most < least and math.prod(shape[1:] or shape) < 2:
+        raise TriptychError(f"one {what} has nothing to couple with: give data of at least 2")
     if most < least:
         even = ",".join(str(p + p % 2) for p in shape[1:])
         raise TriptychError(f"{size} cannot be halved even once: resize or pad the data to {even}, or use realnvp, levels=1")
     if not isinstance(levels, int) or levels < least:
         raise TriptychError(f"levels should be {least} to {most} for data of {size}, got {levels!r}")
-    what = "features" if len(shape) == 1 else "positions"
-    advice = f"use levels={most}" + (" or fewer" if most > least else "")
-    raise TriptychError(f"levels={levels}, but {size} {what} can be halved {most} time{'s' * (most != 1)}: {advice}")
+    if levels > most:
+        advice = f"use levels={most}" + " or fewer" * (most > least)
+        times = f"{halvings} time" + "s" * (halvings != 1)
+        raise TriptychError(f"levels={levels}, but {size} {what}s can be halved {times}: {advice}")

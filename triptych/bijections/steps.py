@@ -6,34 +6,18 @@ y = W (s ⊙ (x + shift)) = (W diag(s)) x + W (s ⊙ shift); the K small matrice
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, get_args
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
-from triptych.bijections.actnorm import ActNorm, stacked
+from triptych.bijections.actnorm import LOG_SCALE_RATE, ActNorm
 from triptych.bijections.bijection import Bijection, NotInvertible, all_finite, positions
 from triptych.bijections.coupling import Coupling, StepTransform, Transform
-from triptych.bijections.gradients import Memory, couple, evaluate, invert
-from triptych.bijections.mixing import NOT_FINITE, Mixing, inverses, mix
+from triptych.bijections.gradients import Memory, couple, invert
+from triptych.bijections.mixing import NOT_FINITE, Affines, Mixing, mix
 from triptych.errors import TriptychError, check_choice
-
-
-class Fused(NamedTuple):
-    """Actnorm and mixing of K steps as one affine map each: y = W x + b."""
-
-    weight: Tensor  # (K, C, C)
-    bias: Tensor  # (K, C)
-    log_det: Tensor  # (K,), at one position
-
-    def inverted(self, steps: Sequence[FlowStep]) -> Fused:
-        """x = W⁻¹ y − W⁻¹ b of those steps; where there is no inverse, the error names the layer at fault."""
-        weight, useless = inverses(self.weight)
-        useless |= ~self.bias.isfinite().all(1)
-        if useless.any():
-            raise _not_invertible(steps[int(useless.int().argmax())])
-        return Fused(weight, -(weight @ self.bias[..., None])[..., 0], -self.log_det)
 
 
 class FlowStep(Bijection):
@@ -64,7 +48,7 @@ class FlowStep(Bijection):
         return z, ladj + positions(x) * log_det[0]
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        weight, bias, _ = fuse([self]).inverted([self])
+        weight, bias, _ = inverted([self])
         return mix(self.coupling.inverse(z, context), weight[0], bias[0])
 
     @torch.no_grad()
@@ -72,24 +56,31 @@ class FlowStep(Bijection):
         return self.coupling.initialize(self.mixing(self.actnorm.initialize(x))[0], context)
 
 
-def fuse(steps: Sequence[FlowStep]) -> Fused:
-    """W (diag(s) x + s ⊙ shift) of each step, differentiable with respect to the steps' parameters."""
-    log_scale, shift = stacked([step.actnorm for step in steps])
+def fuse(steps: Sequence[FlowStep]) -> Affines:
+    """Actnorm and mixing of each step, W (diag(s) x + s ⊙ shift), differentiable with respect to the steps' parameters."""
+    for step in steps:
+        step.actnorm.check_ready()
+    log_scale = LOG_SCALE_RATE * torch.stack([step.actnorm.log_scale for step in steps])
+    shift = torch.stack([step.actnorm.shift for step in steps])
     mixing, log_det = type(steps[0].mixing).matrices([step.mixing for step in steps])
     weight = mixing.to(shift.dtype) * log_scale.exp()[:, None, :]
-    return Fused(weight, (weight @ shift[..., None])[..., 0], log_det.to(shift.dtype) + log_scale.sum(1))
+    return Affines(weight, (weight @ shift[..., None])[..., 0], log_det.to(shift.dtype) + log_scale.sum(1))
 
 
-def _not_invertible(step: FlowStep) -> NotInvertible:
-    """Which of the two fused layers has no inverse: the first that holds NaN, or a mixing that by itself has none, else the
-    actnorm's scales."""
+def inverted(steps: Sequence[FlowStep]) -> Affines:
+    """The inverse of `fuse`. Where there is none, the error names the layer at fault: of the first such step the layer that
+    holds NaN, or a mixing that by itself has no inverse, else the actnorm's scales."""
+    inverse, useless = fuse(steps).inverted()
+    if not useless.any():
+        return inverse
+    step = steps[int(useless.int().argmax())]
     if not all_finite(step.actnorm):
-        return NotInvertible(step.actnorm, NOT_FINITE)
+        raise NotInvertible(step.actnorm, NOT_FINITE)
     if problem := step.mixing.problem():
-        return NotInvertible(step.mixing, problem)
-    log_scale = stacked([step.actnorm])[0].flatten()
+        raise NotInvertible(step.mixing, problem)
+    log_scale = LOG_SCALE_RATE * step.actnorm.log_scale
     extreme = log_scale[log_scale.abs().argmax()].exp().item()
-    return NotInvertible(step.actnorm, f"it multiplies a channel by {extreme:.3g}")
+    raise NotInvertible(step.actnorm, f"it multiplies a channel by {extreme:.3g}")
 
 
 class FlowSteps(Bijection):
@@ -113,41 +104,42 @@ class FlowSteps(Bijection):
     """
 
     training_buffers = ("drift",)  # says how training goes: neither averaged with the weights nor copied to their average
-    steps: Sequence[FlowStep]
     drift: Tensor
 
     def __init__(self, steps: Iterable[FlowStep], memory: Memory = "full"):
         super().__init__()
         check_choice("memory", memory, get_args(Memory))
-        self.steps = nn.ModuleList(_checked(list(steps)))  # type: ignore[assignment]
-        self.memory: Memory = memory
-        self._chosen: Memory = memory
+        steps = list(steps)
+        if len({(type(step.mixing), step.mixing.channels) for step in steps}) != 1:
+            raise TriptychError("FlowSteps expects one or more steps alike in channels and mixing: use Chain for others")
+        for transform in (step.coupling.transform for step in steps):
+            if not isinstance(transform, StepTransform) or any(True for _ in transform.parameters()):
+                raise TriptychError(
+                    f"FlowSteps computes gradients by hand, which {type(transform).__name__} has not: use Affine, Additive "
+                    "or a StepTransform without parameters, or a Chain of the steps"
+                )
+        self.steps: Any = nn.ModuleList(steps)
+        self.memory = self._chosen = memory
         self.register_buffer("drift", torch.zeros(()))
-        self._kept: tuple[object, dict[bool, Fused]] | None = None
+        self._kept: dict[object, tuple[object, Affines]] = {}
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        couplings = [step.coupling for step in self.steps]
-        if torch.is_grad_enabled():
-            self._kept = None  # an optimiser may follow, and a fused one does not count versions
-            weight, bias, log_det = fuse(self.steps)
-            drift = self.drift if self.training else self.drift.clone()  # the gradient of a score says nothing of training
-            z, ladj = couple(couplings, weight, bias, x, context, self.memory, drift)
-        else:
-            weight, bias, log_det = self._fused()
-            z, ladj = evaluate(couplings, weight, bias, x, context)
-        return z, ladj + positions(x) * log_det.sum()
+        fused = self._fused()
+        drift = self.drift if self.training else self.drift.clone()  # the gradient of a score says nothing of training
+        z, ladj = couple([step.coupling for step in self.steps], fused, x, context, self.memory, drift)
+        return z, ladj + positions(x) * fused.log_det.sum()
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        maps = self._fused(inverted)
         if not torch.is_grad_enabled():
-            weight, bias, _ = self._fused(inverted=True)
-            return invert([step.coupling for step in self.steps], weight, bias, z, context)
-        weight, bias, _ = fuse(self.steps).inverted(self.steps)
-        for k in range(len(self.steps) - 1, -1, -1):
-            z = mix(self.steps[k].coupling.inverse(z, context), weight[k], bias[k])
+            return invert([step.coupling for step in self.steps], maps, z, context)
+        for step, weight, bias in zip(reversed(self.steps), maps.weight.flip(0), maps.bias.flip(0), strict=True):
+            z = mix(step.coupling.inverse(z, context), weight, bias)
         return z
 
     def train(self, mode: bool = True) -> FlowSteps:
-        self._kept = None
+        """Sets the mode, and forgets the matrices that were kept."""
+        self._kept = {}
         return super().train(mode)
 
     @torch.no_grad()
@@ -172,38 +164,17 @@ class FlowSteps(Bijection):
         changed = self._chosen == "reversible" and bool(self.drift.isinf())
         self.memory = "checkpoint" if changed else self._chosen
 
-    def _fused(self, inverted: bool = False) -> Fused:
-        """The matrices, or their inverses, kept until a parameter changes: `_version` counts what is done in place (an
-        average of weights, say), the address tells of moves. Nothing is kept where versions are not counted: by fused
-        optimisers, hence in training, and for inference tensors. (Nor do changes through `.data` count: eval() forgets.)"""
-        parameters = [p for step in self.steps for m in (step.actnorm, step.mixing) for p in m.parameters()]
-        if self.training or any(p.grad is not None or p.is_inference() for p in parameters):
-            self._kept = None
-            return self._computed(inverted)
-        key = tuple((p.data_ptr(), p._version) for p in parameters)
-        if self._kept is None or self._kept[0] != key:
-            self._kept = key, {}
-        kept = self._kept[1]
-        if inverted not in kept:
-            kept[inverted] = self._computed(inverted)
-        return kept[inverted]
-
-    def _computed(self, inverted: bool) -> Fused:
-        fused = fuse(self.steps)
-        return fused.inverted(self.steps) if inverted else fused
-
-
-def _checked(steps: list[FlowStep]) -> list[FlowStep]:
-    """The steps themselves, if their matrices can be computed together and their gradients by hand."""
-    if not steps or len({(type(step.mixing), step.mixing.channels) for step in steps}) > 1:
-        raise TriptychError(
-            "FlowSteps expects one or more steps of the same channels and kind of mixing: use Chain for others"
-        )
-    for step in steps:
-        transform = step.coupling.transform
-        if not isinstance(transform, StepTransform) or next(transform.parameters(), None) is not None:
-            raise TriptychError(
-                f"FlowSteps computes gradients by hand, which {type(transform).__name__} has not: use Affine, Additive or a "
-                "StepTransform without parameters, or a Chain of the steps"
-            )
-    return steps
+    def _fused(self, made: Callable[[Sequence[FlowStep]], Affines] = fuse) -> Affines:
+        """The maps, or their inverses, kept until a parameter changes: `_version` counts what is done in place (an average
+        of weights, say), the address tells of moves. Nothing is kept where there are gradients, since an optimiser may
+        follow, and where versions are not counted: by fused optimisers, hence in training, and for inference tensors. (Nor
+        do changes through `.data` count: eval() forgets.)"""
+        layers = [] if torch.is_grad_enabled() or self.training else [m for s in self.steps for m in (s.actnorm, s.mixing)]
+        parameters = [p for layer in layers for p in layer.parameters()]
+        if not layers or any(p.grad is not None or p.is_inference() for p in parameters):
+            self._kept = {}
+            return made(self.steps)
+        key = [(p.data_ptr(), p._version) for p in parameters]
+        if made not in self._kept or self._kept[made][0] != key:
+            self._kept[made] = key, made(self.steps)
+        return self._kept[made][1]

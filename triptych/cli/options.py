@@ -40,8 +40,8 @@ class Sample(OwnModel, OfRun):
     n: int | None = None
     """How many to draw; by default 64, or 8 at each temperature where there are several."""
     temperature: str = "1"
-    """Multiplies the prior's noise: below 1 samples are more typical, above 1 more unusual; several, such as 0.25,0.5,1, draw
-    a row each."""
+    """Multiplies the prior's noise: below 1 samples are more typical, above 1 more unusual; several, such as 0.25,0.5,1,
+    draw a row each."""
     given: str | None = None
     """What a conditional model is given, such as smile=1,glasses=yes; attributes that are not named are unknown."""
     seed: int = 0
@@ -63,8 +63,8 @@ class LearnDirections(OwnModel, OfRun):
     unsupervised: int | None = None
     """Take this many principal components of the codes instead, which needs no attributes."""
     method: Literal["joint", "means", "regression"] = "joint"
-    """The method: joint holds the other attributes still, means takes the difference of means, regression a logistic or ridge
-    regression."""
+    """The method: joint holds the other attributes still, means takes the difference of means, regression a logistic or
+    ridge regression."""
     json: Path | None = None
     """A file to write the measures to, too."""
 
@@ -94,8 +94,8 @@ class Edit(OwnModel, OfRun):
     seed: int = 0
     """Seed of --inpaint's noise, and of the places of a random mask."""
     out: Path = Path("edited.png")
-    """The picture to write: the edited picture, or a grid of several; with --sweep a strip for each; with --inpaint a row for
-    each: the picture with its hidden part grey, then filled in."""
+    """The picture to write: the edited picture, or a grid of several; with --sweep a strip for each; with --inpaint a row
+    for each: the picture with its hidden part grey, then filled in."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Score(OwnModel, OfRun):
     seed: int = 0
     """Seed of all noise."""
     out: Path = Path("scores.csv")
-    """The file to write: a row for each example: its split, its number there, and its scores."""
+    """The file to write: a row for each example, with its split, its number there and its scores."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def train_options(family: Family) -> type:
         "track": (tuple[Literal["tensorboard", "wandb"], ...], "Also log to these trackers."),
     }
     said: dict[str, Any] = {name: NotRequired[_option(kind, help)] for name, (kind, help) in run.items()}
-    own = "Your own model instead of the family's, as my_package:MyVAE: called with the event shape, and context_dim if it takes it."
+    own = "Your own model instead of the family's, as my_package:MyVAE: called with the event shape (and context_dim)."
     said["own_model"] = NotRequired[Annotated[str, tyro.conf.arg(name="model", help=own, help_behavior_hint="")]]
     said |= _fields(Recipe, default, without=("model", "objective", "training"))
     for name, kind in (("model", family.model), ("objective", family.objective), ("training", Training)):

@@ -36,6 +36,10 @@ class Attribute:
     Attributes:
         classes: of a class attribute, the names of its values 0, 1, …
         mean, std: of a continuous one, over the training data.
+
+    >>> age = Attribute.of("age", "continuous", np.array([20.0, 40.0, np.nan]))
+    >>> age.mean, age.std, age.encode(torch.tensor([40.0, torch.nan]))
+    (30.0, 10.0, tensor([[1., 1.], [0., 0.]]))
     """
 
     name: str

@@ -59,7 +59,13 @@ class Direction:
 
 
 class Directions(dict[str, Direction]):
-    """Directions by name, in the order in which they were learned; an unknown name is a `TriptychError`."""
+    """Directions by name, in the order in which they were learned; an unknown name is a `TriptychError`.
+
+    >>> smile = Direction("smile", "continuous", tensor([1.0, 0.0]), offset=0.0, scale=2.0, step=tensor([2.0, 0.0]))
+    >>> known = Directions(smile=smile)
+    >>> known.coordinates(tensor([[3.0, 5.0]]))
+    {'smile': tensor([1.5000])}
+    """
 
     def __missing__(self, name: str) -> Direction:
         raise unknown("direction", name, self)

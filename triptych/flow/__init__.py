@@ -1,6 +1,6 @@
 """Normalizing flows: `Flow`, which makes a model of any bijection, and the published NICE, RealNVP and Glow.
 
-From Glow down, a reader goes glow.py, then triptych/bijections/steps.py and what that imports.
+To follow Glow down, read glow.py, then triptych/bijections/steps.py and what that imports.
 """
 
 from triptych.flow.flow import Flow

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from triptych.bijections import Bijection, Chain, Conditioner, ContextAffine, FlowSteps, NotInvertible
+from triptych.bijections import Bijection, Conditioner, ContextAffine, FlowSteps, NotInvertible
 from triptych.bijections.actnorm import Initialised
 from triptych.bijections.bijection import sum_event
 from triptych.bijections.dequantise import VariationalDequantisation
@@ -67,7 +67,7 @@ class Flow(GenerativeModel, Encodes, HasDensity):
     def latent(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z (B, L) and ladj (B,). Outside of training, values that are not finite raise a `TriptychError`, here as in z."""
         self._check_values(self.check_event(x), "the data", "x")
-        context = self._context(context, x)
+        context = self.check_context(context, len(x))
         with torch.autocast(x.device.type, enabled=False):  # the networks enter their own
             z, ladj = self.bijection(x, context)
         if tuple(z.shape) != (len(x), self.latent_dim):
@@ -86,7 +86,7 @@ class Flow(GenerativeModel, Encodes, HasDensity):
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """x = f⁻¹(z; c), (B, *E)."""
         self._check_values(self.check_latent(z), "the codes", "z")
-        context = self._context(context, z)
+        context = self.check_context(context, len(z))
         with torch.autocast(z.device.type, enabled=False):
             try:
                 return self.bijection.inverse(z, context)
@@ -110,21 +110,15 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         Raises:
             TriptychError: where that has been done: it would undo what was learned since.
         """
-        self._check_values(self.check_event(x), "the data", "x")
-        if not x.isfinite().all():  # in training too: what it sets would stay
-            raise TriptychError("the first batch holds NaN or infinity: remove or impute those values first")
+        self._check_values(self.check_event(x), "the data", "x", look=True)  # in training too: what it sets would stay
         if any(layer.ready for layer in self.modules() if isinstance(layer, Initialised)):
             raise TriptychError("this flow is initialised already: to begin anew, build a new one")
-        self.bijection.initialize(x, self._context(context, x))
+        self.bijection.initialize(x, self.check_context(context, len(x)))
 
     def limit_drift(self, bound: float) -> bool:
         """Changes to checkpoints where a reversible inversion has drifted past `bound`; returns whether any did so now."""
         changed = [steps.limit_drift(bound) for steps in self.modules() if isinstance(steps, FlowSteps)]
         return any(changed)
-
-    def _context(self, context: Tensor | None, like: Tensor) -> Tensor | None:
-        context = self.check_context(context, len(like))
-        return None if context is None else context.to(like.dtype)
 
     def _why_not_finite(self) -> str:
         for name, parameter in self.named_parameters():
@@ -139,17 +133,15 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         """Whether to look at values, which costs a synchronisation: the training loop looks for itself."""
         return not self.training and not torch.compiler.is_compiling()
 
-    def _check_values(self, values: Tensor, what: str, symbol: str) -> Tensor:
+    def _check_values(self, values: Tensor, what: str, symbol: str, look: bool = False) -> None:
         own = next(self.parameters()).dtype
-        if not values.is_floating_point():
-            raise TriptychError(
-                f"{what} are {values.dtype}, stored values it seems: give {symbol}=model.codec.encode(stored)"
-            )
         if values.dtype != own:
-            raise TriptychError(f"{what} are {values.dtype}, the model is {own}: convert one, such as {symbol}.to({own})")
-        if self._looks() and not values.isfinite().all():
+            convert = f"convert one, such as {symbol}.to({own})"
+            read = f"stored values become model coordinates by {symbol}=model.codec.encode(stored)"
+            advice = convert if values.is_floating_point() else read
+            raise TriptychError(f"{what} are {values.dtype}, the model is {own}: {advice}")
+        if (look or self._looks()) and not values.isfinite().all():
             raise TriptychError(f"{what} hold NaN or infinity: remove or impute those values first")
-        return values
 
 
 def read_as(reading: str, bits: int, event_shape: Sequence[int]) -> Codec:
@@ -162,21 +154,14 @@ def read_as(reading: str, bits: int, event_shape: Sequence[int]) -> Codec:
 def dequantiser(kind: str, shape: Sequence[int], codec: Codec, context_dim: int) -> list[Bijection]:
     """The layers that a flow begins with: none for the codec's own uniform noise, or a `VariationalDequantisation`."""
     check_choice("dequantisation", kind, ("uniform", "variational"))
-    if kind == "uniform":
-        return []
-    if not codec.noisy:
+    if kind == "variational" and not codec.noisy:
         raise TriptychError(
             'dequantisation="variational" moves the noise within 8-bit levels, and this flow reads floats as they are: use '
             '"uniform", or reading="dequantise" for 8-bit values'
         )
-    return [VariationalDequantisation(shape, codec.bits, context_dim=context_dim)]
+    return [VariationalDequantisation(shape, codec.bits, context_dim=context_dim)] if kind == "variational" else []
 
 
 def conditional_end(event_shape: Sequence[int], context_dim: int) -> list[Bijection]:
     """The layers that a flow ends with: none, or where there is a context an affine map of z that depends on it."""
     return [ContextAffine((math.prod(event_shape),), context_dim)] if context_dim else []
-
-
-def chained(parts: list[Bijection]) -> Bijection:
-    """A chain of the parts; a single part as it is."""
-    return parts[0] if len(parts) == 1 else Chain(parts)

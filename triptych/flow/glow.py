@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Literal
 
 from triptych.bijections import (
     ActNorm,
     Additive,
     Affine,
-    Bijection,
     Chain,
     ConvNet,
     FactorOut,
@@ -26,9 +24,9 @@ from triptych.bijections import (
     StepTransform,
 )
 from triptych.bijections.gradients import Memory
-from triptych.bijections.squeeze import check_levels, squeezed
+from triptych.bijections.squeeze import check_levels, most_levels, squeezed
 from triptych.errors import TriptychError, check_choice, check_size
-from triptych.flow.flow import Flow, chained, conditional_end, dequantiser, read_as
+from triptych.flow.flow import Flow, conditional_end, dequantiser, read_as
 
 _PERMUTATIONS: dict[str, Callable[[int], Mixing]] = {
     "invertible": InvertibleLU,
@@ -95,21 +93,21 @@ class Glow(Flow):
     ):
         shape, codec = tuple(event_shape), read_as(reading, bits, event_shape)
         check_size("width", width)
-        alone = len(shape) == 1 or shape[0] == 1  # has nothing to couple before a squeeze
-        check_levels(shape, levels, least=int(alone))
-        steps = partial(
-            flow_steps,
-            depth=depth,
-            width=width,
-            permutation=permutation,
-            coupling=coupling,
-            memory=memory,
-            context_dim=context_dim,
-        )
-        scales = _scales(shape, levels, steps, context_dim)
+        # one channel has nothing to couple before a squeeze
+        check_levels(shape, levels, most_levels(shape), least=int(len(shape) == 1 or shape[0] == 1))
+        here, scales, splits = shape, [], []
+        for level in range(max(1, levels)):
+            squeeze = [Squeeze()] if levels and len(shape) > 1 else []
+            here = squeezed(here) if squeeze else here
+            steps = flow_steps(here, depth, width, permutation, coupling, memory, context_dim)
+            if level < levels - 1:
+                scales.append(Chain([*squeeze, steps]))
+                splits.append(FactorOut(here, context_dim=context_dim))
+                here = (splits[-1].kept, *here[1:])
+        scales.append(Chain([*squeeze, steps, ActNorm(here[0])]))
         first = dequantiser(dequantisation, shape, codec, context_dim)
-        bijection = chained([*first, scales, *conditional_end(shape, context_dim)])
-        super().__init__(shape, bijection, codec, context_dim=context_dim)
+        parts = [*first, MultiScale(scales, splits, here), *conditional_end(shape, context_dim)]
+        super().__init__(shape, Chain(parts) if len(parts) > 1 else parts[0], codec, context_dim=context_dim)
 
 
 def flow_steps(
@@ -138,24 +136,3 @@ def flow_steps(
         net = ConvNet((first, *places), transform.outputs * (channels - first), width, context_dim=context_dim)
         steps.append(FlowStep(net, transform, _PERMUTATIONS[permutation](channels)))
     return FlowSteps(steps, memory)
-
-
-def _scales(
-    shape: tuple[int, ...], levels: int, steps: Callable[[Sequence[int]], FlowSteps], context_dim: int
-) -> MultiScale:
-    scales: list[Bijection] = []
-    splits: list[FactorOut] = []
-    for level in range(max(1, levels)):
-        parts: list[Bijection] = []
-        if levels and len(shape) > 1:
-            parts.append(Squeeze())
-            shape = squeezed(shape)
-        parts.append(steps(shape))
-        if level < levels - 1:
-            splits.append(FactorOut(shape, context_dim=context_dim))
-        else:
-            parts.append(ActNorm(shape[0]))
-        scales.append(Chain(parts))
-        if level < levels - 1:
-            shape = (splits[-1].kept, *shape[1:])
-    return MultiScale(scales, splits, shape)

@@ -6,19 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-import torch
-
-from triptych.bijections import (
-    Additive,
-    Bijection,
-    Chain,
-    Coupling,
-    Dense,
-    Flatten,
-    LogisticToNormal,
-    Permutation,
-    Scale,
-)
+from triptych.bijections import Additive, Bijection, Chain, Coupling, Dense, Flatten, LogisticToNormal, Permutation, Scale
 from triptych.errors import TriptychError, check_choice, check_layers, check_size
 from triptych.flow.flow import Flow, conditional_end, read_as
 
@@ -47,6 +35,7 @@ class NICE(Flow):
     Raises:
         TriptychError: for settings that cannot work; the message says what would.
 
+    >>> import torch
     >>> model = NICE((1, 5, 5), hidden=(32, 32))
     >>> x = torch.rand(4, 1, 5, 5)
     >>> model.initialize(x)
@@ -69,23 +58,16 @@ class NICE(Flow):
         check_choice("prior", prior, ("logistic", "gaussian"))
         check_size("couplings", couplings, _MOST_COUPLINGS, least=2)
         check_layers("hidden", hidden)
-        if len(hidden) < 1:
-            raise TriptychError("hidden should be one or more layers, got none")
-        if math.prod(shape) < 2:
+        check_size("the number of hidden layers", len(hidden))
+        size = math.prod(shape)
+        if size < 2:
             raise TriptychError(f"NICE couples two parts, event_shape {shape} has one value: give at least 2")
-        parts = [*_couplings(shape, couplings, hidden, context_dim), Scale(math.prod(shape))]
-        prior_layer = [LogisticToNormal()] if prior == "logistic" else []
-        bijection = Chain([*parts, *conditional_end(shape, context_dim), *prior_layer])
-        super().__init__(shape, bijection, codec, context_dim=context_dim)
-
-
-def _couplings(shape: tuple[int, ...], couplings: int, hidden: Sequence[int], context_dim: int) -> list[Bijection]:
-    size = math.prod(shape)
-    odd, even = size - size // 2, size // 2
-    order = torch.cat([torch.arange(0, size, 2), torch.arange(1, size, 2)])
-    parts: list[Bijection] = [Flatten(shape), Permutation(order)]
-    for k in range(couplings):
-        flip = k % 2 == 1  # the first changes the even features by the odd ones
-        inputs, outputs = (even, odd) if flip else (odd, even)
-        parts.append(Coupling(Dense(inputs, outputs, hidden, context_dim), Additive(), odd, flip))
-    return parts
+        odd, even = size - size // 2, size // 2
+        parts: list[Bijection] = [Flatten(shape), Permutation([*range(0, size, 2), *range(1, size, 2)])]
+        for k in range(couplings):
+            inputs, outputs = (even, odd) if k % 2 else (odd, even)  # the first changes the even features by the odd ones
+            parts.append(Coupling(Dense(inputs, outputs, hidden, context_dim), Additive(), odd, flip=k % 2 == 1))
+        parts += [Scale(size), *conditional_end(shape, context_dim)]
+        if prior == "logistic":
+            parts.append(LogisticToNormal())
+        super().__init__(shape, Chain(parts), codec, context_dim=context_dim)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Literal
 
 from triptych.bijections import (
@@ -20,10 +19,9 @@ from triptych.bijections import (
     ResNet,
     Squeeze,
     TanhAffine,
-    Transform,
 )
-from triptych.bijections.squeeze import most_levels, squeezed
-from triptych.errors import TriptychError, check_choice, check_size
+from triptych.bijections.squeeze import check_levels, most_levels, squeezed
+from triptych.errors import check_choice, check_size
 from triptych.flow.flow import Flow, conditional_end, dequantiser, read_as
 
 
@@ -79,80 +77,41 @@ class RealNVP(Flow):
         check_choice("coupling", coupling, ("affine", "additive"))
         check_size("blocks", blocks, 64)
         check_size("width", width, 8_192)
-        _check_levels(shape, levels)
-        first = dequantiser(dequantisation, shape, codec, context_dim)
+        check_levels(shape, levels, most_scales(shape), least=1, unhalved=1)
+        parts = dequantiser(dequantisation, shape, codec, context_dim)
         if codec.is_picture:
-            first.append(Logit())
+            parts.append(Logit())
         factor = 2 if (len(shape) > 1 if widen is None else widen) else 1
-        scales = _scales(shape, levels, width, factor, coupling, partial(ResNet, depth=blocks, context_dim=context_dim))
-        bijection = Chain([*first, scales, *conditional_end(shape, context_dim)])
-        super().__init__(shape, bijection, codec, context_dim=context_dim)
 
+        def couplings(n: int, shape: tuple[int, ...], width: int, split: int = 0) -> list[Bijection]:
+            """n couplings, each with its batch norm, whose parts take turns: by a checkerboard, or after a squeeze by
+            channels, of which `split` come first. A squeeze puts the upper row of each 2×2 block into the first half of the
+            channels: no split that a checkerboard made."""
+            layers: list[Bijection] = []
+            for flip in (k % 2 == 1 for k in range(n)):
+                first, rest = (split, shape[0] - split) if split else (shape[0], shape[0])
+                passing, changed = (rest, first) if flip else (first, rest)
+                transform = TanhAffine(changed) if coupling == "affine" else Additive()
+                net = ResNet((passing, *shape[1:]), transform.outputs * changed, width, blocks, context_dim)
+                layers.append(Coupling(net, transform, split, flip) if split else CheckerboardCoupling(net, transform, flip))
+                layers.append(BatchNorm(shape[0]))
+            return layers
 
-_Network = Callable[[Sequence[int], int, int], ResNet]
-
-
-def _scales(shape: tuple[int, ...], levels: int, width: int, factor: int, coupling: str, network: _Network) -> MultiScale:
-    scales: list[Bijection] = []
-    splits: list[FactorOut] = []
-    for _ in range(levels - 1):
-        parts = _checkerboards(3, shape, width, coupling, network)
-        shape, width = squeezed(shape), factor * width
-        scales.append(Chain([*parts, Squeeze(), *_by_channel(3, shape, width, coupling, network)]))
-        splits.append(FactorOut(shape, learned=False))
-        shape = (splits[-1].kept, *shape[1:])
-    scales.append(Chain(_checkerboards(4, shape, width, coupling, network)))
-    return MultiScale(scales, splits, shape)
-
-
-def _checkerboards(n: int, shape: tuple[int, ...], width: int, coupling: str, network: _Network) -> list[Bijection]:
-    """n checkerboard couplings, even and odd positions changed in turn, with their batch norms."""
-    parts: list[Bijection] = []
-    for k in range(n):
-        transform = _transform(coupling, shape[0])
-        net = network(shape, transform.outputs * shape[0], width)
-        parts += [CheckerboardCoupling(net, transform, flip=k % 2 == 1), BatchNorm(shape[0])]
-    return parts
-
-
-def _by_channel(n: int, shape: tuple[int, ...], width: int, coupling: str, network: _Network) -> list[Bijection]:
-    """n couplings of one half of the channels by the other, in turn, with their batch norms.
-
-    A squeeze puts the upper row of each 2×2 block into the first half of the channels: no split that a checkerboard made."""
-    half = shape[0] // 2
-    parts: list[Bijection] = []
-    for k in range(n):
-        flip = k % 2 == 1
-        passing, changed = (shape[0] - half, half) if flip else (half, shape[0] - half)
-        transform = _transform(coupling, changed)
-        net = network((passing, *shape[1:]), transform.outputs * changed, width)
-        parts += [Coupling(net, transform, half, flip), BatchNorm(shape[0])]
-    return parts
-
-
-def _transform(coupling: str, channels: int) -> Transform:
-    return TanhAffine(channels) if coupling == "affine" else Additive()
+        here, scales, splits = shape, [], []
+        for _ in range(levels - 1):
+            by_position = couplings(3, here, width)
+            here, width = squeezed(here), factor * width
+            scales.append(Chain([*by_position, Squeeze(), *couplings(3, here, width, split=here[0] // 2)]))
+            splits.append(FactorOut(here, learned=False))
+            here = (splits[-1].kept, *here[1:])
+        scales.append(Chain(couplings(4, here, width)))
+        parts += [MultiScale(scales, splits, here), *conditional_end(shape, context_dim)]
+        super().__init__(shape, Chain(parts), codec, context_dim=context_dim)
 
 
 def most_scales(shape: tuple[int, ...]) -> int:
     """The largest number of scales: one more than squeezes, each of which must leave 2 positions (of a vector, features)."""
     if len(shape) == 1:
         return most_levels(shape)
-    if math.prod(shape[1:]) < 2:
-        return 0
-    return 1 + sum(math.prod(shape[1:]) >> k * len(shape[1:]) >= 2 for k in range(1, most_levels(shape) + 1))
-
-
-def _check_levels(shape: tuple[int, ...], levels: int) -> None:
-    most = most_scales(shape)
-    what = "features" if len(shape) == 1 else "positions"
-    if most < 1:
-        raise TriptychError(
-            f"RealNVP couples {what} with each other, event_shape {shape} has one: reshape the data to have 2"
-        )
-    if not isinstance(levels, int) or levels < 1:
-        raise TriptychError(f"levels should be 1 to {most}, got {levels!r}")
-    if levels > most:
-        size = "×".join(map(str, shape[1:])) or str(shape[0])
-        halved = f"{size} {what} can be halved {most - 1} time{'s' * (most != 2)} with some left to couple"
-        raise TriptychError(f"levels={levels}, but {halved}: use levels={most}{' or fewer' * (most > 1)}")
+    squeezes, places = most_levels(shape), shape[1:]
+    return 1 + squeezes - (math.prod(places) == 2 ** (squeezes * len(places)))

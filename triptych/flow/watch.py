@@ -5,10 +5,10 @@ Shapes: x (B, *E); K mixing layers of C channels, W (K, C, C).
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,116 +45,73 @@ def flow_health(model: Flow, x: Tensor, context: Tensor | None = None, *, sample
     >>> found["round_trip"] < 1e-4, round(found["condition"])  # 1×1 convolutions begin as rotations
     (True, 1)
     """
-    with _as_evaluated(model):
-        return {
-            "round_trip": _round_trip(model, x, context),
-            "sample_range": _sample_range(model, samples, None if context is None else context[:1]),
-            **_scales(model),
-            **_condition(model),
-            **_drift(model),
-        }
+    first, generator = None if context is None else context[:1], torch.Generator().manual_seed(0)
+    bf16 = [m for m in model.modules() if isinstance(m, Conditioner) and m.bf16]
+    with seeded(0, model.device), evaluating(model):  # running averages rest
+        model.bf16 = False
+        try:
+            found = {
+                "round_trip": _largest(lambda: model.decode(model.encode(x, context), context) - x),
+                "sample_range": _largest(lambda: model.sample(samples, context=first, generator=generator)),
+                **_scales(model),
+                **_condition(model),
+            }
+        finally:
+            for conditioner in bf16:
+                conditioner.bf16 = True
+    drifts = [m.drift for m in model.modules() if isinstance(m, FlowSteps) and m.memory == "reversible"]
+    return found | ({"drift": torch.stack(drifts).max().item()} if drifts else {})
 
 
 def most_extreme(found: dict[str, float | str]) -> str:
     """The layer that `flow_health` found to be furthest from harmless, in words."""
-    strain = {
-        "scale_min": ("multiplies a channel by", lambda v: -math.log(max(v, 1e-300))),
-        "scale_max": ("multiplies a channel by", lambda v: math.log(max(v, 1e-300))),
-        "condition": ("has condition number", lambda v: math.log(max(v, 1.0))),
-    }
-    known = {k: v for k in strain if isinstance(v := found.get(k), float)}
-    if not known:
+    signs = {"scale_min": -1, "scale_max": 1, "condition": 1}
+    strain = {k: sign * math.log(max(v, 1e-300)) for k, sign in signs.items() if isinstance(v := found.get(k), float)}
+    if not strain:
         return "no single layer stands out"
-    worst = max(known, key=lambda k: strain[k][1](known[k]))
-    return f"the most extreme layer is {found[worst + '_layer']}, which {strain[worst][0]} {known[worst]:.3g}"
+    worst = max(strain, key=strain.__getitem__)
+    does = "has condition number" if worst == "condition" else "multiplies a channel by"
+    return f"the most extreme layer is {found[worst + '_layer']}, which {does} {found[worst]:.3g}"
 
 
-@contextlib.contextmanager
-def _as_evaluated(model: Flow) -> Iterator[None]:
-    """Eval mode (running averages rest) and float32, as evaluation has it; torch's random state is as before at the end."""
-    bf16 = [(m, m.bf16) for m in model.modules() if isinstance(m, Conditioner)]
-    with seeded(0, model.device), evaluating(model):
-        model.bf16 = False
-        try:
-            yield
-        finally:
-            for conditioner, value in bf16:
-                conditioner.bf16 = value
-
-
-def _round_trip(model: Flow, x: Tensor, context: Tensor | None) -> float:
+def _largest(compute: Callable[[], Tensor]) -> float:
     try:
-        return _largest(model.decode(model.encode(x, context), context) - x)
+        largest = compute().abs().max().item()
     except TriptychError:  # not finite, or a singular matrix: there is no inverse
         return math.inf
-
-
-def _sample_range(model: Flow, n: int, context: Tensor | None) -> float:
-    try:
-        return _largest(model.sample(n, context=context, generator=torch.Generator().manual_seed(0)))
-    except TriptychError:
-        return math.inf
-
-
-def _largest(values: Tensor) -> float:
-    largest = values.abs().max().item()
     return largest if math.isfinite(largest) else math.inf
 
 
+_LOG_SCALES: dict[type, Callable[[Any], Tensor]] = {  # log of the factors (C,) by which layers multiply channels
+    ActNorm: lambda layer: LOG_SCALE_RATE * layer.log_scale,
+    Scale: lambda layer: layer.log_s,
+    BatchNorm: lambda layer: -0.5 * (layer.var + layer.epsilon).log(),
+}
+
+
 def _scales(model: nn.Module) -> dict[str, float | str]:
-    names, rows = [], []
-    for name, layer in model.named_modules():
-        log = _log_scales(layer)
-        if log is not None:
-            names.append(name)
-            rows.append(torch.stack(log.aminmax()))
-    if not rows:
+    layers = {name: layer for name, layer in model.named_modules() if type(layer) in _LOG_SCALES}
+    if not layers:
         return {}
-    low, high = torch.stack(rows).exp().nan_to_num(nan=torch.inf).unbind(1)
-    return {
-        "scale_min": low.min().item(),
-        "scale_min_layer": names[int(low.argmin())],
-        "scale_max": high.max().item(),
-        "scale_max_layer": names[int(high.argmax())],
-    }
-
-
-def _log_scales(layer: nn.Module) -> Tensor | None:
-    """log of the factors (C,) by which a layer multiplies channels, whatever passes through it."""
-    if isinstance(layer, ActNorm):
-        return LOG_SCALE_RATE * layer.log_scale
-    if isinstance(layer, Scale):
-        return layer.log_s
-    if isinstance(layer, BatchNorm):
-        return -0.5 * (layer.var + layer.epsilon).log()
-    return None
+    logs = torch.stack([torch.stack(_LOG_SCALES[type(layer)](layer).aminmax()) for layer in layers.values()])
+    low, high = logs.exp().nan_to_num(nan=torch.inf).T.tolist()
+    return _named("scale_min", min(zip(low, layers, strict=True))) | _named("scale_max", max(zip(high, layers, strict=True)))
 
 
 def _condition(model: nn.Module) -> dict[str, float | str]:
     """The worst condition number of the mixing layers; those of one kind and size are decomposed together."""
-    alike: dict[tuple[type[Mixing], int], list[tuple[str, Mixing]]] = defaultdict(list)
+    alike: dict[tuple[type[Mixing], int], dict[str, Mixing]] = defaultdict(dict)
     for name, layer in model.named_modules():
         if isinstance(layer, Mixing) and next(layer.parameters(), None) is not None:  # else a permutation
-            alike[type(layer), layer.channels].append((name, layer))
+            alike[type(layer), layer.channels][name] = layer
     found: list[tuple[float, str]] = []
-    for (kind, _), group in alike.items():
-        weight = kind.matrices([layer for _, layer in group])[0]
-        found += zip(_conditions(weight), (name for name, _ in group), strict=True)
-    if not found:
-        return {}
-    worst, name = max(found)
-    return {"condition": worst, "condition_layer": name}
+    for (kind, _), layers in alike.items():
+        weight = kind.matrices([*layers.values()])[0].double()
+        finite = weight.isfinite().all(-1).all(-1)
+        ratios = torch.linalg.cond(weight.nan_to_num(0, 0, 0)).masked_fill(~finite, math.inf)
+        found += zip(ratios.tolist(), layers, strict=True)
+    return _named("condition", max(found)) if found else {}
 
 
-def _conditions(weight: Tensor) -> list[float]:
-    """σ_max / σ_min of matrices (K, C, C); infinite for a singular one and for what is not finite."""
-    finite = weight.isfinite().all(-1).all(-1)
-    identity = torch.eye(weight.shape[-1], dtype=torch.float64, device=weight.device)
-    sigma = torch.linalg.svdvals(torch.where(finite[:, None, None], weight.double(), identity))
-    ratio = torch.where(finite, sigma[:, 0] / sigma[:, -1], torch.inf)
-    return ratio.tolist()
-
-
-def _drift(model: nn.Module) -> dict[str, float | str]:
-    scales = [m.drift for m in model.modules() if isinstance(m, FlowSteps) and m.memory == "reversible"]
-    return {"drift": torch.stack(scales).max().item()} if scales else {}
+def _named(key: str, found: tuple[float, str]) -> dict[str, float | str]:
+    return {key: found[0], f"{key}_layer": found[1]}

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.errors import TriptychError, check_size
+from triptych.nets.perceptrons import append_context
 from triptych.parts import Part
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
@@ -77,7 +78,7 @@ class ConvEncoder(nn.Module, Part):
         outputs: numbers for each example.
         blocks: residual blocks at each level below the full size.
         centre: moves inputs from [0, 1] to [−1, 1] first.
-        context_dim: K; the context modulates each level's channels.
+        context_dim: K; the context modulates each level's channels, and is appended to the last layer's inputs.
 
     >>> ConvEncoder((3, 33, 20), 8, 40)(torch.zeros(2, 3, 33, 20)).shape
     torch.Size([2, 40])
@@ -100,10 +101,10 @@ class ConvEncoder(nn.Module, Part):
             layers += [nn.SiLU(), he_(nn.Conv2d(inputs, channels, 3, stride=2, padding=1))]
             layers += [Residual(channels) for _ in range(blocks)]
         self.trunk = nn.Sequential(*layers, nn.SiLU())
-        self.head = nn.Linear(widths[-1] * math.prod(sizes[-1]), outputs)
+        self.head = nn.Linear(widths[-1] * math.prod(sizes[-1]) + context_dim, outputs)
         nn.init.xavier_uniform_(self.head.weight)
         self.modulations = nn.ModuleList(Modulation(context_dim, channels) for channels in widths)
-        self.centre = centre
+        self.centre, self.context_dim = centre, context_dim
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, C, H, W), context (B, K) -> (B, outputs)."""
@@ -113,7 +114,7 @@ class ConvEncoder(nn.Module, Part):
             h = layer(h)
             if isinstance(layer, nn.Conv2d):  # one at the start of each level
                 h = next(modulations)(h, context)
-        return self.head(h.flatten(1))
+        return self.head(append_context(h.flatten(1), context, self.context_dim))
 
 
 class ConvDecoder(nn.Module, Part):
@@ -127,7 +128,7 @@ class ConvDecoder(nn.Module, Part):
         width: channels at full size.
         outputs: channels of the result.
         blocks: residual blocks at each level below the full size.
-        context_dim: K; the context modulates each level's channels.
+        context_dim: K; the context is appended to z, and modulates each level's channels.
 
     >>> ConvDecoder(20, (3, 33, 20), 8, 6)(torch.zeros(2, 20)).shape
     torch.Size([2, 6, 33, 20])
@@ -139,8 +140,8 @@ class ConvDecoder(nn.Module, Part):
         super().__init__()
         check_size("blocks", blocks, 64, least=0)
         sizes, widths = pyramid(event_shape, width)
-        self.sizes, self.widths = sizes[::-1], widths[::-1]
-        self.stem = nn.Linear(inputs, self.widths[0] * math.prod(self.sizes[0]))
+        self.sizes, self.widths, self.context_dim = sizes[::-1], widths[::-1], context_dim
+        self.stem = nn.Linear(inputs + context_dim, self.widths[0] * math.prod(self.sizes[0]))
         self.levels = nn.ModuleList(
             nn.Sequential(
                 *(Residual(below) for _ in range(blocks)),
@@ -155,7 +156,8 @@ class ConvDecoder(nn.Module, Part):
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """z (B, inputs), context (B, K) -> (B, outputs, H, W)."""
-        h = self.stem(z).view(-1, self.widths[0], *self.sizes[0]).to(memory_format=torch.channels_last)
+        h = self.stem(append_context(z, context, self.context_dim)).view(-1, self.widths[0], *self.sizes[0])
+        h = h.to(memory_format=torch.channels_last)
         h = self.modulations[0](h, context)
         for level, modulation, (height, width) in zip(self.levels, self.modulations[1:], self.sizes[1:], strict=True):
             h = modulation(level(h)[:, :, :height, :width], context)

@@ -41,6 +41,14 @@ def perceptron(
     return nn.Sequential(*layers[:-1])
 
 
+def append_context(x: Tensor, context: Tensor | None, context_dim: int) -> Tensor:
+    """x (B, *E) flattened, with the context (B, K) behind it, zeros if there is none: (B, D + K); x itself if K = 0."""
+    if not context_dim:
+        return x
+    context = x.new_zeros(len(x), context_dim) if context is None else context
+    return torch.cat([x.flatten(1), context], 1)
+
+
 class MLP(nn.Sequential, Part):
     """(B, *E) -> (B, outputs): flatten, append the context, then hidden layers with the activation and a linear layer.
 
@@ -84,7 +92,4 @@ class MLP(nn.Sequential, Part):
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """x (B, *E), context (B, K) -> (B, outputs)."""
         x = x * 2 - 1 if self.centre else x
-        if self.context_dim:
-            context = x.new_zeros(len(x), self.context_dim) if context is None else context
-            x = torch.cat([x.flatten(1), context], 1)
-        return super().forward(x)
+        return super().forward(append_context(x, context, self.context_dim))

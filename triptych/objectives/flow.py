@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch import Tensor
 
@@ -12,6 +13,7 @@ from triptych.objectives.player import Findings, Loss, Player
 
 _LOOKED_AT = 8  # examples that `inspect` encodes and decodes
 _ROUND_TRIP = 1e-3  # error from which on it is reported, in units of the largest value: a quarter of an 8-bit pixel's bin
+_WHAT = {"round_trip": "decode(encode(x)) is off by", "sample_range": "samples reach"}
 
 
 class FlowPlayer(Player):
@@ -29,12 +31,11 @@ class FlowPlayer(Player):
     def __init__(self, model: Flow, drift_bound: float = 1e-3, sample_bound: float = 10.0):
         super().__init__()
         self.model, self.drift_bound, self.sample_bound = model, drift_bound, sample_bound
-        self._seen: tuple[Tensor, Tensor | None] | None = None
+        self._seen: list[Any] = []
         self.follow_buffers()
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
-        kept = None if context is None else context[:_LOOKED_AT].detach().clone()
-        self._seen = x[:_LOOKED_AT].detach().clone(), kept
+        self._seen = [None if t is None else t[:_LOOKED_AT].detach().clone() for t in (x, context)]
         nll = -self.model.log_prob(x, context).mean()
         per_dimension = nll / (self.model.latent_dim * math.log(2))
         if not self.model.codec.is_picture:
@@ -43,31 +44,26 @@ class FlowPlayer(Player):
         return Loss(bits, {"bits_per_dim": bits.detach()})
 
     def inspect(self) -> Findings:
-        if self._seen is None:
+        if not self._seen:
             return Findings({}, {})
         x, context = self._seen
         found = flow_health(self.model, x, context)
         unit = max(1.0, x.abs().max().item())
-        remarks = self._remarks(found, unit)
+        bounds = {"round_trip": _ROUND_TRIP * unit, "sample_range": self.sample_bound * unit}
+        remarks = {
+            key: f"{_WHAT[key]} {found[key]:.3g}, past {bound:.3g}: {most_extreme(found)}"
+            for key, bound in bounds.items()
+            if not found[key] <= bound
+        }
         # Each process measures its own drift and may go over alone: gradients agree, so that modes may be mixed.
         if self.model.limit_drift(self.drift_bound):
             remarks["drift"] = (
                 f"the reversible inversion drifted by {found['drift']:.1g}, past {self.drift_bound:g}: "
                 "gradients are computed with checkpoints from now on"
             )
-        numbers = {k: v for k, v in found.items() if isinstance(v, float)}
-        return Findings(numbers | {"data_range": unit}, remarks)
+        return Findings({k: v for k, v in found.items() if isinstance(v, float)} | {"data_range": unit}, remarks)
 
     def follow_buffers(self) -> None:
         for module in self.model.modules():
             if isinstance(module, FlowSteps):
                 module.follow_buffers()
-
-    def _remarks(self, found: dict[str, float | str], unit: float) -> dict[str, str]:
-        remarks = {}
-        if not found["round_trip"] <= _ROUND_TRIP * unit:  # type: ignore[operator]
-            remarks["round_trip"] = f"decode(encode(x)) is off by {found['round_trip']:.3g}: {most_extreme(found)}"
-        if not found["sample_range"] <= self.sample_bound * unit:  # type: ignore[operator]
-            limit = f"past {self.sample_bound * unit:.3g}"
-            remarks["sample_range"] = f"samples reach {found['sample_range']:.3g}, {limit}: {most_extreme(found)}"
-        return remarks

@@ -92,8 +92,8 @@ class GANObjective:
     gamma: float | None = None
     """Weight of the penalty; without a number 0.1 for r1 and r1r2, and the paper's λ, 10, for gp."""
     every: int | None = None
-    """Steps between penalties, whose weight grows in proportion (lazy regularisation): a penalty costs as much as the rest of
-    a step. Without a number 4 for r1 and r1r2, 1 for gp."""
+    """Steps between penalties, whose weight grows in proportion (lazy regularisation): a penalty costs as much as the rest
+    of a step. Without a number 4 for r1 and r1r2, 1 for gp."""
     discriminator_weight: float = 1.0
     """Factor on the discriminator's loss (the 2014 paper's code: ½)."""
     drift: float = 0.0

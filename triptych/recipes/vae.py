@@ -59,7 +59,7 @@ class VAEObjective:
     adversarial: ClassVar[bool] = False
 
     estimator: Literal["B", "A", "k", "score"] = "B"
-    """The bound: B (closed-form KL), A (all by sampling), k (importance-weighted), score (the naive gradient, to compare)."""
+    """The bound: B (closed-form KL), A (all by sampling), k (importance-weighted), score (the naive gradient)."""
     draws: int = 1
     """Draws of z for each example: the paper's L, or k of the importance-weighted bound."""
     beta: float = 1.0
