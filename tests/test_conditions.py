@@ -169,3 +169,30 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["train", "nice", "--data", "digits", "--steps", "2", "--out", plain, "--model.hidden", "8"]) == 0
     assert main(["sample", plain, "--given", "label=1", "--out", out]) == 2
     assert "without conditions" in capsys.readouterr().err
+
+
+def test_other_data_number_their_classes_otherwise():
+    conditions = Conditions([Attribute("animal", "class", ("cat", "dog", "eel")), Attribute("glasses", "binary")])
+    values = {"animal": np.array([1.0, 2.0, np.nan]), "glasses": np.array([0.0, 1.0, np.nan])}
+    kinds = {"animal": "class", "glasses": "binary"}
+    context = conditions.of_data(values, kinds, {"animal": ("dog", "cat", "eel")}, 3)
+    assert torch.equal(context, torch.tensor([[1.0, 0, 0, -1], [0, 0, 1, 1], [0, 0, 0, 0]]))
+    with pytest.raises(TriptychError, match="animal=bee: expected one of cat, dog, eel"):
+        conditions.of_data(values, kinds, {"animal": ("bee", "cat", "dog")}, 3)
+    with pytest.raises(TriptychError, match="was binary in training and is class"):
+        conditions.of_data(values, {**kinds, "glasses": "class"}, {}, 3)
+    with pytest.raises(TriptychError, match="0 or 1, got 0 to 2"):
+        conditions.encode({"glasses": [2.0, 0.0]})
+    a, b = conditions.encode({"animal": [0, 0, 0], "glasses": [1, 1, np.nan]}), conditions.parse("animal=cat,glasses=no")
+    assert conditions.differ(a, b.expand(3, -1)).tolist() == [True, True, False]
+
+
+def test_constant_attributes_are_refused():
+    for kind in ("binary", "continuous"):
+        with pytest.raises(TriptychError, match="everywhere"):
+            Attribute.of("s", kind, np.full(160, 0.1))
+    with pytest.raises(TriptychError, match="twice"):
+        GIVEN.parse("age=1,age=2")
+    model = triptych.VAE((4,), 2, context_dim=3)
+    with pytest.raises(TriptychError, match="finite"):
+        model.eval().sample(1, context=torch.tensor([[0.0, np.nan, 0.0]]))

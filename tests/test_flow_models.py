@@ -161,7 +161,7 @@ def test_what_is_no_x_is_refused_in_words(name):
     with pytest.raises(TriptychError, match="temperature ≥ 0"):
         model.sample(1, temperature=math.inf)
     if name == "realnvp":
-        with pytest.raises(TriptychError, match=r"not finite.*pixels belong into"):
+        with pytest.raises(TriptychError, match=r"not finite.*pixels belong in"):
             model.log_prob(2 * model.codec.encode(pixels))
 
 

@@ -310,3 +310,31 @@ def test_splits_of_conditional_data_make_conditional_models():
     with pytest.raises(TriptychError, match="without a condition"):
         triptych.VAE((4,), 2).encode(torch.zeros(1, 4), torch.zeros(1, 1))
     assert BinCentres().is_picture and recipes.to_json(recipe)["given"] == "label"
+
+
+def test_what_a_checkpoint_cannot_hold_is_said_before_training(tmp_path):
+    shared = Coupling(SelfAttention(2, 4), Affine(), 2)
+    flow = Flow((4, 6), Chain([shared, Permutation([1, 2, 3, 0]), shared, triptych.bijections.Flatten((4, 6))]))
+    with pytest.raises(TriptychError, match="two places"):
+        parts.describe(flow)
+    for wrong, said in (
+        (lambda: triptych.VAE((6,), 2, likelihood="gaussian"), "the likelihood should be a triptych Likelihood"),
+        (lambda: triptych.VAE((6,), 2, encoder=lambda x: x), "the encoder should be a torch Module"),
+        (lambda: Flow((4,), nn.Linear(4, 4)), "bijection should be a triptych Bijection"),
+        (lambda: triptych.VAE((6,), 2, encoder=nn.Linear(5, 4)).encode(torch.zeros(1, 6)), "cannot be called with"),
+        (lambda: triptych.GAN((6,), 2, generator=nn.Bilinear(2, 2, 6)), "should take forward"),
+        (lambda: families.own_model(lambda shape: 1 / 0, (4,)), "does not make a model: ZeroDivisionError"),
+        (lambda: triptych.load(tmp_path / "none", chache_dir="x"), "did you mean cache_dir"),
+    ):
+        with pytest.raises(TriptychError, match=said):
+            wrong()
+
+
+def test_defaults_are_the_command_lines():
+    from inspect import signature
+
+    assert signature(triptych.VAE).parameters["latent_dim"].default == recipes.VAEModel().latent_dim
+    assert signature(triptych.GAN).parameters["latent_dim"].default == recipes.DCGANModel().latent_dim
+    for name, made in (("vae", triptych.VAE((3, 8, 8))), ("dcgan", triptych.GAN((3, 8, 8)))):
+        built = families.build(families.preset(name), pixels()[:4])
+        assert parts.describe(built) == parts.describe(made)

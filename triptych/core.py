@@ -227,7 +227,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""
-        return next(self.parameters()).device
+        return next((p.device for p in self.parameters()), torch.device("cpu"))
 
     def networks(self) -> torch.autocast:
         """The context manager in which models run their networks: bfloat16 where `bf16` asks for it, and only there."""
@@ -260,6 +260,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
             return None
         if context is None:
             return next(self.parameters()).new_zeros(n, self.context_dim)
+        if not isinstance(context, Tensor) or not (self.training or context.isfinite().all()):
+            raise TriptychError(f"context should be a tensor of finite numbers, got {context!r:.60}")
         if context.ndim != 2 or context.shape[1] != self.context_dim or len(context) not in (1, n):
             raise TriptychError(f"context should be ({n}, {self.context_dim}) or (1, {self.context_dim}), got "
                                 f"{tuple(context.shape)}: model.conditions.encode makes it from attributes")  # fmt: skip
@@ -277,7 +279,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
     @classmethod
     def _from_pretrained(cls, *, model_id: str, revision: str | None = None, **options: Any) -> GenerativeModel:
         download = {k: options.get(k) for k in ("cache_dir", "force_download", "local_files_only", "token")}
-        given = {k: v for k, v in options.items() if isinstance(v, nn.Module)}
+        given = {k: v for k, v in options.items() if isinstance(v, nn.Module | Part)}
         model = _files().load(model_id, revision=revision, **{k: v for k, v in download.items() if v is not None}, **given)
         if not isinstance(model, cls):
             raise TriptychError(f"{model_id} holds a {type(model).__name__}, not a {cls.__name__}: use triptych.load")
@@ -357,6 +359,8 @@ def require(model: nn.Module, capability: type[Capability]) -> Capability:
 
 
 def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(event_shape, int | str):
+        raise TriptychError(f"event_shape should be a tuple such as (3, 32, 32), got {event_shape!r}")
     shape = tuple(int(s) for s in event_shape)
     if not 1 <= len(shape) <= 3 or min(shape) < 1:
         raise TriptychError(f"event_shape should be (D,), (C, T) or (C, H, W) with sizes ≥ 1, got {tuple(event_shape)}")
@@ -366,9 +370,11 @@ def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:
 def _checked_prior(prior: nn.Module, latent_dim: int) -> nn.Module:
     if isinstance(prior, StandardNormal):
         return prior
-    if not (isinstance(prior, GenerativeModel) and isinstance(prior, HasDensity) and prior.event_shape == (latent_dim,)):
+    fits = isinstance(prior, GenerativeModel) and prior.event_shape == (latent_dim,) and not prior.context_dim
+    if not (fits and isinstance(prior, HasDensity)):
         raise TriptychError(
-            f"prior should be a model of vectors ({latent_dim},) with a density, such as triptych.Glow(({latent_dim},)), "
+            f"prior should be a model of vectors ({latent_dim},) with a density and no context, such as "
+            f"triptych.NICE(({latent_dim},)), "
             f"got a {type(prior).__name__} of {getattr(prior, 'event_shape', 'no event shape')}"
         )
     return prior

@@ -148,7 +148,7 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     batch, conditions, context = split[rows], None, None
     if names := recipe.conditions:
         conditions = Conditions.of(names, split.attributes, split.kinds, split.classes)
-        context = conditions.encode({name: split.attributes[name][rows] for name in names})
+        context = conditions.of_data(split.attributes, split.kinds, split.classes, len(split))[rows]
     if factory is None:
         return build(recipe, batch, conditions, context)
     with seeded(recipe.seed):
@@ -170,8 +170,8 @@ def own_model(factory: Callable[..., Any], event_shape: tuple[int, ...], context
     try:
         takes = "context_dim" in inspect.signature(factory).parameters
         model = factory(event_shape, **({"context_dim": context_dim} if takes else {}))
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise TriptychError(f"{name}({event_shape}) does not make a model: {error}") from error
+    except Exception as error:  # a user's own code may raise anything
+        raise TriptychError(f"{name}({event_shape}) does not make a model: {type(error).__name__}: {error}") from error
     if not isinstance(model, GenerativeModel):
         raise TriptychError(
             f"a model is a triptych.core.GenerativeModel, got {type(model).__name__}: return one, such as a VAE"

@@ -27,6 +27,12 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 class PartType(ABCMeta):
     """The type of parts: calling it keeps the constructor's arguments, defaults included, as `arguments`."""
 
+    @property
+    def __signature__(cls) -> inspect.Signature:
+        """The constructor's, which tools would not find behind `__call__`."""
+        signature = inspect.signature(cls.__init__)  # type: ignore[misc]
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
         part = super().__call__(*args, **kwargs)
         if "arguments" not in part.__dict__:
@@ -60,9 +66,18 @@ def describe(part: object) -> dict[str, Any]:
     >>> describe(MLP((4,), (8,), 2))["type"]
     'MLP'
     """
+    return _described(part, set())
+
+
+def _described(part: object, seen: set[int]) -> dict[str, Any]:
+    if isinstance(part, nn.Module) and id(part) in seen:
+        raise TriptychError(
+            f"a {type(part).__name__} stands in two places of the model, which a checkpoint cannot hold: give each its own"
+        )
+    seen.add(id(part))
     if not isinstance(part, Part) or not _is_ours(part):
         return {"own": type(part).__name__}
-    arguments = {name: _plain(_current(part, name, value), f"{type(part).__name__}.{name}")
+    arguments = {name: _plain(_current(part, name, value), seen, f"{type(part).__name__}.{name}")
                  for name, value in part.arguments.items()}  # fmt: skip
     return {"type": type(part).__name__, "arguments": arguments}
 
@@ -74,22 +89,24 @@ def _is_ours(part: object) -> bool:
 def _current(part: Part, name: str, value: object) -> object:
     """What stands in the argument's place now: the module of its name, unless the argument was a number or a text."""
     module = getattr(part, "_modules", {}).get(name)
+    if module is None and value is None:
+        return part.__dict__.get(name)  # a codec, say, that was left out
     return value if module is None or isinstance(value, bool | int | float | str) else module
 
 
-def _plain(value: object, where: str) -> Any:
+def _plain(value: object, seen: set[int], where: str) -> Any:
     if isinstance(value, nn.ModuleList):
-        return [describe(part) for part in value]
+        return [_described(part, seen) for part in value]
     if isinstance(value, Part | nn.Module):
-        return describe(value)
+        return _described(value, seen)
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, tuple | list):
-        return [_plain(v, where) for v in value]
+        return [_plain(v, seen, where) for v in value]
     if isinstance(value, Mapping):
-        return {str(k): _plain(v, where) for k, v in value.items()}
+        return {str(k): _plain(v, seen, where) for k, v in value.items()}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {k: _plain(v, where) for k, v in dataclasses.asdict(value).items()}
+        return {k: _plain(v, seen, where) for k, v in dataclasses.asdict(value).items()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise TriptychError(f"{where} is a {type(value).__name__}, which a checkpoint cannot hold: use numbers, text or parts")

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from triptych import parts, storage
+from triptych.codecs import Conditions
 from triptych.core import GenerativeModel, StandardNormal
 from triptych.errors import TriptychError, unknown
 from triptych.families import from_json
@@ -105,6 +106,8 @@ def initial_model(source: str | Path, event_shape: tuple[int, ...], **own: Any) 
 
 def described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
     """What recipe.json holds."""
+    if type(model.conditions) not in (Conditions, type(None)):
+        raise TriptychError(f"conditions should be a triptych.codecs.Conditions, got {type(model.conditions).__name__}")
     return {
         "format": FORMAT,
         "triptych": __version__,
@@ -129,7 +132,10 @@ def read_description(folder: Path) -> dict[str, Any]:
 def read_conditions(description: dict[str, Any]) -> Any:
     """The conditions that a recipe.json holds, or None."""
     stored = description.get("conditions")
-    return None if stored is None else parts.build(stored, known_types())
+    conditions = None if stored is None else parts.build(stored, known_types())
+    if not isinstance(conditions, Conditions | None):
+        raise TriptychError(f"recipe.json holds conditions that are {conditions!r:.40}: damaged or foreign")
+    return conditions
 
 
 def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> GenerativeModel:
@@ -140,12 +146,13 @@ def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> Generat
     """
     stored = read_description(folder)
     if given and "model" in given:
+        if len(given) > 1:
+            raise TriptychError(f"model= is the whole: leave out {', '.join(given.keys() - {'model'})}")
         return _whole(given["model"], stored, folder)
     try:
         with torch.device("meta"):
             model = _first_format(stored["model"]) if stored["format"] == 1 else _tree(stored["model"], given)
-        model.conditions = read_conditions(stored)
-        return model
+        return _conditioned(model, stored, folder)
     except (TypeError, KeyError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TriptychError(f"{folder}/recipe.json does not describe a model ({reason}): damaged or foreign") from error
@@ -161,10 +168,16 @@ def _tree(description: Any, given: Mapping[str, Any] | None) -> GenerativeModel:
 def _whole(model: nn.Module, stored: dict[str, Any], folder: Path) -> GenerativeModel:
     if not isinstance(model, GenerativeModel):
         raise TriptychError(f"model should be a triptych.core.GenerativeModel, got {type(model).__name__}")
+    return _conditioned(model, stored, folder)
+
+
+def _conditioned(model: GenerativeModel, stored: dict[str, Any], folder: Path) -> GenerativeModel:
     model.conditions = read_conditions(stored)
     if model.conditions is not None and model.conditions.dim != model.context_dim:
-        raise TriptychError(f"{folder} holds conditions of {model.conditions.dim} numbers, the model takes "
-                                f"{model.context_dim}: build it with context_dim={model.conditions.dim}")  # fmt: skip
+        raise TriptychError(
+            f"{folder} holds conditions of {model.conditions.dim} numbers, the model takes {model.context_dim}: "
+            f"build it with context_dim={model.conditions.dim}"
+        )
     return model
 
 

@@ -163,7 +163,11 @@ def load_data(recipe: Recipe) -> Splits:
 
 def split_context(model: GenerativeModel, split: Split) -> Tensor | None:
     """What a conditional model is given of each example, (n, K); None for other models."""
-    return None if model.conditions is None else model.conditions.encode(split.attributes, len(split))
+    return (
+        None
+        if model.conditions is None
+        else model.conditions.of_data(split.attributes, split.kinds, split.classes, len(split))
+    )
 
 
 def check_seed(seed: int) -> None:

@@ -79,6 +79,8 @@ def directions(words: Sequence[str]) -> None:
     train, test = (split.take(fixed_subset(len(split), _MOST_CODES)) for split in (train, test))
     attributes = _attributes(train, options.data or options.run, needed=options.unsupervised is None)
     names = _names(options.attributes, attributes)
+    if options.attributes is None and options.unsupervised is None:
+        names = [name for name in names if _can_be_learned(name, attributes, len(train))] or names
     if options.unsupervised is not None:  # what cannot work is said before an encoder is learned
         check_components(options.unsupervised, len(train), model.latent_dim)
     else:
@@ -95,6 +97,18 @@ def directions(words: Sequence[str]) -> None:
     _print_directions(found)
     if options.json:
         storage.write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
+
+
+def _can_be_learned(name: str, attributes: Mapping[str, Any], n: int) -> bool:
+    """Whether a direction can be learned of an attribute that nobody named; if not, it is skipped and said."""
+    from triptych.edit.learning import check_attributes
+
+    try:
+        check_attributes(attributes, [name], n)
+    except TriptychError as error:
+        notice(f"skipped: {error}")
+        return False
+    return True
 
 
 def edit(words: Sequence[str]) -> None:

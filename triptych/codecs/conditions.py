@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.errors import TriptychError, unknown
+from triptych.errors import TriptychError, check_choice, check_range, unknown
 from triptych.parts import Part
 
 Kind = Literal["binary", "continuous", "class"]
@@ -48,6 +48,12 @@ class Attribute:
     mean: float = 0.0
     std: float = 1.0
 
+    def __post_init__(self) -> None:
+        check_choice("an attribute's kind", self.kind, get_args(Kind))
+        check_range("an attribute's std", self.std, 1e-300, 1e300)
+        if (self.kind == "class") != bool(self.classes) or not all(isinstance(c, str) for c in self.classes):
+            raise TriptychError(f"attribute {self.name} should have names of classes if it is one, got {self.classes!r:.60}")
+
     @classmethod
     def of(cls, name: str, kind: Kind, values: np.ndarray, classes: Sequence[str] = ()) -> Attribute:
         """The attribute as training values (n,), NaN where unknown, show it.
@@ -59,6 +65,10 @@ class Attribute:
         known = known[np.isfinite(known)]
         if not len(known):
             raise TriptychError(f"attribute {name} has no known values: a model cannot be given it, leave it out")
+        if known.max() - known.min() <= 1e-6 * abs(known).max() and kind != "class":
+            raise TriptychError(
+                f"attribute {name} is {known[0]:g} everywhere: a model cannot learn what it means, leave it out"
+            )
         if kind == "class":
             names = tuple(classes) or tuple(str(i) for i in range(int(known.max()) + 1))
             if len(names) > _MOST_CLASSES:
@@ -66,7 +76,7 @@ class Attribute:
             return cls(name, kind, names)
         if kind == "binary":
             return cls(name, kind)
-        return cls(name, kind, mean=float(known.mean()), std=float(known.std()) or 1.0)
+        return cls(name, kind, mean=float(known.mean()), std=float(known.std()))
 
     @property
     def width(self) -> int:
@@ -78,6 +88,8 @@ class Attribute:
         known = values.isfinite()
         filled = values.nan_to_num(0.0)
         if self.kind == "binary":
+            if (filled < 0).any() or (filled > 1).any():
+                raise TriptychError(f"{self.name} should be 0 or 1, got {filled.min():g} to {filled.max():g}")
             return torch.where(known, 2 * filled - 1, 0.0)[:, None]
         if self.kind == "continuous":
             return torch.stack([torch.where(known, (filled - self.mean) / self.std, 0.0), known.to(values.dtype)], 1)
@@ -173,6 +185,36 @@ class Conditions(Part):
         """K, the length of the context."""
         return sum(a.width for a in self.attributes)
 
+    def of_data(
+        self,
+        attributes: Mapping[str, np.ndarray],
+        kinds: Mapping[str, Kind],
+        classes: Mapping[str, Sequence[str]],
+        n: int,
+    ) -> Tensor:
+        """The context (n, K) of data whose attributes may be numbered otherwise: classes are matched by their names.
+
+        Raises:
+            TriptychError: for an attribute of another kind than it was, and for a class that the model does not know.
+        """
+        values = {name: attributes[name] for name in self.names if name in attributes}
+        for a in self.attributes:
+            if a.name in values and kinds[a.name] != a.kind:
+                raise TriptychError(f"attribute {a.name} was {a.kind} in training and is {kinds[a.name]} in these data")
+            if a.name in values and (names := tuple(classes.get(a.name, ()))) not in ((), a.classes):
+                numbers = np.array([a.parse(name) for name in names], np.float32)
+                known = np.isfinite(values[a.name])
+                values[a.name] = np.where(known, numbers[np.where(known, values[a.name], 0).astype(int)], np.nan)
+        return self.encode(values, n)
+
+    def differ(self, a: Tensor, b: Tensor) -> Tensor:
+        """Whether contexts (n, K) contradict each other: in an attribute that both of them know, (n,)."""
+        found = torch.zeros(len(a), dtype=torch.bool, device=a.device)
+        widths = [attribute.width for attribute in self.attributes]
+        for x, y in zip(a.split(widths, 1), b.split(widths, 1), strict=True):
+            found |= (x != 0).any(1) & (y != 0).any(1) & (x != y).any(1)
+        return found
+
     def encode(self, values: Mapping[str, Any], n: int | None = None) -> Tensor:
         """Values (n,) by name -> context (n, K), float32. An attribute that is not named is unknown; others are ignored.
 
@@ -203,6 +245,8 @@ class Conditions(Part):
                 raise TriptychError(f"a condition is written name=value, such as {self.names[0]}=1, got {part!r}")
             if name.strip() not in by_name:
                 raise unknown("condition", name.strip(), by_name, f" (this model is given {', '.join(by_name)})")
+            if name.strip() in values:
+                raise TriptychError(f"{name.strip()} is given twice: give it once")
             values[name.strip()] = [by_name[name.strip()].parse(value)]
         return self.encode(values, 1)
 

@@ -68,7 +68,7 @@ def context_of(model: GenerativeModel, data: Split, rows: np.ndarray) -> Tensor 
     """
     if model.conditions is None:
         return None
-    context: Tensor = model.conditions.encode({name: v[rows] for name, v in data.attributes.items()}, len(rows))
+    context: Tensor = model.conditions.of_data(data.attributes, data.kinds, data.classes, len(data))[rows]
     return context
 
 

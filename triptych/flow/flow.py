@@ -20,6 +20,7 @@ from triptych.bijections.dequantise import VariationalDequantisation
 from triptych.codecs import Dequantised, Floats
 from triptych.core import LOG_2PI, Codec, Encodes, GenerativeModel, HasDensity
 from triptych.errors import TriptychError, check_choice
+from triptych.parts import check_part
 
 
 class Flow(GenerativeModel, Encodes, HasDensity):
@@ -51,7 +52,7 @@ class Flow(GenerativeModel, Encodes, HasDensity):
     ):
         codec = read_as("auto", 8, event_shape) if codec is None else codec
         super().__init__(event_shape, math.prod(event_shape), codec, context_dim=context_dim)
-        self.bijection = bijection
+        self.bijection = check_part(bijection, "a flow's bijection", kind=Bijection)
 
     @property
     def bf16(self) -> bool:
@@ -74,6 +75,11 @@ class Flow(GenerativeModel, Encodes, HasDensity):
             raise TriptychError(
                 f"a flow's bijection ({type(self.bijection).__name__}) should return z ({len(x)}, {self.latent_dim}), got "
                 f"{tuple(z.shape)}: end it with Flatten{tuple(z.shape[1:])}"
+            )
+        if tuple(ladj.shape) != (len(x),):
+            raise TriptychError(
+                f"a flow's bijection ({type(self.bijection).__name__}) should return ladj ({len(x)},) beside z, "
+                f"got {tuple(ladj.shape)}"
             )
         if self._looks() and not (sum_event(z.square()) + ladj).isfinite().all():  # z² may pass float32 where z does not
             raise TriptychError(f"log p of these data is not finite: {self._why_not_finite()}")
@@ -125,7 +131,7 @@ class Flow(GenerativeModel, Encodes, HasDensity):
             if not parameter.isfinite().all():
                 return f"layer {name.rpartition('.')[0]} holds NaN or infinity, restore an earlier checkpoint"
         return (
-            "they are far outside of what the model is for (pixels belong into [0, 1]: model.codec.encode), or a layer has "
+            "they are far outside of what the model is for (pixels belong in [0, 1]: model.codec.encode), or a layer has "
             "become singular: triptych.flow.flow_health names it"
         )
 
@@ -134,7 +140,7 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         return not self.training and not torch.compiler.is_compiling()
 
     def _check_values(self, values: Tensor, what: str, symbol: str, look: bool = False) -> None:
-        own = next(self.parameters()).dtype
+        own = next((p.dtype for p in self.parameters()), values.dtype)
         if values.dtype != own:
             convert = f"convert one, such as {symbol}.to({own})"
             read = f"stored values become model coordinates by {symbol}=model.codec.encode(stored)"

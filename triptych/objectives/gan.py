@@ -118,7 +118,8 @@ class DiscriminatorPlayer(Adversary):
             loss = loss + self.drift_weight * real.square().mean()
         if context is not None and self.mismatch_weight:
             other = context.roll(1, 0)
-            differs = (other != context).any(1)  # an equal context matches: nothing is to be refused
+            # a context that agrees, or says less, matches too: nothing is to be refused
+            differs = (other != context).any(1) if model.conditions is None else model.conditions.differ(other, context)
             mismatch = (game.discriminator(real, model.logits(shown.detach(), other)) * differs).mean()
             terms["mismatch"] = mismatch.detach()
             loss = loss + self.weight * self.mismatch_weight * mismatch

@@ -17,12 +17,6 @@ if TYPE_CHECKING:
     from triptych.core import GenerativeModel
     from triptych.objectives.player import Player
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from triptych.core import GenerativeModel
-    from triptych.objectives.player import Player
-
 
 @dataclass(frozen=True)
 class VAEModel:

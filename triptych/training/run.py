@@ -163,8 +163,8 @@ class Run:
         if conditions is not None:
             for name in conditions.names:
                 if name not in data.attributes:
-                    raise unknown("attribute", name, data.attributes, ": the model is given it")
-            context = conditions.encode(data.attributes, len(data))
+                    raise unknown("attribute", name, data.attributes, " (the model is given it)")
+            context = conditions.of_data(data.attributes, data.kinds, data.classes, len(data))
         world, rank = self.accelerator.num_processes, self.accelerator.process_index
         return Batches(data, recipe.training.batch, seed=recipe.seed, world=world, rank=rank,
                        augment=recipe.augment or None, context=context)  # fmt: skip

@@ -68,7 +68,8 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
         likelihood = default_likelihood(event_shape) if likelihood is None else likelihood
         check_part(likelihood, "the likelihood", kind=Likelihood)
         super().__init__(event_shape, latent_dim, likelihood.codec, context_dim=context_dim, prior=prior)
-        self.likelihood, self.noise = likelihood, posterior or NormalNoise()
+        noise = NormalNoise() if posterior is None else check_part(posterior, "the posterior", kind=Noise)
+        self.likelihood, self.noise = likelihood, noise
         if encoder is None or decoder is None:
             build = convolutions if suited_to_convolutions(event_shape) else perceptrons
             networks = build(self.event_shape, latent_dim, likelihood, context_dim=context_dim)
