@@ -36,7 +36,7 @@ from torch import Tensor
 
 from triptych.bijections import FlowStep, FlowSteps
 from triptych.bijections.mixing import mix
-from triptych.bijections.steps import fold
+from triptych.bijections.steps import fuse
 from triptych.flow import Glow
 
 BASELINE = {"K": 8, "width": 64, "side": 32, "batch": 16}
@@ -243,7 +243,7 @@ def folding(model: Glow) -> Callable[[], None]:
     def call() -> None:
         model.zero_grad()
         for stack in stacks:
-            folded = fold(stack.steps)
+            folded = fuse(stack.steps)
             torch.autograd.backward([folded.weight.sum() + folded.bias.sum() + folded.log_det.sum()])
 
     return call
@@ -253,7 +253,7 @@ def products(model: Glow, x: Tensor) -> Callable[[], None]:
     """The K products W x + b of every scale, and their gradients by x and W, as a training step computes them."""
     held: list[tuple[Tensor, Tensor, Tensor]] = []
     hooks = [
-        stack.register_forward_pre_hook(lambda m, given: held.append((given[0], *fold(m.steps)[:2])))
+        stack.register_forward_pre_hook(lambda m, given: held.append((given[0], *fuse(m.steps)[:2])))
         for stack in scales(model)
     ]
     with torch.no_grad():
