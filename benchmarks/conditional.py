@@ -34,7 +34,7 @@ SETTINGS: dict[str, dict[str, list[str]]] = {  # what differs from the data's pr
         "dcgan": ["steps=1500"],
         "nice": ["steps=8000"],
     },
-    "faces": {"vae": ["steps=2000"], "dcgan": ["steps=1500"], "glow": ["steps=1500"]},
+    "faces": {"vae": ["steps=1500", "model.latent_dim=8"], "dcgan": ["steps=1500"], "glow": ["steps=1500"]},
 }
 GIVEN = {"mnist": "label", "faces": ",".join(ATTRIBUTES)}
 SAMPLES = 1000
