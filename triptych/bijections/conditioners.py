@@ -129,14 +129,19 @@ class ConvNet(Conditioner):
         told = [] if context is None or self.context_in.weight is None else [context.to(h1.dtype)]
         return h.to(x.dtype), (inputs.to(h1.dtype), h1, h2, *told)
 
+    def learned(self) -> list[Tensor]:
+        """`parameters()` in its order, without its walk through the modules, which costs as much as a small layer."""
+        layers = (self.first, self.hidden, self.last)
+        maps = (self.context_in.weight, self.context_out.weight)
+        return [p for layer in layers for p in (layer.weight, layer.bias)] + [p for p in maps if p is not None]
+
     def gradients(self, recorded: Tensors, grad: Tensor) -> tuple[Tensor, Tensor | None, Sequence[Tensor | None]]:
         """From the gradient with respect to h, those with respect to x, the context, and each of `parameters()`.
 
         By hand, which spares memory traffic and calls: ReLU is undone in place, a small 1×1 is a matrix product.
         """
         x, h1, h2, *told = recorded
-        w1, w2, w3 = (layer.weight.to(x.dtype) for layer in (self.first, self.hidden, self.last))
-        maps = [layer.weight for layer in (self.context_in, self.context_out) if layer.weight is not None]
+        w1, w2, w3, *maps = (p.to(x.dtype) for p in self.learned() if p.ndim > 1)
         grad_h = grad.to(x.dtype)
         grad_h2, *last = _layer_gradients(grad_h, h2, w3)
         grad_h1, *hidden = _layer_gradients(_relu_gradient(grad_h2, h2), h1, w2)
@@ -146,10 +151,11 @@ class ConvNet(Conditioner):
         grads: list[Any] = [grad_x, None, *first, *hidden, *last, *[None] * len(maps)]
         if told:
             at_in, at_out = (g.sum(tuple(range(2, g.ndim))) if g.ndim > 2 else g for g in (grad_h1, grad_h))
-            grads[1] = at_in @ maps[0].to(x.dtype) + at_out @ maps[1].to(x.dtype)
+            grads[1] = at_in @ maps[0] + at_out @ maps[1]
             grads[-2:] = at_in.T @ told[0], at_out.T @ told[0]
-        found: list[Any] = [g if g is None else g.to(grad.dtype) for g in grads]
-        return found[0], found[1], found[2:]
+        if x.dtype != grad.dtype:
+            grads = [g if g is None else g.to(grad.dtype) for g in grads]
+        return grads[0], grads[1], grads[2:]
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -49,7 +49,8 @@ def couple(
         step = _Step(coupling, places)
         if torch.is_grad_enabled():
             how = step, k, memory == "full", inverse
-            z, ladj = _Differentiable.apply(how, z, weight, bias, context, *coupling.net.parameters())
+            learned = coupling.net.learned() if type(coupling.net) is ConvNet else coupling.net.parameters()
+            z, ladj = _Differentiable.apply(how, z, weight, bias, context, *learned)
         else:
             z, ladj, *_ = step.run(z, weight, bias, context)
         ladjs.append(ladj)
