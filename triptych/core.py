@@ -127,7 +127,7 @@ class Codec(Part, ABC):
         )
 
     def show(self, x: Tensor, event_shape: Sequence[int]) -> Tensor | None:
-        """Pictures uint8 (B, C, H, W) of what x is, for reports and sample sheets; None where there is no picture of it."""
+        """Pictures uint8 (B, C, H, W) of what x is, for reports and sample sheets; None if it cannot be shown as one."""
         return None
 
 

@@ -34,7 +34,7 @@ def own_factory(place: str) -> Callable[[tuple[int, ...]], Any]:
     """What --model my_package:MyVAE names, imported from the Python path or the current folder.
 
     Raises:
-        TriptychError: where there is no such module or name in it.
+        TriptychError: if the module does not exist, or lacks that name.
     """
     module, colon, name = place.partition(":")
     if not (module and colon and name):

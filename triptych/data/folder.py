@@ -59,7 +59,7 @@ def _grouped(items: Sequence[Any], splits: Sequence[str]) -> dict[str, list[Any]
 
 
 def _visible(folder: Path) -> list[Path]:
-    """The files in a folder, sorted; none where there is no folder."""
+    """The files in a folder, sorted; an empty list if the folder does not exist."""
     paths = folder.iterdir() if folder.is_dir() else ()
     return sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
 

@@ -126,7 +126,7 @@ def _faces(options: Options, seed: int, count: int, distribution: str) -> Splits
 
 
 def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None) -> Splits:
-    """Reads the parts, holds out examples if there is no test split, keeps `n` for training."""
+    """Reads the parts, holds out examples if a test split is missing, keeps `n` for training."""
     where = next(iter(found.values())).where
     if "train" not in found:
         raise TriptychError(

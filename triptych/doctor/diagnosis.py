@@ -83,7 +83,7 @@ def _applies(text: str, recipe: Recipe) -> bool:
 
 
 def _changes(unset: bool, part: str, field: str, value: str, recipe: Recipe) -> bool | None:
-    """Whether the flag would change something; None where there is no such field, or it has no effect."""
+    """Whether the flag would change something; None if the field does not exist or has no effect."""
     if part == "augment":
         # where there is a discriminator, ada is for few data; elsewhere the other augmentations are
         if recipe.objective.adversarial != (value == "ada"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from triptych.bijections import (
@@ -83,20 +84,8 @@ class RealNVP(Flow):
             parts.append(Logit())
         factor = 2 if (len(shape) > 1 if widen is None else widen) else 1
 
-        def couplings(n: int, shape: tuple[int, ...], width: int, split: int = 0) -> list[Bijection]:
-            """n couplings, each with its batch norm, whose parts take turns: by a checkerboard, or after a squeeze by
-            channels, of which `split` come first. A squeeze puts the upper row of each 2×2 block into the first half of the
-            channels: no split that a checkerboard made."""
-            layers: list[Bijection] = []
-            for flip in (k % 2 == 1 for k in range(n)):
-                first, rest = (split, shape[0] - split) if split else (shape[0], shape[0])
-                passing, changed = (rest, first) if flip else (first, rest)
-                transform = TanhAffine(changed) if coupling == "affine" else Additive()
-                net = ResNet((passing, *shape[1:]), transform.outputs * changed, width, blocks, context_dim)
-                layers.append(Coupling(net, transform, split, flip) if split else CheckerboardCoupling(net, transform, flip))
-                layers.append(BatchNorm(shape[0]))
-            return layers
-
+        net = partial(ResNet, depth=blocks, context_dim=context_dim)
+        couplings = partial(_couplings, affine=coupling == "affine", net=net)
         here, scales, splits = shape, [], []
         for _ in range(levels - 1):
             by_position = couplings(3, here, width)
@@ -107,6 +96,23 @@ class RealNVP(Flow):
         scales.append(Chain(couplings(4, here, width)))
         parts += [MultiScale(scales, splits, here), *conditional_end(shape, context_dim)]
         super().__init__(shape, Chain(parts), codec, context_dim=context_dim)
+
+
+def _couplings(
+    n: int, shape: tuple[int, ...], width: int, split: int = 0, *, affine: bool, net: Callable[..., ResNet]
+) -> list[Bijection]:
+    """n couplings, each with its batch norm, whose parts take turns: by a checkerboard, or after a squeeze by channels, of
+    which `split` come first. A squeeze puts the upper row of each 2×2 block into the first half of the channels: no split
+    that a checkerboard made."""
+    layers: list[Bijection] = []
+    for flip in (k % 2 == 1 for k in range(n)):
+        first, rest = (split, shape[0] - split) if split else (shape[0], shape[0])
+        passing, changed = (rest, first) if flip else (first, rest)
+        transform = TanhAffine(changed) if affine else Additive()
+        made = net((passing, *shape[1:]), transform.outputs * changed, width)
+        layers.append(Coupling(made, transform, split, flip) if split else CheckerboardCoupling(made, transform, flip))
+        layers.append(BatchNorm(shape[0]))
+    return layers
 
 
 def most_scales(shape: tuple[int, ...]) -> int:

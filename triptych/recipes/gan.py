@@ -16,7 +16,7 @@ from triptych.recipes.recipe import Recipe, Training
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from triptych.core import GenerativeModel
+    from triptych.core import Codec, GenerativeModel
     from triptych.objectives.player import Player
 
 
@@ -188,35 +188,40 @@ def from_numbers(
     context_dim: int = 0,
 ) -> GenerativeModel:
     """The GAN that the configurations' numbers and strings describe; its arguments are those of checkpoints of format 1."""
-    from triptych.codecs import BinCentres, Dequantised, Floats
     from triptych.gan import GAN, ConvDiscriminator, ConvGenerator, MaxoutGAN, MLPDiscriminator, MLPGenerator
 
     check_choice("net", net, ("auto", "mlp", "maxout", "conv"))
     check_choice("prior", prior, ("gaussian", "uniform"))
-    check_choice("reading", reading, ("auto", "centre", "dequantise", "none"))
-    if net == "conv" and len(event_shape) != 3:
-        raise TriptychError(f"conv nets take pictures (C, H, W), got {event_shape}: choose net=mlp")
-    floats = reading == "none" or (reading == "auto" and len(event_shape) != 3)
-    codec = Floats() if floats else Dequantised(bits) if reading == "dequantise" else BinCentres(bits)
-    uniform, output = prior == "uniform", "linear" if floats else "sigmoid"
+    codec = _codec(event_shape, reading, bits)
+    uniform, output = prior == "uniform", "sigmoid" if codec.is_picture else "linear"
     if net == "maxout":
         return MaxoutGAN(
             event_shape, latent_dim, hidden, maxout, pieces, drop_input, drop, uniform, codec=codec, context_dim=context_dim
         )
-    generator: Any
-    if net == "conv" or (net == "auto" and len(event_shape) == 3 and min(event_shape[1:]) >= 8):
+    generator: Any = partial(MLPGenerator, hidden=hidden)
+    discriminator: Any = partial(MLPDiscriminator, hidden=hidden[::-1])
+    if _by_convolutions(net, event_shape):
         generator = partial(ConvGenerator, width=width, norm=norm, blocks=blocks)
-        discriminator: Any = partial(ConvDiscriminator, width=width, stddev_group=stddev_group, blocks=blocks)
-    else:
-        generator, discriminator = partial(MLPGenerator, hidden=hidden), partial(MLPDiscriminator, hidden=hidden[::-1])
-    return GAN(
-        event_shape,
-        latent_dim,
-        generator=generator(latent_dim, event_shape, output=output, uniform=uniform, context_dim=context_dim),
-        discriminator=discriminator(event_shape, centre=codec.centred, context_dim=context_dim),
-        codec=codec,
-        context_dim=context_dim,
-    )
+        discriminator = partial(ConvDiscriminator, width=width, stddev_group=stddev_group, blocks=blocks)
+    made = generator(latent_dim, event_shape, output=output, uniform=uniform, context_dim=context_dim)
+    judge = discriminator(event_shape, centre=codec.centred, context_dim=context_dim)
+    return GAN(event_shape, latent_dim, generator=made, discriminator=judge, codec=codec, context_dim=context_dim)
+
+
+def _by_convolutions(net: str, event_shape: tuple[int, ...]) -> bool:
+    picture = len(event_shape) == 3
+    if net == "conv" and not picture:
+        raise TriptychError(f"conv nets take pictures (C, H, W), got {event_shape}: choose net=mlp")
+    return net == "conv" or (net == "auto" and picture and min(event_shape[1:]) >= 8)
+
+
+def _codec(event_shape: tuple[int, ...], reading: str, bits: int) -> Codec:
+    from triptych.codecs import BinCentres, Dequantised, Floats
+
+    check_choice("reading", reading, ("auto", "centre", "dequantise", "none"))
+    if reading == "none" or (reading == "auto" and len(event_shape) != 3):
+        return Floats()
+    return Dequantised(bits) if reading == "dequantise" else BinCentres(bits)
 
 
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
