@@ -242,7 +242,7 @@ class Refusing(torch.nn.Module):
     [
         (lambda: VAE((1, 2, 3, 4)), "event_shape"),
         (lambda: VAE((3,), latent_dim=0), "latent_dim"),
-        (lambda: VAE((3,), prior=VAE((4,))), "prior should be a model of vectors"),
+        (lambda: VAE((3,), prior=VAE((4,))), "or a model of vectors"),
         (lambda: VAE((3,), context_dim=2, encoder=Refusing()), r"encoder \(Refusing\) should take forward\(x, context\)"),
         (lambda: Gaussian((3,), mean="quadratic"), "mean should be one of sigmoid, linear"),
         (lambda: DiscretisedLogistic((3,), "given"), "scale should be one of"),

@@ -143,6 +143,30 @@ class StandardNormal(Part, nn.Module):
         return -0.5 * (z.square() + LOG_2PI).sum(-1)
 
 
+class Prior(nn.Module, Part, ABC):
+    """p(z) of vectors (L,) that is learned; `triptych.compose` has several. A model of vectors with a density is one too.
+
+    Attributes:
+        latent_dim: L.
+    """
+
+    latent_dim: int
+
+    @abstractmethod
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log p(z) in nats: (B, L) -> (B,)."""
+
+    @abstractmethod
+    def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
+        """z ~ p(z), (n, L); the temperature multiplies the noise that z is made of."""
+
+    def fit(self, z: Tensor) -> None:
+        """Sets from codes z (n, L) what can be set at once; the rest is learned by gradients of `log_prob`."""
+
+    def attach(self, model: HasPosterior) -> None:
+        """Called by a model that it becomes the prior of: for priors made of its posterior."""
+
+
 class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
     """A map from codes z ~ p(z) to data.
 
@@ -150,7 +174,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         event_shape: one example in model coordinates, 1 to 3 dimensions.
         latent_dim: length of the flat z.
         context_dim: length of the context, 0 without a condition.
-        prior: p(z): `StandardNormal`, or any model of vectors (L,) with a density.
+        prior: p(z): `StandardNormal`, a learned `Prior`, or any model of vectors (L,) with a density.
         codec: how stored values become x, and back.
         conditions: how attributes become the context (`triptych.codecs.Conditions`); None where nothing says it.
         bf16: whether the networks compute in bfloat16; everything around them (likelihoods, priors, sums) does not.
@@ -220,9 +244,9 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         """z ~ p(z), (n, L); the temperature acts on the noise that z is made of."""
         if n < 1 or not 0 <= temperature < math.inf:
             raise TriptychError(f"sample expects n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
-        if isinstance(self.prior, GenerativeModel):
-            return self.prior.sample(n, temperature=temperature, generator=generator).to(self.device)
-        return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
+        if isinstance(self.prior, StandardNormal):
+            return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
+        return self.prior.sample(n, temperature=temperature, generator=generator).to(self.device)  # type: ignore[operator]
 
     @property
     def device(self) -> torch.device:
@@ -368,13 +392,13 @@ def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:
 
 
 def _checked_prior(prior: nn.Module, latent_dim: int) -> nn.Module:
-    if isinstance(prior, StandardNormal):
+    if isinstance(prior, StandardNormal) or (isinstance(prior, Prior) and prior.latent_dim == latent_dim):
         return prior
     fits = isinstance(prior, GenerativeModel) and prior.event_shape == (latent_dim,) and not prior.context_dim
     if not (fits and isinstance(prior, HasDensity)):
         raise TriptychError(
-            f"prior should be a model of vectors ({latent_dim},) with a density and no context, such as "
-            f"triptych.NICE(({latent_dim},)), "
-            f"got a {type(prior).__name__} of {getattr(prior, 'event_shape', 'no event shape')}"
+            f"prior should be a triptych.core.Prior of {latent_dim} dimensions, or a model of vectors ({latent_dim},) with "
+            f"a density and no context, such as triptych.NICE(({latent_dim},)), got a {type(prior).__name__} of "
+            f"{getattr(prior, 'event_shape', getattr(prior, 'latent_dim', 'no event shape'))}"
         )
     return prior

@@ -26,7 +26,7 @@ from triptych.version import __version__
 
 FORMAT = 2
 _HUB = frozenset({"cache_dir", "force_download", "local_files_only", "token", "endpoint", "proxies", "etag_timeout"})
-_ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow")
+_ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow", "compose")
 
 
 @cache

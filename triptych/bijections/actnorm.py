@@ -35,6 +35,11 @@ class Initialised(Bijection):
             self._ready = bool(self.initialised)
         return self._ready
 
+    def forget(self) -> None:
+        """Lets data set the layer anew."""
+        self._ready = False
+        self.initialised.zero_()
+
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._ready = False
         super()._load_from_state_dict(*arguments, **options)

@@ -7,9 +7,12 @@ coordinates, a pure function of its arguments and of torch's random state, which
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+
+Look = Callable[[int], tuple[Tensor, Tensor | None]]  # n -> x (n, *E) and context (n, K) or None of fixed training examples
 
 
 class Loss(NamedTuple):
@@ -26,18 +29,56 @@ class Findings(NamedTuple):
     remarks: dict[str, str]
 
 
+class Span(NamedTuple):
+    """The rounds in which a player plays: from `first` up to, not including, `last`; None is the end of the run.
+
+    >>> [Span(2, 4).holds(step) for step in range(5)], Span(2, 4).played(10)
+    ([False, False, True, True, False], 2)
+    """
+
+    first: int = 0
+    last: int | None = None
+
+    def holds(self, step: int) -> bool:
+        """Whether it plays in the round of `step`."""
+        return self.played(step + 1) > self.played(step)
+
+    def played(self, step: int) -> int:
+        """How many of the rounds before `step` are in it."""
+        return max(0, (step if self.last is None else min(step, self.last)) - self.first)
+
+
+WHOLE = Span()
+
+
 class Player(nn.Module, ABC):
     """One side of the game.
 
     Attributes:
         plays: minibatches it takes in a round (k in Goodfellow et al. 2014).
+        span: the rounds in which it plays, so that a run may be a series of stages.
+        loop: the loop's numbers for its parameters (a `recipes.Training`) where they are not the recipe's: rule, rates,
+            momenta and clip; the rest is the run's.
     """
 
     plays: int = 1
+    span: Span = WHOLE
+    loop: Any = None
 
     @abstractmethod
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
-        """The loss on x (B, *E), given context (B, K) or none, at `step`."""
+        """The loss on x (B, *E), given context (B, K) or none, at `step` of its own span, counted from 0."""
+
+    def begin(self, look: Look) -> dict[str, str]:
+        """Sets what depends on data or on the players before it, once, before the first round of its span.
+
+        Args:
+            look: n -> x and context of n training examples, as many as there are at most, always the same.
+
+        Returns:
+            Remarks for a person, by what they are about.
+        """
+        return {}
 
     def inspect(self) -> Findings:
         """A look at the model when the log is written: no gradient, and torch's random state stays as it is."""

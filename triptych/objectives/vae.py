@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from triptych.objectives.player import Loss, Player
+from triptych.compose import VampPrior
+from triptych.core import HasPosterior, Prior, StandardNormal, evaluating
+from triptych.objectives.player import WHOLE, Look, Loss, Player, Span
 from triptych.vae import VAE
-from triptych.vae.estimators import Bound, bound_b
+from triptych.vae.estimators import Bound, Under, bound_b, draw
 from triptych.vae.schedules import kl_weight
 
 
@@ -16,20 +19,53 @@ class VAEPlayer(Player):
     """Minimises −L, the negative bound in nats per example (AEVB, algorithm 1).
 
     Args:
-        model: whose parameters it updates, a learned prior's among them.
+        model: whose parameters it updates.
         bound: called as bound(model, x, context, weight=β): one of `triptych.vae.estimators`, its draws set by `partial`.
         weight: β, the KL's weight, at a step.
+        own_prior: whether the bound is that of the model's own prior, which then learns with the rest; False: of N(0, I),
+            and the prior is left to a `PriorPlayer`.
+        span: when it plays.
 
     >>> import torch
     >>> VAEPlayer(VAE((3,), 2))(torch.zeros(4, 3), step=0).terms.keys()
     dict_keys(['elbo', 'log_likelihood', 'kl'])
     """
 
-    def __init__(self, model: VAE, bound: Callable[..., Bound] = bound_b, weight: Callable[[int], float] = kl_weight):
+    def __init__(
+        self,
+        model: VAE,
+        bound: Callable[..., Bound] = bound_b,
+        weight: Callable[[int], float] = kl_weight,
+        own_prior: bool = True,
+        span: Span = WHOLE,
+    ):
         super().__init__()
-        self.model, self.bound, self.weight = model, bound, weight
+        self.bound, self.weight, self.span, self.own_prior = bound, weight, span, own_prior
+        # what is registered here is what it updates
+        self.model: nn.Module = model if own_prior else nn.ModuleDict(_without_prior(model))
+        # in a tuple, which registers nothing: the model, and what the bound is of
+        self._held: tuple[VAE, HasPosterior] = (model, model if own_prior else Under(model, StandardNormal()))
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
-        bound = self.bound(self.model, x, context, weight=self.weight(step))
+        bound = self.bound(self._held[1], x, context, weight=self.weight(step))
         log_likelihood, kl = bound.log_likelihood.mean().detach(), bound.kl.mean().detach()
         return Loss(-bound.value.mean(), {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl})
+
+    def begin(self, look: Look) -> dict[str, str]:
+        """Starts a prior that learns with the rest, from the first codes."""
+        model = self._held[0]
+        if self.own_prior and isinstance(model.prior, Prior):
+            x, context = look(_FIRST)
+            if isinstance(model.prior, VampPrior):
+                model.prior.start(x)
+            else:
+                with evaluating(model), torch.no_grad():
+                    model.prior.fit(draw(model, x, context).z[0])
+        return {}
+
+
+_FIRST = 2000  # examples that a prior which learns with the rest starts from
+
+
+def _without_prior(model: VAE) -> dict[str, nn.Module]:
+    return {name: part for name, part in model.named_children() if name != "prior"}

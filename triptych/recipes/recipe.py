@@ -17,6 +17,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "latent_dim": (1, 1e6),
     "width": (1, 65_536),
     "blocks": (0, 64),
+    "components": (1, 65_536),
+    "prior_steps": (1, _HUGE),
     "couplings": (2, 64),
     "levels": (0, 16),
     "depth": (1, 512),

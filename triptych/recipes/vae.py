@@ -14,7 +14,7 @@ from triptych.recipes.recipe import Recipe, Training
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from triptych.core import GenerativeModel
+    from triptych.core import GenerativeModel, Prior
     from triptych.objectives.player import Player
 
 
@@ -44,6 +44,11 @@ class VAEModel:
     """Mean of the gaussian: sigmoid for pictures, linear for other data, or auto, by the data."""
     bits: int = 8
     """Bit depth at which pixels are read."""
+    prior: Literal["normal", "gaussian", "flow", "mixture", "vamp"] = "normal"
+    """p(z): normal, N(0, I); gaussian, with the codes' mean and covariance; flow; mixture, of Gaussians; vamp, of the
+    posteriors of learned pseudo-inputs."""
+    components: int = 100
+    """Components of a mixture or vamp prior."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class VAEObjective:
     """Steps over which the KL's weight grows from 0 to beta."""
     free_bits: float = 0.0
     """Nats below which the KL of a latent dimension is not reduced further (estimator B)."""
+    prior_fit: Literal["after", "jointly"] = "after"
+    """When a learned prior learns: after the rest, from its codes (until then the bound is N(0, I)'s), or with it."""
+    prior_steps: int | None = None
+    """Steps at the end of the run in which the prior alone learns; without a number a fifth (for a gaussian: one)."""
 
     def __post_init__(self) -> None:
         if self.free_bits and self.estimator != "B":
@@ -100,6 +109,8 @@ def from_numbers(
     scale: Literal["shared", "output"] = "shared",
     mean: Literal["sigmoid", "linear"] = "sigmoid",
     bits: int = 8,
+    prior: str = "normal",
+    components: int = 100,
     context_dim: int = 0,
 ) -> GenerativeModel:
     """The VAE that `VAEModel`'s numbers and strings describe; its arguments are those of checkpoints of format 1."""
@@ -122,12 +133,31 @@ def from_numbers(
     else:
         networks = partial(defaults.perceptrons, hidden=hidden, activation=activation)
     encoder, decoder = networks(event_shape, latent_dim, part, context_dim=context_dim)
-    return VAE(event_shape, latent_dim, encoder=encoder, decoder=decoder, likelihood=part, context_dim=context_dim)
+    parts: dict[str, Any] = {"encoder": encoder, "decoder": decoder, "likelihood": part}
+    return VAE(
+        event_shape, latent_dim, **parts, prior=_prior(prior, event_shape, latent_dim, components), context_dim=context_dim
+    )
+
+
+def _prior(name: str, event_shape: tuple[int, ...], latent_dim: int, components: int) -> Prior | None:
+    from triptych import compose
+
+    made: dict[str, Any] = {
+        "normal": lambda: None,
+        "gaussian": lambda: compose.gaussian_prior(latent_dim),
+        "flow": lambda: compose.flow_prior(latent_dim),
+        "mixture": lambda: compose.MixturePrior(latent_dim, components),
+        "vamp": lambda: compose.VampPrior(latent_dim, event_shape, components),
+    }
+    check_choice("prior", name, made)
+    return made[name]()
 
 
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
-    """The one player that maximises a bound."""
-    from triptych.core import HasPosterior, require
+    """The one player that maximises a bound, and where the prior is learned afterwards, the one that fits it."""
+    from triptych.core import HasPosterior, Prior, require
+    from triptych.objectives.player import Span
+    from triptych.objectives.prior import PriorPlayer
     from triptych.objectives.vae import VAEPlayer
     from triptych.vae.estimators import bound_a, bound_b, bound_k, score_function
     from triptych.vae.schedules import kl_weight
@@ -142,8 +172,31 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
     }
     bound = partial(bounds[objective.estimator], draws=objective.draws)
     weight = partial(kl_weight, beta=objective.beta, warmup=objective.warmup)
-    return {"vae": VAEPlayer(model, bound, weight)}
+    if objective.prior_fit == "jointly" or not isinstance(model.prior, Prior):
+        return {"vae": VAEPlayer(model, bound, weight)}
+    alone = recipe.steps - prior_steps(recipe)
+    return {
+        "vae": VAEPlayer(model, bound, weight, own_prior=False, span=Span(0, alone)),
+        "prior": PriorPlayer(model, Span(alone), loop=dataclasses.replace(recipe.training, **_PRIOR_TRAINING)),
+    }
 
+
+def prior_steps(recipe: Recipe) -> int:
+    """Steps at the end of a run in which the prior alone learns.
+
+    Raises:
+        TriptychError: where they are more than the run has.
+    """
+    said = recipe.objective.prior_steps
+    if said is None:
+        said = 1 if recipe.model.prior == "gaussian" else max(1, recipe.steps // 5)
+    if said > recipe.steps:
+        raise TriptychError(f"prior_steps are some of the run's {recipe.steps} steps, got {said}: raise --steps")
+    return said
+
+
+# of a prior fitted to codes: a small network that sees clean data, without the VAE's warm-up
+_PRIOR_TRAINING: dict[str, Any] = {"optimizer": "adam", "rate": 2e-3, "rate_warmup": 0, "decay": "cosine", "clip": 10.0}
 
 _recipe = partial(Recipe, objective=VAEObjective(), training=Training(batch=64, rate=1e-3, rate_warmup=200))
 

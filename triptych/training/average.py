@@ -44,12 +44,31 @@ class MovingAverage:
         # listed once: walking a module's tree at every step costs as much as a small layer
         self._averages, self._copies = _state(self.model)
         self._weights, self._others = _state(model)
+        self._begun: dict[int, int] = {}  # of weights by id, the step from which t counts where that is not 0
+        self._groups = self._grouped()
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Takes in the weights after `step` rounds, counted from 0."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        for begun, (averages, weights) in self._groups.items():
+            t = step - begun
+            decay = min(self.decay, (1 + t) / (10 + t))
+            torch._foreach_lerp_(averages, weights, 1 - decay)
+
+    def begin(self, module: nn.Module, step: int) -> None:
+        """From `step` on t counts anew for the module's weights: their next average is nearly the newest of them."""
+        own = {id(p) for p in module.parameters()}
+        self._begun |= {id(weight): step for weight in self._weights if id(weight) in own}
+        self._groups = self._grouped()
+
+    def _grouped(self) -> dict[int, tuple[list[Tensor], list[Tensor]]]:
+        """Averages and weights by the step from which they count."""
+        groups: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        for average, weight in zip(self._averages, self._weights, strict=True):
+            averages, weights = groups.setdefault(self._begun.get(id(weight), 0), ([], []))
+            averages.append(average)
+            weights.append(weight)
+        return groups
 
     @torch.no_grad()
     def copy_unaveraged(self) -> None:

@@ -55,12 +55,16 @@ class Health(nn.Module):
         self.reported = 0
 
     @torch.no_grad()
-    def judge(self, gradients: Sequence[Tensor | None], step: int) -> tuple[Tensor, Tensor]:
-        """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm; None counts as 0."""
+    def judge(self, gradients: Sequence[Tensor | None], step: int, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm; None counts as 0.
+
+        Args:
+            first: how many steps had passed when the player began.
+        """
         norms = torch.stack(torch._foreach_norm([self.norm.new_zeros(()) if g is None else g for g in gradients]))
         norm = torch.linalg.vector_norm(norms)
         bad = norm.isfinite().logical_not_()
-        if step > SETTLED:
+        if step - first > SETTLED:
             bad |= norm > SPIKE * self.norm
         self.norm.lerp_(torch.where(bad, self.norm, norm), _MEMORY)
         self.bad += bad

@@ -26,10 +26,17 @@ from triptych.training.run import Run
 
 
 class Round(NamedTuple):
-    """A round of the game: its step (counted from 1), and every player's terms by name, scalars still on the device."""
+    """A round of the game.
+
+    Attributes:
+        step: counted from 1.
+        terms: of every player who took part, by name, scalars still on the device.
+        remarks: of the players who began with this round, for a person, by what they are about.
+    """
 
     step: int
     terms: dict[str, Tensor]
+    remarks: dict[str, str]
 
 
 def train(run: Run, data: Split) -> Generator[Round, None, None]:
@@ -40,12 +47,12 @@ def train(run: Run, data: Split) -> Generator[Round, None, None]:
     as they are. Programs should rather call torch.set_flush_denormal(True) before their first parallel operation, as the
     command line does: a second pool of workers competes with the caller's for the cores (seen: 13 ms a step, not 8).
     """
-    stream = run.batches(data).stream(run.step * run.plays, run.recipe.steps * run.plays)
+    stream = run.batches(data).stream(run.minibatches(run.step), run.minibatches(run.recipe.steps))
     for player in run.players.values():
         player.train()
     with _flushing() as play:
         while run.step < run.recipe.steps:
-            yield play(_round, run, stream)
+            yield play(_round, run, data, stream)
 
 
 @contextlib.contextmanager
@@ -58,33 +65,35 @@ def _flushing() -> Iterator[Callable[..., Round]]:
         yield lambda function, *arguments: worker.submit(function, *arguments).result()
 
 
-def _round(run: Run, stream: Iterator[Batch]) -> Round:
+def _round(run: Run, data: Split, stream: Iterator[Batch]) -> Round:
     terms: dict[str, Tensor] = {}
     play, run.mid_round = 0, True
-    for name, player in run.players.items():
+    remarks = run.begin(data)
+    for name, player in run.playing(run.step).items():
         for _ in range(player.plays):
             terms |= _play(run, name, next(stream), play)
             play += 1
     run.update_average()
     run.progress.step += 1
     run.mid_round = False
-    return Round(run.step, terms)
+    return Round(run.step, terms, remarks)
 
 
 def _play(run: Run, name: str, batch: Batch, play: int) -> dict[str, Tensor]:
     """One minibatch of one player: loss, gradient, verdict, update."""
-    optimizer, training, player, step = run.optimizers[name], run.recipe.training, run.players[name], run.step
-    optimisers.schedule(optimizer, training, step, run.recipe.steps, run.progress.rate_scale)
+    optimizer, training, player = run.optimizers[name], run.loop(name), run.players[name]
+    first, step = player.span.first, player.span.played(run.step)
+    optimisers.schedule(optimizer, training, step, player.span.played(run.recipe.steps), run.progress.rate_scale)
     if step and player.stage(step) != player.stage(step - 1):
         optimizer.state.clear()
-    with run.noise(step, play):
+    with run.noise(run.step, play):
         x, *context = run.examples(batch)
         loss = run.wrapped[name](x, step, *context)
     parameters = optimizer.param_groups[0]["params"]
     for parameter in parameters:
         parameter.grad = None
     run.accelerator.backward(loss.total)
-    bad, norm = run.health[name].judge([p.grad for p in parameters], step + 1)
+    bad, norm = run.health[name].judge([p.grad for p in parameters], run.step + 1, first)
     gradients = [p.grad for p in parameters if p.grad is not None]  # a growing network's other layers have none
     if training.clip:
         nn.utils.clip_grads_with_norm_(parameters, training.clip, norm)
@@ -167,10 +176,11 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch |
 
     with contextlib.closing(train(run, data)) as rounds:
         for played in rounds:
+            _say_once(run, played.remarks, notice)
             if due(training.log_every):
                 speed = (run.step - first) / (time.perf_counter() - start)
                 # on each process: what a player changes as a result it must change on all
-                findings = [player.inspect() for player in run.players.values()]
+                findings = [player.inspect() for player in run.playing(run.step - 1).values()]
                 numbers = {k: v.item() for k, v in played.terms.items()} | {"steps_per_s": speed}
                 logged = run.log(run.step, numbers | {k: v for found in findings for k, v in found.numbers.items()})
                 if report_bad_steps(run, data, notice):

@@ -56,15 +56,17 @@ def _name_bad_step(run: Run, data: Split, name: str) -> str:
 
     The step is played forward once more: its batch and noise are pure functions of its number.
     """
-    health, player, order = run.health[name], run.players[name], list(run.players)
-    step, play = int(health.last_bad_step) - 1, sum(run.players[n].plays for n in order[: order.index(name)])
+    health, player = run.health[name], run.players[name]
+    step = int(health.last_bad_step) - 1
+    playing = run.playing(step)
+    play = sum(playing[n].plays for n in list(playing)[: list(playing).index(name)])
 
     def replay() -> None:
         with run.noise(step, play):
-            x, *context = run.examples(run.batches(data).at(step * run.plays + play))
+            x, *context = run.examples(run.batches(data).at(run.minibatches(step) + play))
             if not x.isfinite().all():
                 raise TriptychError("the batch itself holds NaN or infinity")
-            player(x, step, *context)
+            player(x, player.span.played(step), *context)
 
     try:
         module = first_broken_module(player, replay)

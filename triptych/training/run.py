@@ -27,12 +27,13 @@ from torch import Tensor, nn
 from triptych import figures, storage
 from triptych.core import GenerativeModel, evaluating
 from triptych.data.batches import Batch, Batches
-from triptych.data.splits import Split
+from triptych.data.splits import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
 from triptych.families import players
+from triptych.objectives.player import Player
 from triptych.pretrained import blank_model, described, read_recipe, write_card
 from triptych.randomness import noise_seed, seeded
-from triptych.recipes import Recipe, to_json
+from triptych.recipes import Recipe, Training, to_json
 from triptych.training import checkpoint, metrics, optimisers
 from triptych.training.average import MovingAverage
 from triptych.training.checkpoint import Checkpoint, Progress
@@ -63,7 +64,7 @@ class Run:
         self.model.bf16 = recipe.training.precision == "bf16"  # after the copy: what is evaluated computes in float32
         self.wrapped, self.optimizers, self.health = {}, {}, {}
         for name, player in self.players.items():
-            optimizer = optimisers.make(recipe.training, player, self.device)
+            optimizer = optimisers.make(self.loop(name), player, self.device)
             self.wrapped[name], prepared = self.accelerator.prepare(player, optimizer)
             self.optimizers[name] = prepared.optimizer  # accelerate's wrapper looks for packages on the disk at every step
             self.health[name] = Health(len(optimizer.param_groups[0]["params"])).to(self.device)
@@ -137,10 +138,36 @@ class Run:
         """Rounds played."""
         return self.progress.step
 
-    @property
-    def plays(self) -> int:
-        """Minibatches in a round, of all players."""
-        return sum(player.plays for player in self.players.values())
+    def playing(self, step: int) -> dict[str, Player]:
+        """The players who take part in the round of `step` (counted from 0), in the order in which they play."""
+        return {name: player for name, player in self.players.items() if player.span.holds(step)}
+
+    def minibatches(self, step: int) -> int:
+        """How many minibatches the rounds before `step` took."""
+        return sum(player.plays * player.span.played(step) for player in self.players.values())
+
+    def loop(self, name: str) -> Training:
+        """The loop's numbers for a player: its own, or the recipe's."""
+        return self.players[name].loop or self.recipe.training
+
+    def begin(self, data: Split) -> dict[str, str]:
+        """Lets the players begin whose first round this is; returns their remarks by what they are about."""
+        remarks: dict[str, str] = {}
+        for player in self.players.values():
+            if player.span.first != self.step or not player.span.holds(self.step):
+                continue
+            # the same on every process, and again where a run is resumed here
+            with seeded(noise_seed(self.recipe.seed, self.step, 0, _BEGINNING), self.device):
+                remarks |= player.begin(lambda n: self._look(data, n))
+            self.average.begin(player, self.step)
+        return remarks
+
+    def _look(self, data: Split, n: int) -> tuple[Tensor, Tensor | None]:
+        """x and context of n training examples from all over the data, always the same."""
+        rows = fixed_subset(len(data), n)
+        context = self._context(data)
+        x = self.model.codec.encode(data[rows].to(self.device))
+        return x, None if context is None else context[rows].to(self.device)
 
     @property
     def averaged(self) -> GenerativeModel:
@@ -159,15 +186,19 @@ class Run:
 
     def batches(self, data: Split) -> Batches:
         """The run's minibatches of stored values and context: pure functions of the recipe's seed, the step and the rank."""
-        recipe, conditions, context = self.recipe, self.model.conditions, None
-        if conditions is not None:
-            for name in conditions.names:
-                if name not in data.attributes:
-                    raise unknown("attribute", name, data.attributes, " (the model is given it)")
-            context = conditions.of_data(data.attributes, data.kinds, data.classes, len(data))
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        recipe, world, rank = self.recipe, self.accelerator.num_processes, self.accelerator.process_index
         return Batches(data, recipe.training.batch, seed=recipe.seed, world=world, rank=rank,
-                       augment=recipe.augment or None, context=context)  # fmt: skip
+                       augment=recipe.augment or None, context=self._context(data))  # fmt: skip
+
+    def _context(self, data: Split) -> Tensor | None:
+        """What a conditional model is told of every example, (n, K)."""
+        conditions = self.model.conditions
+        if conditions is None:
+            return None
+        for name in conditions.names:
+            if name not in data.attributes:
+                raise unknown("attribute", name, data.attributes, " (the model is given it)")
+        return conditions.of_data(data.attributes, data.kinds, data.classes, len(data))
 
     def examples(self, batch: Batch) -> tuple[Tensor, ...]:
         """x (B, *E), and where there is one the context (B, K), in which attributes are hidden at random."""
@@ -248,6 +279,8 @@ class Run:
             optimisers.load(optimizer, stored.section(f"optimizer.{name}."), stored.param_groups[name])
             self.players[name].follow_buffers()
         self.progress, self.saved_step = stored.progress, stored.progress.step
+        for player in sorted(self.players.values(), key=lambda player: player.span.first):
+            self.average.begin(player, player.span.first if player.span.first < self.step else 0)
         if self.is_main:
             metrics.cut(self.folder / "metrics.jsonl", self.step)
 
@@ -269,6 +302,9 @@ class Run:
         if self.is_main:
             write_card(self.averaged, self.folder, self.recipe, self.step)
         self.accelerator.end_training()
+
+
+_BEGINNING = -1  # in the place of a play's number, of the noise with which players begin
 
 
 def processes() -> PartialState:

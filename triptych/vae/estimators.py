@@ -18,7 +18,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych.core import HasPosterior, StandardNormal
 from triptych.vae.posteriors import NormalNoise, noise_of
@@ -40,6 +40,30 @@ class Draws(NamedTuple):
     log_sigma: Tensor
     epsilon: Tensor
     z: Tensor
+
+
+class Under(HasPosterior):
+    """A model's q(z|x) and p(x|z) with another p(z), for a bound that is not to use the model's own.
+
+    Args:
+        model: with a posterior.
+        prior: p(z), with log_prob of (B, L).
+    """
+
+    def __init__(self, model: HasPosterior, prior: nn.Module):
+        self.model, self.prior, self.noise = model, prior, noise_of(model)
+
+    def posterior(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.model.posterior(x, context)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return self.prior.log_prob(z.flatten(0, -2)).view(z.shape[:-1])  # type: ignore[operator]
+
+    def log_likelihoods(self, x: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return self.model.log_likelihoods(x, z, context)
+
+    def observe(self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.model.observe(z, context, generator=generator)
 
 
 def draw(

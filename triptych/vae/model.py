@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from triptych.core import Encodes, GenerativeModel, HasDensity, HasPosterior
+from triptych.core import Encodes, GenerativeModel, HasDensity, HasPosterior, Prior
 from triptych.errors import TriptychError
 from triptych.parts import call, check_output, check_part
 from triptych.vae.defaults import LATENT_DIM, convolutions, default_likelihood, perceptrons, suited_to_convolutions
@@ -35,7 +35,7 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
         encoder: a module x (B, *E) -> (B, 2 L), μ and log σ; with a context, (x, context) -> (B, 2 L).
         decoder: a module z (B, L) -> anything that views as (B, likelihood.outputs, *E); with a context, of (z, context).
         likelihood: p(x|z), which also says how stored values are read: see `triptych.vae.likelihoods`.
-        prior: p(z): None for N(0, I), or a model of vectors (L,) with a density, which learns with the rest.
+        prior: p(z): None for N(0, I), a learned one of `triptych.compose`, or a model of vectors (L,) with a density.
         posterior: the noise ε of q(z|x): z = μ + σ ⊙ ε; None for the Gaussian's: see `triptych.vae.posteriors`.
         context_dim: K; 0 without a condition.
 
@@ -70,6 +70,8 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
         super().__init__(event_shape, latent_dim, likelihood.codec, context_dim=context_dim, prior=prior)
         noise = NormalNoise() if posterior is None else check_part(posterior, "the posterior", kind=Noise)
         self.likelihood, self.noise = likelihood, noise
+        if isinstance(self.prior, Prior):
+            self.prior.attach(self)
         if encoder is None or decoder is None:
             build = convolutions if suited_to_convolutions(event_shape) else perceptrons
             networks = build(self.event_shape, latent_dim, likelihood, context_dim=context_dim)
@@ -86,7 +88,7 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> None:
-        """Sets what a learned prior takes from data, from the codes of a first batch x (B, *E)."""
+        """Initialises a flow that is the prior from the codes of a first batch x (B, *E); a `Prior` is fitted later."""
         if isinstance(self.prior, GenerativeModel):
             self.prior.initialize(draw(self, x, context).z[0])
 

@@ -1,0 +1,10 @@
+"""What joins the families: learned priors p(z) (`priors`), each a part that fits where N(0, I) was.
+
+DensityPrior    any model of vectors with a density: a Gaussian, or a flow (`gaussian_prior`, `flow_prior`)
+MixturePrior    a mixture of Gaussians
+VampPrior       a mixture of the posteriors of learned pseudo-inputs
+"""
+
+from triptych.compose.priors import DensityPrior, MixturePrior, VampPrior, flow_prior, gaussian_prior
+
+__all__ = ["DensityPrior", "MixturePrior", "VampPrior", "flow_prior", "gaussian_prior"]
