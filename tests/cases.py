@@ -3,6 +3,7 @@
 Shapes: a batch x (B, *shape), shape one of (D,), (C, T), (C, H, W).
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -265,6 +266,16 @@ def _chain(shape: Shape) -> Bijection:
     return bijections.Chain([bijections.ActNorm(shape[0]), mixing, _coupling()(shape), bijections.Scale(shape[0])])
 
 
+def _whiten(kind: str, low: bool = False) -> Callable[[Shape], Bijection]:
+    return lambda shape: bijections.Whiten(shape[0], kind, (shape[0] + 1) // 2 if low else None)
+
+
+def _whole(shape: Shape) -> Bijection:
+    """The whole event as one vector, and back."""
+    whiten = bijections.Whiten(math.prod(shape), "zca")
+    return bijections.Chain([bijections.Flatten(shape), whiten, bijections.Unflatten(shape)])
+
+
 def _multiscale(context_dim: int = 0) -> Callable[[Shape], Bijection]:
     """Three scales, squeezed between: a picture's or sequence's sides must divide by 8, a vector is halved."""
 
@@ -311,6 +322,12 @@ BIJECTIONS: dict[str, BijectionCase] = {
     "coupling-tanh-resnet-flip": BijectionCase(_coupling(TanhAffine, True, net="resnet"), anything(2)),
     "checkerboard-tanh-resnet": BijectionCase(_checkerboard(TanhAffine, net="resnet"), anything(2)),
     "batchnorm": BijectionCase(lambda s: bijections.BatchNorm(s[0]), anything()),
+    "whiten-pca": BijectionCase(_whiten("pca"), anything()),
+    "whiten-zca": BijectionCase(_whiten("zca"), anything()),
+    "whiten-pca-low-rank": BijectionCase(_whiten("pca", low=True), anything(2)),
+    "whiten-zca-low-rank": BijectionCase(_whiten("zca", low=True), anything(2)),
+    "unflatten": BijectionCase(lambda s: bijections.Unflatten((1, *s, 1)), vector()),
+    "whiten-whole": BijectionCase(_whole, anything()),
     "flatten": BijectionCase(lambda s: bijections.Flatten(s), anything()),
     "variational-dequantisation": BijectionCase(
         lambda s: bijections.VariationalDequantisation(s, 3, 3, 4), anything(), _of_8_levels, _of_8_levels

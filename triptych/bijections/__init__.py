@@ -24,8 +24,9 @@ from triptych.bijections.mixing import Invertible1x1, InvertibleLU, Mixing, Perm
 from triptych.bijections.multiscale import MultiScale
 from triptych.bijections.pointwise import LogisticToNormal, Logit, Scale
 from triptych.bijections.resnet import ResNet
-from triptych.bijections.squeeze import Flatten, Squeeze
+from triptych.bijections.squeeze import Flatten, Squeeze, Unflatten
 from triptych.bijections.steps import FlowStep, FlowSteps
+from triptych.bijections.whiten import Whiten
 
 __all__ = [
     "ActNorm",
@@ -58,5 +59,7 @@ __all__ = [
     "StepTransform",
     "TanhAffine",
     "Transform",
+    "Unflatten",
     "VariationalDequantisation",
+    "Whiten",
 ]

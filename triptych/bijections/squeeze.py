@@ -65,6 +65,28 @@ class Flatten(Bijection):
         return z.view(len(z), *self.shape)
 
 
+class Unflatten(Bijection):
+    """(B, D) -> (B, *E): a `Flatten` undone, so that positions return after a map of the whole event.
+
+    Args:
+        shape: E.
+
+    >>> import torch
+    >>> Unflatten((3, 2, 2))(torch.zeros(5, 12))[0].shape
+    torch.Size([5, 3, 2, 2])
+    """
+
+    def __init__(self, shape: Sequence[int]):
+        super().__init__()
+        self.shape = tuple(shape)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return x.reshape(len(x), *self.shape), zero_ladj(x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return z.flatten(1)
+
+
 def squeezed(shape: Sequence[int]) -> tuple[int, ...]:
     """The event's shape after one squeeze."""
     channels, *places = shape

@@ -1,0 +1,273 @@
+"""Whitening: an affine map, fitted once, after which the channels have mean 0 and the identity as covariance.
+
+Shapes: x, z (B, C, *S); N rows (N, C), one for each example and position; U (C, R) orthonormal columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from triptych.bijections.actnorm import Initialised, check_batch
+from triptych.bijections.bijection import same_ladj
+from triptych.errors import TriptychError, check_choice, check_size
+
+MOST_CHANNELS = 4096
+"""Channels that are whitened without a rank: U holds C² numbers, 64 MiB at this bound."""
+_FLOOR = 1e-6  # smallest variance, in units of the channels' mean one: what is constant shall not be divided by zero
+_FOLDS = 4
+_AT_ONCE = 2**21  # numbers of float64 at a time
+_OVERSAMPLED, _ITERATIONS = 10, 4  # of the randomised decomposition (Halko et al. 2011, sections 4.2 and 4.5)
+
+
+class Whiten(Initialised):
+    """z = Λ^(−½) Uᵀ (x − m) ("pca"), or z = U Λ^(−½) Uᵀ (x − m) ("zca": that which moves x least); ladj = −½ |S| Σ log λ.
+
+    m is the mean, U Λ Uᵀ the covariance of the channels, the same map at every position, fixed once `initialize` or `fit`
+    has seen data. Components are sorted from large to small variance. With a rank r there are r components, and what is
+    orthogonal to them has one variance τ in common:
+
+        zca   z = τ^(−½) (x − m) + U (Λ^(−½) − τ^(−½)) Uᵀ (x − m)
+        pca   z = (Λ^(−½) Uᵀ (x − m), τ^(−½) U⊥ᵀ (x − m)), (U, U⊥) made of one block reflector, so that no C × C is needed
+
+    A sample's covariance has its small variances too small and its large ones too large: with few data a Gaussian that
+    believes it finds anything new all but impossible. So λ are variances of held-out data (Bartz 2016, arXiv 1611.00798):
+    of each of 4 folds along the components of the other three, averaged by rank and made monotone. Directions in which the
+    data have none share the mean held-out variance that is left; with fewer examples than channels, some are always of that
+    kind. A variance is at least 1e-6 of their mean, so that constant channels are safe.
+
+    A whole event is whitened as a vector: Chain([Flatten(shape), Whiten(D), Unflatten(shape)]); patches after a `Squeeze`.
+
+    Args:
+        channels: C.
+        kind: "pca" or "zca".
+        rank: r, from 1 to C − 1; None keeps all components, which takes C² numbers and is refused beyond C = 4,096.
+
+    Raises:
+        TriptychError: for sizes that cannot be, and for use before data were seen.
+
+    >>> layer = Whiten(3)
+    >>> z = layer.initialize(torch.randn(2000, 3) @ torch.randn(3, 3))
+    >>> torch.allclose(z.T @ z / len(z), torch.eye(3), atol=0.05)
+    True
+    """
+
+    examples = 20_000
+    mean: Tensor
+    components: Tensor
+    rotation: Tensor
+    std: Tensor
+    rest: Tensor
+
+    def __init__(self, channels: int, kind: Literal["pca", "zca"] = "pca", rank: int | None = None):
+        super().__init__()
+        check_choice("kind", kind, ("pca", "zca"))
+        check_size("channels", channels, 2**31)
+        if rank is not None:
+            check_size("rank", rank, channels - 1)
+        elif channels > MOST_CHANNELS:
+            raise TriptychError(f"whitening {channels:,} channels takes a matrix of {channels**2:,} numbers: give a rank, "
+                                f"such as rank=512, or whiten patches (Squeeze first)")  # fmt: skip
+        self.kind, self.rank = kind, rank
+        kept = channels if rank is None else rank
+        self.reflected = kind == "pca" and rank is not None
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("components", torch.zeros(channels, kept))  # U, or the block reflector's G
+        self.register_buffer("rotation", torch.zeros(kept, kept) if self.reflected else torch.zeros(0))
+        self.register_buffer("std", torch.ones(kept))
+        self.register_buffer("rest", torch.ones(()))
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        self.check_ready()
+        y = x.movedim(1, -1) - self.mean
+        if self.kind == "zca":
+            z = self._stretched(y, self.std.reciprocal(), self.rest.reciprocal())
+        else:
+            z = self._turned(y) / self._stds()
+        return z.movedim(-1, 1), same_ladj(-self._stds().log().sum(), x)
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        self.check_ready()
+        z = z.movedim(1, -1)
+        y = self._stretched(z, self.std, self.rest) if self.kind == "zca" else self._turned_back(z * self._stds())
+        return (y + self.mean).movedim(-1, 1)
+
+    @torch.no_grad()
+    def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        self.fit(x)
+        return self(x)[0]
+
+    @torch.no_grad()
+    def fit(self, x: Tensor) -> None:
+        """Sets mean and covariance to those of x (B, C, *S), in place of whatever they were."""
+        check_batch(x, "Whiten")
+        units = x.movedim(1, -1).flatten(1, -2) if x.ndim > 2 else x[:, None]  # (B, P, C)
+        if len(units) < 2 * _FOLDS:
+            units = units.reshape(-1, 1, x.shape[1])
+        self._set(*_fitted(units, len(self.std)))
+
+    @torch.no_grad()
+    def set_moments(self, mean: Tensor | None = None, covariance: Tensor | None = None) -> None:
+        """Sets mean (C,) and covariance (C, C) to given ones, zeros and the identity by default: then z = x."""
+        channels, kept = self.components.shape
+        mean = torch.zeros_like(self.mean) if mean is None else mean
+        if covariance is None:
+            self._set(mean, torch.eye(channels, kept), torch.ones(channels))
+        else:
+            self._set(mean, *_decomposed(covariance.double(), kept))
+
+    def _set(self, mean: Tensor, components: Tensor, variance: Tensor) -> None:
+        """The variances (C,) beyond the components are averaged."""
+        kept = components.shape[1]
+        floor = _FLOOR * variance.mean()
+        variance = variance.clamp_min(floor if floor > 0 else 1.0)
+        self.mean.copy_(mean)
+        self.std.copy_(variance[:kept].sqrt())
+        self.rest.copy_(variance[kept:].mean().sqrt() if self.rank else variance.new_zeros(()))
+        if self.reflected:
+            components, rotation = _reflector(components.double())
+            self.rotation.copy_(rotation)
+        self.components.copy_(components)
+        self.initialised.fill_(1)
+
+    def _stds(self) -> Tensor:
+        """Of each of the C components."""
+        return torch.cat([self.std, self.rest.expand(len(self.mean) - len(self.std))])
+
+    def _stretched(self, y: Tensor, along: Tensor, across: Tensor) -> Tensor:
+        """y (…, C) multiplied by `along` (R,) along the components and by `across` in all other directions, if any."""
+        if self.rank is None:
+            return ((y @ self.components) * along) @ self.components.T
+        return across * y + ((y @ self.components) * (along - across)) @ self.components.T
+
+    def _turned(self, y: Tensor) -> Tensor:
+        """(U, U⊥)ᵀ y."""
+        if not self.reflected:
+            return y @ self.components
+        y = y - (y @ self.components) @ self.components.T
+        return torch.cat([y[..., : len(self.std)] @ self.rotation, y[..., len(self.std) :]], -1)
+
+    def _turned_back(self, y: Tensor) -> Tensor:
+        """(U, U⊥) y."""
+        if not self.reflected:
+            return y @ self.components.T
+        y = torch.cat([y[..., : len(self.std)] @ self.rotation.T, y[..., len(self.std) :]], -1)
+        return y - (y @ self.components) @ self.components.T
+
+
+class _Moments(NamedTuple):
+    """Of n units, each of which has as many rows: their mean (C,) and the scatter Σ (x − mean)(x − mean)ᵀ, in float64."""
+
+    n: int
+    mean: Tensor
+    scatter: Tensor
+
+    @classmethod
+    def of(cls, units: Tensor) -> _Moments:
+        """Of units (N, P, C)."""
+        n, places, channels = units.shape
+        mean = torch.stack([chunk.sum(0) for chunk in _chunks(units)]).sum(0) / (n * places)
+        scatter = torch.zeros(channels, channels, dtype=torch.float64, device=units.device)
+        for chunk in _chunks(units):
+            centred = chunk - mean
+            scatter.addmm_(centred.T, centred)
+        return cls(n, mean, scatter / places)
+
+    def without(self, part: _Moments) -> _Moments:
+        """Of the units that are not in the part."""
+        n = self.n - part.n
+        mean = (self.n * self.mean - part.n * part.mean) / n
+        between = part.mean - mean
+        return _Moments(n, mean, self.scatter - part.scatter - torch.outer(between, between) * (n * part.n / self.n))
+
+
+def _chunks(units: Tensor) -> Iterator[Tensor]:
+    """Rows (n, C) in float64."""
+    rows = units.flatten(0, 1)
+    yield from (chunk.double() for chunk in rows.split(max(1, _AT_ONCE // rows.shape[1])))
+
+
+def _fitted(units: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, components U (C, kept) and held-out variances (C,) of units (N, P, C)."""
+    from sklearn.isotonic import isotonic_regression  # half a second to import
+
+    folds = min(_FOLDS, len(units))
+    fit = _exactly if units.shape[-1] <= MOST_CHANNELS else _roughly
+    mean, components, held_out = fit(units, kept, folds)
+    monotone = isotonic_regression(held_out.mean(0).cpu().numpy(), increasing=False)
+    return mean, components, torch.from_numpy(monotone.copy()).to(units.device)
+
+
+def _exactly(units: Tensor, kept: int, folds: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, components, and each fold's variances (folds, C), by covariance matrices."""
+    whole, held_out = _Moments.of(units), []
+    for k in range(folds):
+        part = _Moments.of(units[k::folds])
+        others = whole.without(part)
+        between = part.mean - others.mean
+        covariance = part.scatter / part.n + torch.outer(between, between)
+        components = _decomposed(others.scatter, units.shape[-1])[0]
+        variance = ((covariance @ components) * components).sum(0)
+        held_out.append(_shared(variance, others.n * units.shape[1] - 1))
+    return whole.mean, _decomposed(whole.scatter, kept)[0], torch.stack(held_out)
+
+
+def _roughly(units: Tensor, kept: int, folds: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same for many channels, without a C × C: leading components by a randomised decomposition."""
+    rows, channels = units.flatten(0, 1), units.shape[-1]
+    held_out = []
+    for k in range(folds):
+        held = torch.arange(len(rows), device=rows.device) // units.shape[1] % folds == k
+        mean, components = _leading(rows[~held], kept)
+        centred = rows[held] - mean
+        variance = (centred @ components).double().square().mean(0)
+        rest = (centred.double().square().mean(0).sum() - variance.sum()) / (channels - kept)
+        whole = torch.cat([variance, rest.expand(channels - kept)])
+        held_out.append(_shared(whole, int((~held).sum()) - 1))
+    return *_leading(rows, kept), torch.stack(held_out)
+
+
+def _shared(variance: Tensor, ranks: int) -> Tensor:
+    """The variances with those beyond the data's rank, whose directions are arbitrary, replaced by their mean."""
+    return torch.cat([variance[:ranks], variance[ranks:].mean().expand(len(variance[ranks:]))])
+
+
+def _decomposed(covariance: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """Its first `kept` eigenvectors (C, kept), from large to small, and all eigenvalues (C,)."""
+    variance, components = torch.linalg.eigh(covariance)
+    return _signed(components.flip(1)[:, :kept]), variance.flip(0)
+
+
+def _leading(rows: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    """Mean and the first components (C, kept) of rows (N, C); where the data do not have as many, any others."""
+    mean = rows.mean(0)
+    q = min(kept + _OVERSAMPLED, *rows.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        found = torch.svd_lowrank(rows - mean, q, niter=_ITERATIONS)[2][:, :kept]
+        others = torch.randn(rows.shape[1], kept - found.shape[1], dtype=rows.dtype).to(rows.device)
+    return mean, _signed(torch.linalg.qr(torch.cat([found, others], 1).double())[0]).to(rows.dtype)
+
+
+def _signed(components: Tensor) -> Tensor:
+    """Each column with the sign that makes its largest entry positive: decompositions leave it open."""
+    largest = components.abs().argmax(0, keepdim=True)
+    return components * torch.take_along_dim(components, largest, 0).sign()
+
+
+def _reflector(components: Tensor) -> tuple[Tensor, Tensor]:
+    """G (C, R) and a rotation −P (R, R) such that U = (I − G Gᵀ)(−P; 0).
+
+    Let P be the orthogonal factor of U's upper R rows, A = S P with S ≥ 0. Then U Pᵀ has the upper rows S, and with
+    W = U Pᵀ + (I; 0) the block reflector I − W (I + S)⁻¹ Wᵀ maps (I; 0) to −U Pᵀ; (I + S)⁻¹ has condition 2 at the most.
+    """
+    kept = components.shape[1]
+    left, scale, right = torch.linalg.svd(components[:kept])
+    p = left @ right
+    w = components @ p.T
+    w[:kept].diagonal().add_(1)
+    root = (left * (1 + scale).rsqrt()) @ left.T
+    return w @ root, -p
