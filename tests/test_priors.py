@@ -85,7 +85,7 @@ def test_temperature_multiplies_the_noise(name):
 
 
 def test_a_gaussian_is_the_codes_own():
-    z = codes(5000)
+    z = codes(5000) @ torch.tensor([[2.0, 1.5], [0.0, 0.2]])
     prior = compose.gaussian_prior(L)
     prior.fit(z)
     expected = stats.multivariate_normal(z.mean(0).numpy(), z.T.cov(correction=0).numpy()).logpdf(z.numpy())

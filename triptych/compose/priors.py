@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from triptych.bijections import ActNorm, Bijection, Chain, InvertibleLU
+from triptych.bijections import ActNorm, Bijection, Chain, Whiten
 from triptych.bijections.actnorm import Initialised
 from triptych.core import GenerativeModel, HasDensity, HasPosterior, Prior, StandardNormal
 from triptych.errors import TriptychError, check_size
@@ -78,7 +78,7 @@ def gaussian_prior(latent_dim: int) -> DensityPrior:
     >>> gaussian_prior(3).latent_dim
     3
     """
-    return DensityPrior(Flow((latent_dim,), Chain([ActNorm(latent_dim), InvertibleLU(latent_dim), ActNorm(latent_dim)])))
+    return DensityPrior(Flow((latent_dim,), Chain([Whiten(latent_dim), ActNorm(latent_dim)])))
 
 
 def flow_prior(latent_dim: int, depth: int = 8, width: int = 128) -> DensityPrior:
@@ -91,7 +91,7 @@ def flow_prior(latent_dim: int, depth: int = 8, width: int = 128) -> DensityPrio
     >>> flow_prior(5, depth=2, width=8).latent_dim
     5
     """
-    layers: list[Bijection] = [ActNorm(latent_dim)]
+    layers: list[Bijection] = [Whiten(latent_dim)]
     if latent_dim > 1:  # one dimension has nothing to couple with
         layers.append(flow_steps((latent_dim,), depth, width))
     return DensityPrior(Flow((latent_dim,), Chain(layers)))

@@ -22,7 +22,7 @@ from triptych.errors import TriptychError, check_range, check_size
 from triptych.evaluate.features import descend, encoder_network
 from triptych.parts import call
 from triptych.pretrained import save_model, stamp
-from triptych.randomness import seeded, standard_normal
+from triptych.randomness import seeded
 
 FILE = "encoder.safetensors"
 PULL = 0.005  # of z towards the encoder's answer: most of the PSNR, and attributes nearly as clear (benchmarks/inversion.py)
@@ -49,7 +49,7 @@ def invert(
     answer, so that z stays where what was learned from such answers holds (in-domain inversion, Zhu et al. 2020, arXiv
     2004.00049, whose pull is towards encoder(decode(z)): this one needs no gradient through the encoder).
 
-    Starts are draws from N(0, I), and where there is an encoder its answer. All are optimised together for a while, then
+    Starts are draws from p(z), and where there is an encoder its answer. All are optimised together for a while, then
     the better half of each example's is kept, and so on until one is left (successive halving), which has half of the steps
     to itself. Of all z on the way the one with the lowest objective is returned.
 
@@ -77,7 +77,7 @@ def invert(
     context = model.check_context(context, len(model.check_event(x)))
     if not x.isfinite().all():
         raise TriptychError("the examples to invert hold NaN or infinity: remove them first")
-    starts = standard_normal(restarts, len(x), model.latent_dim, generator=generator, device=x.device)
+    starts = model.sample_prior(restarts * len(x), generator=generator).view(restarts, len(x), -1)
     centre = torch.zeros_like(starts[0])
     if encoder is not None:
         starts[0] = centre = _answer(encoder, x, context)
@@ -207,7 +207,7 @@ def learn_encoder(
 def _encoder_loss(
     model: GenerativeModel, encoder: nn.Module, batch: int, data: Tensor | None, context: Tensor | None
 ) -> Tensor:
-    z = torch.randn(batch, model.latent_dim, device=model.device)
+    z = model.sample_prior(batch)
     given = model.check_context(None if context is None else context[torch.randint(len(context), (batch,))], batch)
     with torch.no_grad():
         x = model.decode(z, given)

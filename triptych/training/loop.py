@@ -99,7 +99,7 @@ def _play(run: Run, name: str, batch: Batch, play: int) -> dict[str, Tensor]:
         nn.utils.clip_grads_with_norm_(parameters, training.clip, norm)
     health.skip_if(bad, optimizer, gradients)
     optimizer.step()
-    suffix = f"_{name}" if len(run.players) > 1 else ""
+    suffix = "" if list(run.playing(run.step)) == [name] == list(run.players)[:1] else f"_{name}"
     return {f"loss{suffix}": loss.total.detach(), f"grad_norm{suffix}": norm, **loss.terms}
 
 
