@@ -5,16 +5,18 @@ Shapes: a batch x (B, *shape), shape one of (D,), (C, T), (C, H, W).
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych import bijections
 from triptych.bijections import Additive, Affine, Bijection, CheckerboardCoupling, Coupling, TanhAffine, Transform
 from triptych.bijections.squeeze import squeezed
 from triptych.codecs import BinCentres
+from triptych.compose import SharpenedVAE, gaussian_prior
 from triptych.core import GenerativeModel
 from triptych.flow import NICE, Flow, Glow, RealNVP
 from triptych.flow.glow import flow_steps
@@ -28,7 +30,7 @@ from triptych.gan import (
     ProgressiveGAN,
 )
 from triptych.vae import VAE, Bernoulli, DiscretisedLogistic, Gaussian, Likelihood
-from triptych.vae.defaults import convolutions, perceptrons
+from triptych.vae.defaults import convolutions, default_likelihood, perceptrons
 
 Shape = tuple[int, ...]
 K = 3  # numbers in the context of conditional cases
@@ -118,6 +120,18 @@ def _vae(
     return Case(model, stored(*shape))
 
 
+def _sharpened(shape: Shape, stored, context_dim: int = 0, prior: Callable[[], nn.Module] | None = None) -> Case:
+    def model() -> SharpenedVAE:
+        likelihood, pictures = default_likelihood(shape), len(shape) == 3
+        build = partial(convolutions, width=4) if pictures else perceptrons
+        encoder, decoder = build(shape, 3, likelihood, context_dim=context_dim)
+        judge = ConvDiscriminator(shape, 4, context_dim=context_dim) if pictures else MLPDiscriminator(shape, (8,))
+        parts = {"encoder": encoder, "decoder": decoder, "likelihood": likelihood, "discriminator": judge}
+        return SharpenedVAE(shape, 3, **parts, prior=prior and prior(), context_dim=context_dim)
+
+    return Case(model, stored(*shape))
+
+
 def _dense_gan(shape: Shape, latent_dim: int, hidden: tuple[int, ...], context_dim: int = 0) -> Case:
     def model() -> GAN:
         generator = MLPGenerator(latent_dim, shape, hidden, "linear", context_dim=context_dim)
@@ -154,6 +168,9 @@ MODELS: dict[str, Case] = {
     "vae-conv-conditional": _vae(
         (3, 9, 8), 4, lambda: DiscretisedLogistic((3, 9, 8)), _pixels, convolutions, context_dim=K, width=4
     ),
+    "sharpened-conv": _sharpened((3, 11, 8), _pixels),
+    "sharpened-vector-learned-prior": _sharpened((7,), _floats, prior=lambda: gaussian_prior(3)),
+    "sharpened-conditional": _sharpened((3, 9, 8), _pixels, context_dim=K),
     "gan-maxout": Case(lambda: MaxoutGAN((1, 6, 5), 3, (16,), (8,)), _pixels(1, 6, 5)),
     "gan-vector": _dense_gan((7,), 3, (16, 8)),
     "gan-sequence": _dense_gan((2, 9), 2, (16,)),

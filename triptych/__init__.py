@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych import data, edit, evaluate
+    from triptych.compose import SharpenedVAE
     from triptych.errors import TriptychError
     from triptych.evaluate import bits_per_dim
     from triptych.flow import NICE, Flow, Glow, RealNVP
@@ -27,6 +28,7 @@ _HOME = {
     "NICE": "triptych.flow",
     "ProgressiveGAN": "triptych.gan",
     "RealNVP": "triptych.flow",
+    "SharpenedVAE": "triptych.compose",
     "TriptychError": "triptych.errors",
     "VAE": "triptych.vae",
     "bits_per_dim": "triptych.evaluate.likelihood",
@@ -43,6 +45,7 @@ __all__ = [
     "MaxoutGAN",
     "ProgressiveGAN",
     "RealNVP",
+    "SharpenedVAE",
     "TriptychError",
     "__version__",
     "bits_per_dim",

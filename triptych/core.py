@@ -216,6 +216,10 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         """What makes data of z, whose weights training averages: all of it, except for a GAN, which has an opponent too."""
         return self
 
+    def remarks(self) -> list[str]:
+        """What a person should know of this model besides what is known of its kind, a sentence each: for its card."""
+        return []
+
     def growth(self) -> dict[str, float]:
         """How far a model that grows has grown, numbers by name: side, full_side, alpha; {} for others."""
         return {}

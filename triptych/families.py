@@ -35,6 +35,7 @@ class Family:
         model, objective: the dataclasses that configure its networks and its training game.
         build: (recipe, stored values (B, *E), context_dim) -> a model whose weights come from torch's random state.
         players: (recipe, model, processes) -> the players of its game by name, in the order in which they play.
+        complete: (recipe, model) -> the model with what its game needs besides, such as a discriminator that sharpens a VAE.
         presets: recipes by name; "default" is one of them. Those called paper-… are chosen by their own name only.
     """
 
@@ -45,11 +46,12 @@ class Family:
     build: Callable[[Recipe, Tensor, int], GenerativeModel]
     players: Callable[[Recipe, GenerativeModel, int], dict[str, Player]]
     presets: Mapping[str, Recipe]
+    complete: Callable[[Recipe, Any], Any] = lambda recipe, model: model
 
 
 _ROWS = (
     Family("vae", "Train a variational autoencoder (Kingma & Welling 2013).",
-           vae.VAEModel, vae.VAEObjective, vae.build, vae.players, vae.PRESETS),
+           vae.VAEModel, vae.VAEObjective, vae.build, vae.players, vae.PRESETS, vae.complete),
     Family("gan", "Train a generative adversarial network of perceptrons (Goodfellow et al. 2014).",
            gan.GANModel, gan.GANObjective, gan.build_gan, gan.players, gan.GAN_PRESETS),
     Family("dcgan", "Train a convolutional generative adversarial network, for pictures of any size.",
@@ -127,6 +129,7 @@ def build(
 
     with seeded(recipe.seed):
         model = family(recipe.family).build(recipe, batch, 0 if conditions is None else conditions.dim)
+        model = family(recipe.family).complete(recipe, model)
         model.conditions = conditions
         model.initialize(model.codec.encode(batch), context)
         return model
@@ -157,9 +160,18 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
         if model.context_dim != dim:
             raise TriptychError(f"the model takes a context of {model.context_dim} numbers, --given makes {dim}: "
                                 f"build it with context_dim={dim}")  # fmt: skip
+        model = family(recipe.family).complete(recipe, model)
         model.conditions = conditions
         model.initialize(model.codec.encode(batch), context)
     return model
+
+
+def continued(recipe: Recipe, model: GenerativeModel) -> GenerativeModel:
+    """A trained model with what the recipe's game needs besides; new weights are drawn from the recipe's seed."""
+    from triptych.randomness import seeded
+
+    with seeded(recipe.seed):
+        return family(recipe.family).complete(recipe, model).train()
 
 
 def own_model(factory: Callable[..., Any], event_shape: tuple[int, ...], context_dim: int = 0) -> GenerativeModel:

@@ -240,6 +240,7 @@ def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None =
         f"- stored values are read as `{model.codec.name}` at {model.codec.bits} bits",
         *told,
         *given,
+        *(f"- {remark}" for remark in model.remarks()),
         "",
         "```python",
         "import triptych",

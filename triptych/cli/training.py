@@ -11,7 +11,7 @@ from triptych.cli import parse
 from triptych.cli.options import Source, train_options
 from triptych.cli.sources import flush_subnormals, load_data, notice, own_factory, own_parts
 from triptych.errors import TriptychError, unknown
-from triptych.families import FAMILIES, build_for, preset
+from triptych.families import FAMILIES, build_for, continued, preset
 from triptych.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _start(name: str, said: dict[str, Any]) -> None:
     parse_augment(recipe.augment, splits.train)
     if init:
         own = own_parts(local_folder(init), said.get("own_model"))
-        model = initial_model(init, splits.train.event_shape, **own)
+        model = continued(recipe, initial_model(init, splits.train.event_shape, **own))
     else:
         model = build_for(recipe, splits.train, factory)
     _fit(Run.create(out, recipe, model, overwrite=overwrite, trackers=said.get("track", ())), splits)

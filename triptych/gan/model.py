@@ -6,7 +6,6 @@ Shapes: B batch, L latent_dim, K context_dim, E event_shape.
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -41,9 +40,12 @@ class Adversarial(GenerativeModel):
         """The generator: the discriminator is its opponent, not part of the map."""
         return self.generator
 
-    @abstractmethod
     def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log D(x) − log(1 − D(x)), (B,): above 0 where D takes x for real. Nothing is augmented here."""
+        context = self.check_context(context, len(self.check_event(x)))
+        with self.networks():
+            logits = call(self.discriminator, x, context)
+        return check_output(self.discriminator, "the discriminator", logits, (len(x),)).to(x.dtype)
 
     def draw(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z) as the discriminator is shown it in training: with its graph, and at the size that has been reached."""
@@ -105,13 +107,11 @@ class GAN(Adversarial):
         context_dim: int = 0,
     ):
         super().__init__(event_shape, latent_dim, codec or _codec(event_shape), context_dim=context_dim)
-        convolves = len(self.event_shape) == 3 and min(self.event_shape[1:]) >= 8
         if generator is None:
-            network = ConvGenerator if convolves else MLPGenerator
+            network = ConvGenerator if suited_to_convolutions(self.event_shape) else MLPGenerator
             generator = network(latent_dim, self.event_shape, output=_output(self.codec), context_dim=context_dim)
         if discriminator is None:
-            judge = ConvDiscriminator if convolves else MLPDiscriminator
-            discriminator = judge(self.event_shape, centre=self.codec.centred, context_dim=context_dim)
+            discriminator = default_discriminator(self.event_shape, self.codec, context_dim=context_dim)
         told = ("context",) if context_dim else ()
         self.generator = check_part(generator, "the generator", "z", *told)
         self.discriminator = check_part(discriminator, "the discriminator", "x", *told)
@@ -123,12 +123,6 @@ class GAN(Adversarial):
         with self.networks():
             x = call(self.generator, z, context)
         return check_output(self.generator, "the generator", x, (len(z), *self.event_shape)).to(z.dtype)
-
-    def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        context = self.check_context(context, len(self.check_event(x)))
-        with self.networks():
-            logits = call(self.discriminator, x, context)
-        return check_output(self.discriminator, "the discriminator", logits, (len(x),)).to(x.dtype)
 
 
 class MaxoutGAN(GAN):
@@ -176,6 +170,18 @@ class MaxoutGAN(GAN):
             "discriminator": MaxoutDiscriminator(event_shape, maxout, pieces, drop_input, drop, context_dim=context_dim),
         }
         super().__init__(event_shape, latent_dim, **networks, codec=codec, context_dim=context_dim)
+
+
+def suited_to_convolutions(event_shape: Sequence[int]) -> bool:
+    """Whether the default networks are convolutional: for pictures with both sides at least 8."""
+    return len(event_shape) == 3 and min(event_shape[1:]) >= 8
+
+
+def default_discriminator(event_shape: Sequence[int], codec: Codec, *, width: int = 32, context_dim: int = 0) -> nn.Module:
+    """`ConvDiscriminator` of so many channels at full size, or `MLPDiscriminator` where the event is not such a picture."""
+    if suited_to_convolutions(event_shape):
+        return ConvDiscriminator(event_shape, width, centre=codec.centred, context_dim=context_dim)
+    return MLPDiscriminator(event_shape, centre=codec.centred, context_dim=context_dim)
 
 
 def _codec(event_shape: Sequence[int]) -> Codec:

@@ -6,6 +6,8 @@ Shapes: B batch, K context_dim, E event_shape; x (B, *E) · context (B, K) or No
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -17,7 +19,9 @@ from triptych.gan.augment import TARGET
 from triptych.gan.games import GAMES, Game
 from triptych.gan.layers import MinibatchStddev, group_size
 from triptych.gan.penalties import Penalty
-from triptych.objectives.player import Loss, Player
+from triptych.objectives.player import WHOLE, Loss, Player, Span
+
+Codes = Callable[[Any, Tensor, Tensor | None], Tensor]
 
 
 class Match:
@@ -30,30 +34,42 @@ class Match:
         game: the losses of both sides.
         images: real pictures that a round shows, on all processes, by which a growing model grows.
         share: whether the discriminator's samples serve the generator too: faster, but it no longer draws its own z.
+        codes: z (B, L) of the samples that are shown beside examples x (B, *E), (model, x, context) -> z; None: z ~ p(z).
 
     Attributes:
         shared: samples of the discriminator's last play, with their graph, and the context (B, K) that they were drawn for,
             until the generator takes them.
     """
 
-    def __init__(self, model: Adversarial, game: Game, images: int, share: bool = False):
+    def __init__(self, model: Adversarial, game: Game, images: int, share: bool = False, codes: Codes | None = None):
         self.model, self.game, self.images, self.share = model, game, images, share
+        self.codes = codes or (lambda model, x, context: model.sample_prior(len(x)))
         self.shared: tuple[Tensor, Tensor | None] | None = None
 
-    def draw(self, n: int, context: Tensor | None) -> Tensor:
-        """n samples (n, *E) of fresh z ~ N(0, I)."""
-        return self.model.draw(torch.randn(n, self.model.latent_dim, device=self.model.device), context)
+    def draw(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """As many samples (B, *E) of fresh z as there are examples x."""
+        return self.model.draw(self.codes(self.model, x, context), context)
 
 
 class Adversary(Player):
-    """What both players have in common: a network of their own, and the match that they play."""
+    """What both players have in common: a network of their own, the match that they play, and when."""
 
-    def __init__(self, match: Match, own: nn.Module):
+    def __init__(self, match: Match, own: nn.Module, span: Span = WHOLE, loop: object = None):
         super().__init__()
         self.own, self.augmentation, self.match = own, match.model.augmentation, match
+        self.span, self.loop = span, loop
 
     def stage(self, step: int) -> int:
         return self.match.model.stage(step * self.match.images)
+
+    def deceived(self, samples: Tensor, asked: Tensor | None, x: Tensor, context: Tensor | None) -> Tensor:
+        """What a generator minimises, a scalar: D's verdict on samples asked for by their context; D is frozen meanwhile."""
+        model, game = self.match.model, self.match.game
+        with frozen(model.discriminator):
+            fake = model.logits(self.augmentation(samples), asked)
+            with torch.no_grad():
+                real = model.logits(self.augmentation(model.reals(x)), context) if game.pairs else None
+        return game.generator(real, fake).mean()
 
 
 class DiscriminatorPlayer(Adversary):
@@ -77,6 +93,8 @@ class DiscriminatorPlayer(Adversary):
             it does samples (Reed et al. 2016, arXiv 1605.05396); 0 leaves the optimum of the game alone.
         ada_step: by which ada's p moves after a minibatch (`triptych.gan.augment.ada_step`).
         ada_target: how sure of its data D should be, from −1 to 1; None: as sure as E sign D(x) = 0.6.
+        span: when it plays.
+        loop: the loop's numbers for D; None: the recipe's.
     """
 
     def __init__(
@@ -90,8 +108,10 @@ class DiscriminatorPlayer(Adversary):
         mismatch_weight: float = 1.0,
         ada_step: float = 0.0,
         ada_target: float | None = None,
+        span: Span = WHOLE,
+        loop: object = None,
     ):
-        super().__init__(match, match.model.discriminator)
+        super().__init__(match, match.model.discriminator, span, loop)
         self.plays, self.weight, self.penalty, self.drift_weight = plays, weight, penalty or Penalty(), drift_weight
         self.mismatch_weight = mismatch_weight
         self.ada_step, self.ada_target = ada_step, match.game.confident_as(TARGET) if ada_target is None else ada_target
@@ -101,7 +121,7 @@ class DiscriminatorPlayer(Adversary):
         model.grow(step * self.match.images)
         x = model.reals(x)
         with torch.set_grad_enabled(self.match.share and torch.is_grad_enabled()):
-            samples = self.match.draw(len(x), context)
+            samples = self.match.draw(x, context)
         self.match.shared = (samples, context) if self.match.share else None
         # at the last of every so many steps, so that the log's lines, at round numbers, show it; without gradients, as when
         # a bad step is replayed, there is nothing to penalise
@@ -129,10 +149,7 @@ class DiscriminatorPlayer(Adversary):
         """Moves ada's p by how sure D is, on all processes alike; without gradients, as in a replay, nothing moves."""
         if self.augmentation.kind != "ada" or not torch.is_grad_enabled():
             return {}
-        confidence = self.match.game.confidence(real, fake)
-        if distributed.is_available() and distributed.is_initialized():  # their minibatches have one size
-            distributed.all_reduce(confidence)
-            confidence = confidence / distributed.get_world_size()
+        confidence = agreed(self.match.game.confidence(real, fake))
         self.augmentation.adapt(confidence, self.ada_step, self.ada_target)
         return {"ada_confidence": confidence, "ada_p": self.augmentation.p.clone()}
 
@@ -144,14 +161,9 @@ class GeneratorPlayer(Adversary):
         super().__init__(match, match.model.generator)
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
-        model, game = self.match.model, self.match.game
-        samples, asked = self.match.shared or (self.match.draw(len(x), context), context)
+        samples, asked = self.match.shared or (self.match.draw(x, context), context)
         self.match.shared = None
-        with frozen(model.discriminator):
-            fake = model.logits(self.augmentation(samples), asked)
-            with torch.no_grad():
-                real = model.logits(self.augmentation(model.reals(x)), context) if game.pairs else None
-        return Loss(game.generator(real, fake).mean(), {})
+        return Loss(self.deceived(samples, asked, x, context), {})
 
 
 def check_match(model: Adversarial, game: Game, penalty: Penalty | None, batch: int) -> None:
@@ -176,6 +188,14 @@ def check_match(model: Adversarial, game: Game, penalty: Penalty | None, batch: 
                 f"a batch of {batch} on each process has no groups of 2 to {most} whose spread the discriminator could see: "
                 f"choose {other}, or --model.stddev-group 0 to leave it out"
             )
+
+
+def agreed(value: Tensor) -> Tensor:
+    """The mean of a number over all processes, whose minibatches have one size."""
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return value
+    distributed.all_reduce(value)
+    return value / distributed.get_world_size()
 
 
 @torch.no_grad()

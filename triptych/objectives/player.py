@@ -84,6 +84,10 @@ class Player(nn.Module, ABC):
         """A look at the model when the log is written: no gradient, and torch's random state stays as it is."""
         return Findings({}, {})
 
+    def problem(self) -> str | None:
+        """Why the state should be rolled back to the last good one, in a line, or None: asked before a state is saved."""
+        return None
+
     def follow_buffers(self) -> None:
         """Makes plain attributes agree with the model's buffers, after a saved state has been put in place."""
 

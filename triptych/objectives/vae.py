@@ -42,7 +42,7 @@ class VAEPlayer(Player):
         super().__init__()
         self.bound, self.weight, self.span, self.own_prior = bound, weight, span, own_prior
         # what is registered here is what it updates
-        self.model: nn.Module = model if own_prior else nn.ModuleDict(_without_prior(model))
+        self.model = model.mapping() if own_prior else nn.ModuleDict(_without_prior(model.mapping()))
         # in a tuple, which registers nothing: the model, and what the bound is of
         self._held: tuple[VAE, HasPosterior] = (model, model if own_prior else Under(model, StandardNormal()))
 
@@ -67,5 +67,5 @@ class VAEPlayer(Player):
 _FIRST = 2000  # examples that a prior which learns with the rest starts from
 
 
-def _without_prior(model: VAE) -> dict[str, nn.Module]:
+def _without_prior(model: nn.Module) -> dict[str, nn.Module]:
     return {name: part for name, part in model.named_children() if name != "prior"}

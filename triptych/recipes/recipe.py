@@ -18,7 +18,12 @@ RANGES: dict[str, tuple[float, float]] = {
     "width": (1, 65_536),
     "blocks": (0, 64),
     "components": (1, 65_536),
-    "prior_steps": (1, _HUGE),
+    "prior_steps": (0, _HUGE),
+    "sharpen": (0, _HUGE),
+    "sharpen_rate": (_TINY, 1e3),
+    "sharpen_width": (1, 65_536),
+    "sharpen_weight": (_TINY, 1e6),
+    "sharpen_bound": (1, 1e6),
     "couplings": (2, 64),
     "levels": (0, 16),
     "depth": (1, 512),
@@ -83,7 +88,8 @@ class Objective(Protocol):
         adversarial: whether a discriminator sees the pictures, so that they may be augmented on the way to it.
     """
 
-    adversarial: ClassVar[bool]
+    @property
+    def adversarial(self) -> bool: ...
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from triptych.core import GenerativeModel, Prior
-    from triptych.objectives.player import Player
+    from triptych.objectives.player import Player, Span
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,6 @@ class VAEModel:
 class VAEObjective:
     """Which bound a VAE maximises."""
 
-    adversarial: ClassVar[bool] = False
-
     estimator: Literal["B", "A", "k", "score"] = "B"
     """The bound: B (closed-form KL), A (all by sampling), k (importance-weighted), score (the naive gradient)."""
     draws: int = 1
@@ -70,11 +68,26 @@ class VAEObjective:
     prior_fit: Literal["after", "jointly"] = "after"
     """When a learned prior learns: after the rest, from its codes (until then the bound is N(0, I)'s), or with it."""
     prior_steps: int | None = None
-    """Steps at the end of the run in which the prior alone learns; without a number a fifth (for a gaussian: one)."""
+    """Steps after the VAE's in which the prior alone learns; without a number a fifth of both (for a gaussian: one)."""
+    sharpen: int = 0
+    """Last steps of the run, in which a discriminator sharpens the decoder; encoder and prior stay as they are."""
+    sharpen_rate: float = 5e-4
+    """The highest learning rate of decoder and discriminator then."""
+    sharpen_width: int | None = None
+    """Channels of the discriminator at full size (of pictures); without a number as many as the default GAN has, 32."""
+    sharpen_weight: float = 0.3
+    """Weight of each dimension's log p(x|z) beside the game."""
+    sharpen_bound: float = 2.0
+    """How many times the squared error of the plain VAE's reconstructions is too much: log p(x|z) then counts more."""
 
     def __post_init__(self) -> None:
         if self.free_bits and self.estimator != "B":
             raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether a discriminator sees the pictures."""
+        return self.sharpen > 0
 
 
 def build(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
@@ -154,7 +167,8 @@ def _prior(name: str, event_shape: tuple[int, ...], latent_dim: int, components:
 
 
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
-    """The one player that maximises a bound, and where the prior is learned afterwards, the one that fits it."""
+    """The stages of a run: a player that maximises a bound; one that fits a prior which is not learned jointly; two that
+    sharpen the decoder. Stages without steps are left out."""
     from triptych.core import HasPosterior, Prior, require
     from triptych.objectives.player import Span
     from triptych.objectives.prior import PriorPlayer
@@ -172,31 +186,77 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
     }
     bound = partial(bounds[objective.estimator], draws=objective.draws)
     weight = partial(kl_weight, beta=objective.beta, warmup=objective.warmup)
-    if objective.prior_fit == "jointly" or not isinstance(model.prior, Prior):
-        return {"vae": VAEPlayer(model, bound, weight)}
-    alone = recipe.steps - prior_steps(recipe)
-    return {
-        "vae": VAEPlayer(model, bound, weight, own_prior=False, span=Span(0, alone)),
-        "prior": PriorPlayer(model, Span(alone), loop=dataclasses.replace(recipe.training, **_PRIOR_TRAINING)),
-    }
+    plain = recipe.steps - objective.sharpen
+    if plain < 0:
+        raise TriptychError(f"sharpen are some of the run's {recipe.steps} steps, got {objective.sharpen}: raise --steps")
+    after = objective.prior_fit == "after" and isinstance(model.prior, Prior)
+    alone = plain - (prior_steps(recipe, plain) if after else 0)
+    found: dict[str, Player] = {}
+    if alone:
+        found["vae"] = VAEPlayer(model, bound, weight, own_prior=not after, span=Span(0, alone))
+    if alone < plain:
+        loop = dataclasses.replace(recipe.training, **_PRIOR_TRAINING)
+        found["prior"] = PriorPlayer(model, Span(alone, plain), loop=loop)
+    return found | (_sharpening(recipe, model, Span(plain), processes) if objective.sharpen else {})
 
 
-def prior_steps(recipe: Recipe) -> int:
-    """Steps at the end of a run in which the prior alone learns.
+def prior_steps(recipe: Recipe, plain: int) -> int:
+    """Steps in which the prior alone learns, after the VAE, of so many that both have.
 
     Raises:
-        TriptychError: where they are more than the run has.
+        TriptychError: where they are more.
     """
     said = recipe.objective.prior_steps
     if said is None:
-        said = 1 if recipe.model.prior == "gaussian" else max(1, recipe.steps // 5)
-    if said > recipe.steps:
-        raise TriptychError(f"prior_steps are some of the run's {recipe.steps} steps, got {said}: raise --steps")
+        said = min(plain, 1) if recipe.model.prior == "gaussian" else min(plain, max(1, plain // 5))
+    if said > plain:
+        raise TriptychError(f"prior_steps are some of the {plain} steps before any sharpening, got {said}: raise --steps")
     return said
+
+
+def complete(recipe: Recipe, model: Any) -> Any:
+    """A VAE with what its game needs: a discriminator, from torch's random state, where its decoder is to be sharpened."""
+    if not recipe.objective.sharpen:
+        return model
+    from triptych.compose import SharpenedVAE
+    from triptych.gan.model import default_discriminator
+    from triptych.vae import VAE
+
+    if isinstance(model, SharpenedVAE) or not isinstance(model, VAE):
+        return SharpenedVAE.of(model)
+    width = {} if recipe.objective.sharpen_width is None else {"width": recipe.objective.sharpen_width}
+    judge = default_discriminator(model.event_shape, model.codec, **width, context_dim=model.context_dim)
+    return SharpenedVAE.of(model, judge)
+
+
+def _sharpening(recipe: Recipe, model: Any, span: Span, processes: int) -> dict[str, Player]:
+    """Discriminator and decoder, by the game that is best for GANs of so few steps: see `triptych.recipes.gan`."""
+    from triptych.gan.augment import ada_step
+    from triptych.gan.games import GAMES
+    from triptych.gan.penalties import ZeroCentred
+    from triptych.objectives.gan import DiscriminatorPlayer, Match, check_match
+    from triptych.objectives.sharpen import DecoderPlayer, mixed_codes
+
+    objective, batch = recipe.objective, recipe.training.batch
+    game, penalty, shown = GAMES["relativistic"], ZeroCentred(samples=True), batch * processes
+    check_match(model, game, penalty, batch)
+    model.augmentation.become(recipe.differentiable)
+    match = Match(model, game, images=shown, codes=mixed_codes)
+    loop = dataclasses.replace(recipe.training, **_SHARPENING, rate=objective.sharpen_rate)
+    step = ada_step(shown, shown * objective.sharpen)
+    return {
+        "discriminator": DiscriminatorPlayer(match, penalty=penalty, ada_step=step, span=span, loop=loop),
+        "decoder": DecoderPlayer(match, objective.sharpen_weight, objective.sharpen_bound, span=span, loop=loop),
+    }
 
 
 # of a prior fitted to codes: a small network that sees clean data, without the VAE's warm-up
 _PRIOR_TRAINING: dict[str, Any] = {"optimizer": "adam", "rate": 2e-3, "rate_warmup": 0, "decay": "cosine", "clip": 10.0}
+# as the convolutional GANs' presets
+_SHARPENING: dict[str, Any] = {
+    "optimizer": "adam", "momentum": 0.0, "momentum_end": None, "beta2": 0.99, "weight_decay": 0.0, "clip": 0.0,
+    "rate_warmup": 0, "decay": "cosine", "rate_end": 0.1,
+}  # fmt: skip
 
 _recipe = partial(Recipe, objective=VAEObjective(), training=Training(batch=64, rate=1e-3, rate_warmup=200))
 

@@ -234,6 +234,9 @@ class Run:
         for name, player in self.players.items():
             if layer := broken_layer(player):
                 return f"layer {layer}{f' of the {name}' if len(self.players) > 1 else ''} holds NaN or infinity"
+        for player in self.playing(self.step - 1).values():
+            if problem := player.problem():
+                return problem
         self.average.copy_unaveraged()
         try:
             for model in (self.model, self.averaged):
