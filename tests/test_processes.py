@@ -21,7 +21,11 @@ with open(f"{sys.argv[1]}/rank{state.process_index}.json", "w") as file:
 
 
 FAMILIES = {
-    "vae": ["--data", "digits", "--given", "label"],
+    # all three stages
+    "vae": [
+        *("--data", "digits", "--given", "label", "--model.prior", "gaussian"),
+        *("--objective.sharpen", "8", "--objective.sharpen-width", "4"),
+    ],
     # some pair of 32 is always ranked rightly, which is all that is asked: p rises by 32 / 3200 at each of 20 steps
     "dcgan": [
         *("--data", "digits", "--model.width", "4", "--augment", "ada"),

@@ -180,4 +180,16 @@ class progress:
         self.bar.stop()
 
 
-_SHOWN = ("loss", "elbo", "kl", "prior_nll", "bits_per_dim", "nll", "round_trip", "d_accuracy", "spread_ratio", "bad_steps")
+_SHOWN = (
+    "loss",
+    "elbo",
+    "kl",
+    "prior_nll",
+    "bits_per_dim",
+    "nll",
+    "round_trip",
+    "d_accuracy",
+    "spread_ratio",
+    "drift",
+    "bad_steps",
+)
