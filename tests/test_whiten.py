@@ -3,6 +3,7 @@
 Shapes: rows (N, C) · m (C,) · covariance (C, C)
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,9 @@ import scipy.linalg
 import torch
 from scipy import stats
 
-from triptych.bijections import Chain, Flatten, Whiten, whiten
+from triptych import families
+from triptych.bijections import Bijection, Chain, FactorOut, Flatten, MultiScale, Whiten, whiten
+from triptych.data.splits import Split
 from triptych.errors import TriptychError
 from triptych.flow import Flow
 
@@ -182,3 +185,48 @@ def test_a_flow_of_it_alone_is_a_gaussian_as_scipy_s():
     layer.set_moments(torch.from_numpy(mean), torch.from_numpy(covariance))
     model = Flow((12,), Chain([Flatten((12,)), layer])).double().eval()
     np.testing.assert_allclose(model.log_prob(rows), stats.multivariate_normal(mean, covariance).logpdf(rows))
+
+
+# how much data it sees
+
+
+class Counted(Bijection):
+    """The identity, which keeps count of what it was initialised from."""
+
+    def forward(self, x, context=None):
+        return x, x.new_zeros(len(x))
+
+    def inverse(self, z, context=None):
+        return z
+
+    def initialize(self, x, context=None):
+        self.seen, self.told = len(x), None if context is None else len(context)
+        return x
+
+
+def test_it_is_initialised_from_many_examples_and_later_layers_from_a_first_batch():
+    before, after, last = Counted(), Counted(), Counted()
+    scales = [Chain([before, Whiten(4), after]), Chain([last])]
+    model = Flow((4,), MultiScale(scales, [FactorOut((4,), context_dim=2)], (2,)), context_dim=2)
+    assert model.examples == 20_000 and Flow((4,), Counted()).examples == 256
+    model.initialize(torch.randn(1000, 4), torch.randn(1000, 2))
+    assert [layer.seen for layer in (before, after, last)] == [1000, 256, 256]
+    assert [layer.told for layer in (before, after, last)] == [1000, 256, 256]
+    alone = Chain([Counted(), Counted()])
+    alone.initialize(torch.randn(1000, 4))  # where none asks for more than others, all see what was given
+    assert alone.parts[1].seen == 1000
+
+
+def test_a_model_built_for_data_sees_as_many_as_it_asks_for_flipped_as_in_training():
+    pictures = np.zeros((700, 1, 4, 4), np.uint8)
+    pictures[..., 0] = 200  # a bright left edge, which flips move to the right
+    split = Split(pictures, {})
+
+    def model(event_shape):
+        return Flow(event_shape, Chain([Flatten(event_shape), Whiten(16), Counted()]))
+
+    for augment, right in (("", 0.5 / 256), ("flip", 100 / 256)):
+        recipe = dataclasses.replace(families.preset("glow"), augment=augment)
+        made = families.build_for(recipe, split, model)
+        assert made.bijection.parts[2].seen == 256
+        assert made.bijection.parts[1].mean.view(4, 4)[0, 3].item() == pytest.approx(right, rel=0.15)

@@ -178,11 +178,13 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         codec: how stored values become x, and back.
         conditions: how attributes become the context (`triptych.codecs.Conditions`); None where nothing says it.
         bf16: whether the networks compute in bfloat16; everything around them (likelihoods, priors, sums) does not.
+        examples: how many `initialize` should see (`first_size`).
         grows: whether a step of training may leave some parameters without a gradient; several processes then look for them.
     """
 
     bf16: bool = False
     grows: bool = False
+    examples: int = 256
 
     def __init__(
         self,
@@ -317,6 +319,16 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
 def _files() -> Any:
     """`triptych.pretrained`, which stands above this file and knows every type: resolved when a hub method is called."""
     return importlib.import_module("triptych.pretrained")
+
+
+def first_size(examples: int, size: int) -> int:
+    """How many examples of `size` numbers each a model is initialised from that asks for so many: fewer of those that are
+    larger than 3×32×32, since they and their activations would fill the memory, but 16 at least.
+
+    >>> first_size(256, 784), first_size(256, 3 * 64 * 64), first_size(20_000, 3 * 64 * 64)
+    (256, 64, 5000)
+    """
+    return min(examples, max(16, examples * (3 * 32 * 32) // size))
 
 
 _AT_ONCE = 256  # examples decoded together by `sample`, whatever n is: memory stays bounded

@@ -147,22 +147,24 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     from triptych.codecs import Conditions
     from triptych.randomness import seeded
 
-    rows = first_rows(split)
-    batch, conditions, context = split[rows], None, None
-    if names := recipe.conditions:
+    names, conditions, context = recipe.conditions, None, None
+    if names:
         conditions = Conditions.of(names, split.attributes, split.kinds, split.classes)
-        context = conditions.of_data(split.attributes, split.kinds, split.classes, len(split))[rows]
-    if factory is None:
-        return build(recipe, batch, conditions, context)
+    dim = 0 if conditions is None else conditions.dim
     with seeded(recipe.seed):
-        dim = 0 if conditions is None else conditions.dim
-        model = own_model(factory, split.event_shape, dim)
+        if factory is None:
+            model = family(recipe.family).build(recipe, first_batch(split), dim)
+        else:
+            model = own_model(factory, split.event_shape, dim)
         if model.context_dim != dim:
             raise TriptychError(f"the model takes a context of {model.context_dim} numbers, --given makes {dim}: "
                                 f"build it with context_dim={dim}")  # fmt: skip
         model = family(recipe.family).complete(recipe, model)
         model.conditions = conditions
-        model.initialize(model.codec.encode(batch), context)
+        rows = first_rows(split, model.examples)
+        if conditions is not None:
+            context = conditions.of_data(split.attributes, split.kinds, split.classes, len(split))[rows]
+        model.initialize(model.codec.encode(_augmented(recipe, split, rows)), context)
     return model
 
 
@@ -172,6 +174,19 @@ def continued(recipe: Recipe, model: GenerativeModel) -> GenerativeModel:
 
     with seeded(recipe.seed):
         return family(recipe.family).complete(recipe, model).train()
+
+
+def _augmented(recipe: Recipe, split: Split, rows: Any) -> Tensor:
+    """Stored values of the rows, changed as training will see them: flipped pictures have another covariance."""
+    import numpy as np
+    import torch
+
+    from triptych.data.batches import parse_augment
+
+    stored, random = split[rows].numpy(), np.random.default_rng(recipe.seed)
+    for change in parse_augment(recipe.augment, split):
+        stored = change(stored, random)
+    return torch.from_numpy(np.ascontiguousarray(stored))
 
 
 def own_model(factory: Callable[..., Any], event_shape: tuple[int, ...], context_dim: int = 0) -> GenerativeModel:
@@ -203,14 +218,12 @@ def first_rows(split: Split, most: int = 256) -> Any:
 
     The first examples of a sorted set are not a fair sample.
     """
+    from triptych.core import first_size
     from triptych.data.splits import fixed_subset
 
-    return fixed_subset(len(split), min(most, max(16, _VALUES // math.prod(split.event_shape))))
+    return fixed_subset(len(split), first_size(most, math.prod(split.event_shape)))
 
 
 def first_batch(split: Split, most: int = 256) -> Tensor:
     """The stored values (B, *E) of `first_rows`."""
     return split[first_rows(split, most)]
-
-
-_VALUES = 256 * 3 * 32 * 32  # of a first batch: activations of larger pictures would fill the memory

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from triptych.core import first_size
 from triptych.errors import TriptychError
 from triptych.parts import Part
 
@@ -33,7 +34,12 @@ class Bijection(nn.Module, Part, ABC):
     """z = f(x; c) with f⁻¹ and log |det ∂f/∂x|, so that log p(x) = log p(f(x)) + ladj (change of variables).
 
     The context c says which bijection of x it is; layers without a use for it ignore it.
+
+    Attributes:
+        examples: how many it should be initialised from.
     """
+
+    examples: int = 256
 
     @abstractmethod
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -45,7 +51,10 @@ class Bijection(nn.Module, Part, ABC):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Sets whatever depends on data from a first batch x; returns z, with which the next bijection is initialised."""
+        """Sets whatever depends on data from a first batch x; returns z, with which the next bijection is initialised.
+
+        A chain returns z of the batch's first examples only, where some parts ask for more of them than those that follow.
+        """
         return self(x, context)[0]
 
 
@@ -80,9 +89,19 @@ class Chain(Bijection):
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        for part in self.parts:
+        asked = [wanted(part) for part in self.parts]
+        for i, part in enumerate(self.parts):
             x = part.initialize(x, context)
+            rest = max(asked[i + 1 :], default=asked[i])
+            if rest < asked[i]:
+                x = x[: first_size(rest, x[0].numel())]
+            context = None if context is None else context[: len(x)]
         return x
+
+
+def wanted(module: nn.Module) -> int:
+    """How many examples a module should be initialised from: the most that one of its bijections asks for."""
+    return max((m.examples for m in module.modules() if isinstance(m, Bijection)), default=Bijection.examples)
 
 
 def all_finite(layer: nn.Module) -> bool:

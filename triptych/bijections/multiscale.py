@@ -61,7 +61,8 @@ class MultiScale(Bijection):
         factored = []
         x = self.scales[0].initialize(x, context)
         for split, scale in zip(self.splits, self.scales[1:], strict=True):
+            context = None if context is None else context[: len(x)]
             x, leaving = split.divide(split.initialize(x, context))
             factored.append(leaving.flatten(1))
             x = scale.initialize(x, context)
-        return torch.cat([*factored, x.flatten(1)], 1)
+        return torch.cat([*(leaving[: len(x)] for leaving in factored), x.flatten(1)], 1)

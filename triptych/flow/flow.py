@@ -15,7 +15,7 @@ from torch import Tensor
 
 from triptych.bijections import Bijection, Conditioner, ContextAffine, FlowSteps, NotInvertible
 from triptych.bijections.actnorm import Initialised
-from triptych.bijections.bijection import sum_event
+from triptych.bijections.bijection import sum_event, wanted
 from triptych.bijections.dequantise import VariationalDequantisation
 from triptych.codecs import Dequantised, Floats
 from triptych.core import LOG_2PI, Codec, Encodes, GenerativeModel, HasDensity
@@ -53,6 +53,11 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         codec = read_as("auto", 8, event_shape) if codec is None else codec
         super().__init__(event_shape, math.prod(event_shape), codec, context_dim=context_dim)
         self.bijection = check_part(bijection, "a flow's bijection", kind=Bijection)
+
+    @property
+    def examples(self) -> int:  # type: ignore[override]
+        """How many `initialize` should see: the most that one of its layers asks for."""
+        return wanted(self.bijection)
 
     @property
     def bf16(self) -> bool:
