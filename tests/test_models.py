@@ -3,6 +3,7 @@
 import copy
 import functools
 import inspect
+import itertools
 import json
 import math
 
@@ -133,8 +134,33 @@ def test_sampling_is_reproducible_and_leaves_torch_alone(name):
 
 
 def test_temperature_zero_is_the_mean_of_the_prior(name):
+    """Of the prior's noise, or of what a generator's first layer makes of it: one example, whatever is drawn."""
     model, _ = made(name)
-    torch.testing.assert_close(model.sample(2, temperature=0), model.decode(torch.zeros(2, model.latent_dim)))
+    cold = model.sample(2, temperature=0)
+    torch.testing.assert_close(cold[0], cold[1])
+    if not adversarial(model):
+        torch.testing.assert_close(cold, model.decode(torch.zeros(2, model.latent_dim)))
+
+
+def test_the_spread_of_samples_falls_with_the_temperature(name):
+    model, _ = made(name)
+    if not adversarial(model):
+        return
+    spreads = []
+    for temperature in (1.0, 0.75, 0.5, 0.25, 0.0):
+        samples = model.sample(64, temperature=temperature, generator=torch.Generator().manual_seed(0))
+        spreads.append(samples.std(0).mean().item())
+    assert all(low < high for high, low in itertools.pairwise(spreads)) and spreads[-1] < 1e-5
+
+
+def test_a_first_layer_and_the_rest_are_the_generator(name, generator):
+    model, _ = made(name)
+    if not adversarial(model):
+        return
+    z = torch.randn(3, model.latent_dim, generator=generator)
+    context = torch.randn(3, model.context_dim, generator=generator) if model.context_dim else None
+    with torch.no_grad():
+        torch.testing.assert_close(model.render(model.features(z, context), context), model.decode(z, context))
 
 
 def test_save_and_load(name, tmp_path):

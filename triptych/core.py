@@ -241,15 +241,12 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
             context: (n, K), or (1, K) for all.
         """
         z = self.sample_prior(n, temperature=temperature, generator=generator)
-        context = self.check_context(context, n)
-        parts = [None] * len(z.split(_AT_ONCE)) if context is None else context.split(_AT_ONCE)
-        return torch.cat([self.decode(z, c) for z, c in zip(z.split(_AT_ONCE), parts, strict=True)])
+        return torch.cat([self.decode(z, c) for z, c in in_parts(z, self.check_context(context, n))])
 
     @torch.no_grad()
     def sample_prior(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ p(z), (n, L); the temperature acts on the noise that z is made of."""
-        if n < 1 or not 0 <= temperature < math.inf:
-            raise TriptychError(f"sample expects n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
+        check_sampling(n, temperature)
         if isinstance(self.prior, StandardNormal):
             return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
         return self.prior.sample(n, temperature=temperature, generator=generator).to(self.device)  # type: ignore[operator]
@@ -332,6 +329,18 @@ def first_size(examples: int, size: int) -> int:
 
 
 _AT_ONCE = 256  # examples decoded together by `sample`, whatever n is: memory stays bounded
+
+
+def in_parts(z: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+    """z (n, L) and context (n, K), or None, in parts that are decoded at once."""
+    parts = z.split(_AT_ONCE)
+    return [*zip(parts, [None] * len(parts) if context is None else context.split(_AT_ONCE), strict=True)]
+
+
+def check_sampling(n: int, temperature: float) -> None:
+    """Raises a `TriptychError` for no samples, and for a temperature that is negative or not finite."""
+    if n < 1 or not 0 <= temperature < math.inf:
+        raise TriptychError(f"sample expects n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
 
 
 class Encodes(ABC):

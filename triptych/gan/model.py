@@ -1,27 +1,35 @@
 """The adversarial pair: G(z), which is the model of the data, and D(x), which only training needs.
 
 Shapes: B batch, L latent_dim, K context_dim, E event_shape.
-    z (B, L) ~ N(0, I) · x (B, *E) · context (B, K) or None · logits (B,), D(x) = σ(logit)
+    z (B, L) ~ N(0, I) · w (B, …) of the generator's first layer · x (B, *E) · context (B, K) or None
+    logits (B,), D(x) = σ(logit)
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from triptych.codecs import BinCentres, Floats
-from triptych.core import Codec, GenerativeModel
+from triptych.core import Codec, GenerativeModel, StandardNormal, check_sampling, in_parts
+from triptych.errors import NotSupported
 from triptych.gan.augment import Augmentation
+from triptych.gan.layers import exact
 from triptych.gan.networks import (
     ConvDiscriminator,
     ConvGenerator,
+    Generator,
     MaxoutDiscriminator,
     MLPDiscriminator,
     MLPGenerator,
     Output,
 )
 from triptych.parts import call, check_output, check_part
+from triptych.randomness import standard_normal
+
+_DRAWS = 512  # of z, whose features are averaged
 
 
 class Adversarial(GenerativeModel):
@@ -54,6 +62,55 @@ class Adversarial(GenerativeModel):
     def reals(self, x: Tensor) -> Tensor:
         """Real examples as the discriminator is shown them beside `draw`."""
         return x
+
+    @property
+    def layered(self) -> bool:
+        """Whether the generator's first layer can be told apart, so that samples are truncated by its features."""
+        return False
+
+    def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """w (B, …) of the generator's first layer, where it is `layered`."""
+        raise NotSupported(f"the generator of this {type(self).__name__} has no first layer of its own: use decode")
+
+    def render(self, w: Tensor, context: Tensor | None = None) -> Tensor:
+        """What the rest of the generator makes of w, (B, *E): render(features(z)) = decode(z)."""
+        raise NotSupported(f"the generator of this {type(self).__name__} has no first layer of its own: use decode")
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        context: Tensor | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """n examples G(z), (n, *E), truncated by the temperature: x = render(w̄ + temperature · (w − w̄)), w̄ = E_z w.
+
+        Features, not z: a network that normalises what it makes of z gives the same back whatever the length of z
+        (the truncation of Karras et al. 2019, arXiv 1812.04948, appendix B). Where the prior is learned, and where the
+        generator is not a `Generator`, the temperature acts on the prior's noise instead.
+
+        Args:
+            context: (n, K), or (1, K) for all.
+        """
+        check_sampling(n, temperature)
+        if temperature == 1 or not self.layered or not isinstance(self.prior, StandardNormal):
+            return super().sample(n, context=context, temperature=temperature, generator=generator)
+        z = self.sample_prior(n, generator=generator)
+        return torch.cat([self._truncated(z, c, temperature) for z, c in in_parts(z, self.check_context(context, n))])
+
+    def _truncated(self, z: Tensor, context: Tensor | None, temperature: float) -> Tensor:
+        w, mean = self.features(z, context), self._mean_features(context)
+        return self.render(torch.lerp(mean, w, temperature), context).to(z.dtype)
+
+    def _mean_features(self, context: Tensor | None) -> Tensor:
+        """w̄ given each context, (B, …), or (1, …) without one, over always the same z."""
+        z = standard_normal(_DRAWS, self.latent_dim, generator=torch.Generator().manual_seed(0), device=self.device)
+        if context is None:
+            return self.features(z).mean(0, keepdim=True)
+        told, place = context.unique(dim=0, return_inverse=True)
+        return torch.stack([self.features(z, c.expand(_DRAWS, -1)).mean(0) for c in told])[place]
 
     def grow(self, shown: int) -> None:
         """Becomes what it should be after so many real pictures of this training: for subclasses that grow."""
@@ -123,6 +180,22 @@ class GAN(Adversarial):
         with self.networks():
             x = call(self.generator, z, context)
         return check_output(self.generator, "the generator", x, (len(z), *self.event_shape)).to(z.dtype)
+
+    @property
+    def layered(self) -> bool:
+        return isinstance(self.generator, Generator)
+
+    def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        if not isinstance(self.generator, Generator):
+            return super().features(z, context)
+        with self.networks():
+            return exact(self.generator.features(z, context))
+
+    def render(self, w: Tensor, context: Tensor | None = None) -> Tensor:
+        if not isinstance(self.generator, Generator):
+            return super().render(w, context)
+        with self.networks():
+            return self.generator.render(w, context)
 
 
 class MaxoutGAN(GAN):

@@ -6,13 +6,14 @@ channels by it, and discriminators add a projection: D(x, c) = D(x) + ⟨V c, fe
 1802.05637).
 
 Shapes: B batch, L latent_dim, K context_dim, E event_shape, C channels, H × W picture.
-    z (B, L) · x (B, *E) · context (B, K), or None, which is as zeros · logits (B,)
+    z (B, L) · w (B, …) · x (B, *E) · context (B, K), or None, which is as zeros · logits (B,)
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Literal
@@ -34,7 +35,26 @@ _SMALL = 0.1  # scale of a discriminator's last layer: the first rounds' logits 
 _MOST_BLOCKS = 64  # a checkpoint from elsewhere should not make us build without end
 
 
-class MLPGenerator(nn.Module, Part):
+class Generator(nn.Module, Part, ABC):
+    """z -> w -> x: the first layer's features w, which may be averaged over z, and the rest.
+
+    That is where samples are truncated (`Adversarial.sample`).
+    """
+
+    @abstractmethod
+    def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """z (B, L), context (B, K) -> w (B, …)."""
+
+    @abstractmethod
+    def render(self, w: Tensor, context: Tensor | None = None) -> Tensor:
+        """w (B, …), context (B, K) -> x (B, *E)."""
+
+    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """z (B, L), context (B, K) -> x (B, *E)."""
+        return self.render(self.features(z, context), context)
+
+
+class MLPGenerator(Generator):
     """z -> x, linear layers with (leaky) ReLU between.
 
     Args:
@@ -69,12 +89,14 @@ class MLPGenerator(nn.Module, Part):
             sizes, partial(nn.LeakyReLU, slope), he_ if spread is None else partial(_uniform, spread=spread)
         )
 
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """z (B, L), context (B, K) -> x (B, *E)."""
+    def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = uniform_prior(z) if self.uniform else z
         if self.context_dim:
             h = torch.cat([h, h.new_zeros(len(h), self.context_dim) if context is None else context], 1)
-        return _squashed(self.layers(h), self.squash).view(-1, *self.event_shape)
+        return self.layers[:2](h)
+
+    def render(self, w: Tensor, context: Tensor | None = None) -> Tensor:
+        return _squashed(self.layers[2:](w), self.squash).view(-1, *self.event_shape)
 
 
 class MLPDiscriminator(nn.Module, Part):
@@ -170,7 +192,7 @@ class MaxoutDiscriminator(nn.Module, Part):
         return _judged(self.layers, self.projection, x, context)
 
 
-class ConvGenerator(nn.Module, Part):
+class ConvGenerator(Generator):
     """z -> x: a dense layer to at most 4 × 4, then 4×4 stride-2 transposed convolutions up to H × W, and one 3×3.
 
     A kernel that the stride divides leaves no checkerboard; odd sizes are cropped from the even ones above them. Level i
@@ -218,11 +240,13 @@ class ConvGenerator(nn.Module, Part):
         self.head = he_(nn.Conv2d(self.widths[-1], event_shape[0], 3, padding=1), gain=0.5)
         self.modulations = nn.ModuleList(Modulation(context_dim, channels, GAIN) for channels in (first, *self.widths[1:]))
 
-    def forward(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """z (B, L), context (B, K) -> x (B, C, H, W)."""
+    def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         h = self.modulations[0](self.stem(uniform_prior(z) if self.uniform else z), context)
         h = h.view(-1, self.widths[0], *self.sizes[0]).to(memory_format=torch.channels_last)
-        h = F.leaky_relu(self.norms[0](h), SLOPE)
+        return F.leaky_relu(self.norms[0](h), SLOPE)
+
+    def render(self, w: Tensor, context: Tensor | None = None) -> Tensor:
+        h = w
         levels = zip(self.blocks, self.enlarge, self.norms[1:], self.modulations[1:], self.sizes[1:], strict=True)
         for blocks, enlarge, norm, modulation, (height, width) in levels:
             h = norm(enlarge(blocks(h))[:, :, :height, :width])

@@ -68,9 +68,17 @@ class GrowingGenerator(nn.Module):
 
     def forward(self, z: Tensor, stage: Stage, context: Tensor | None = None) -> Tensor:
         """z (B, L), context (B, K) -> x (B, C, s, s), about [−1, 1]."""
+        return self.render(self.features(z, context), stage, context)
+
+    def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """z (B, L), context (B, K) -> w (B, nf(2), 4, 4), of the dense layer."""
         h = self.modulations[0](self.stem(self.norm(z)), context)
         h = h.view(len(z), -1, 4, 4).to(memory_format=torch.channels_last)
-        before = h = self._block(0, self.norm(F.leaky_relu(h, SLOPE)), context)
+        return self.norm(F.leaky_relu(h, SLOPE))
+
+    def render(self, w: Tensor, stage: Stage, context: Tensor | None = None) -> Tensor:
+        """w (B, nf(2), 4, 4), context (B, K) -> x (B, C, s, s), about [−1, 1]."""
+        before = h = self._block(0, w, context)
         top = stage.level - FIRST
         for i in range(1, top + 1):
             before, h = h, self._block(i, F.interpolate(h, scale_factor=2.0), context)
@@ -144,6 +152,7 @@ class ProgressiveGAN(Adversarial):
     """
 
     grows = True
+    generator: GrowingGenerator
     shown: Tensor
     begun: Tensor
 
@@ -213,6 +222,19 @@ class ProgressiveGAN(Adversarial):
             x = self.generator(z, self.stage_now, context)
         return (x.to(z.dtype) + 1) / 2
 
+    @property
+    def layered(self) -> bool:
+        return True
+
+    def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        with self.networks():
+            return exact(self.generator.features(z, context))
+
+    def render(self, w: Tensor, context: Tensor | None = None) -> Tensor:
+        with self.networks():
+            x = self.generator.render(w, self.stage_now, context)
+        return self._whole((x + 1) / 2)
+
     def reals(self, x: Tensor) -> Tensor:
         """x (B, *E) at that size by averaging; while a level fades in, mixed with what the level before could show."""
         stage = self.stage_now
@@ -233,5 +255,7 @@ class ProgressiveGAN(Adversarial):
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """G(z) at full size, (B, *E), clamped to [0, 1]."""
-        x = self.draw(z, context).clamp(0, 1)
-        return F.interpolate(x, scale_factor=2.0 ** (self.last - self.stage_now.level))
+        return self._whole(self.draw(z, context))
+
+    def _whole(self, x: Tensor) -> Tensor:
+        return F.interpolate(x.clamp(0, 1), scale_factor=2.0 ** (self.last - self.stage_now.level))
