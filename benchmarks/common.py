@@ -85,6 +85,7 @@ def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, flo
     if (folder / "state").is_dir() and any((folder / "state").iterdir()):
         run = Run.resume(folder, steps=recipe.steps)
     else:
+        recipe = recipe.decided(len(data), data.is_image)
         run = Run.create(folder, recipe, families.build_for(recipe, data), overwrite=(folder / "recipe.json").exists())
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     if run.step < recipe.steps:

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from triptych import families
 from triptych.cli import main
 from triptych.edit import inversion
+from triptych.pretrained import read_recipe
 
 TINY = {
     "dcgan": ["--data", "digits", "--model.width", "4", "--model.latent-dim", "4"],
@@ -187,6 +189,30 @@ def test_what_cannot_become_directions_is_said_before_an_encoder_is_learned(tmp_
     assert not quick and not (run / inversion.FILE).exists()
 
 
+@pytest.mark.parametrize(
+    "said, kept",
+    [([], "diffaug"), (["flip"], "flip,diffaug"), (["none"], "none"), (["flip,none"], "flip,none"), (["ada"], "ada")],
+)
+def test_few_pictures_are_augmented_unless_something_else_is_said(tmp_path, capsys, said, kept):
+    """It is decided when a run starts, and written down: a resumed run asks no more, nor does one of an earlier version."""
+    run = tmp_path / "run"
+    augment = ["--augment", *said] if said else []
+    assert main(["train", "dcgan", *TINY["dcgan"], *FEW, *augment, "--out", str(run)]) == 0
+    assert json.loads((run / "recipe.json").read_text())["recipe"]["augment"] == kept
+    assert ("pictures are few" in capsys.readouterr().err) == ("diffaug" in kept)
+    assert read_recipe(run).decided(10, pictures=True).augment == kept
+    assert main(["train", "--resume", str(run), "--steps", "13"]) == 0
+    assert read_recipe(run).augment == kept and "pictures are few" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", ["vae", "glow", "dcgan", "progressive"])
+def test_what_is_left_to_the_data(family):
+    recipe = families.preset(family)
+    gan = family in ("dcgan", "progressive")
+    assert recipe.decided(1000, pictures=True).differentiable == ("diffaug" if gan else "none")
+    assert recipe.decided(20_000, pictures=True) == recipe.decided(1000, pictures=False) == recipe
+
+
 def test_fine_tuning_and_resuming(run, tmp_path, capsys):
     tuned, data = tmp_path / "tuned", TINY[run.name][:2]
     augment = ["--augment", "flip,ada", "--training.batch", "8"]
@@ -195,7 +221,7 @@ def test_fine_tuning_and_resuming(run, tmp_path, capsys):
     assert main(["train", "--resume", str(tuned), "--steps", "6"]) == 0
     assert (tuned / "state" / "000000006").is_dir()
     words = ["train", "--init", str(run), *data, "--augment", "diffaug,ada", "--out", str(tmp_path / "other")]
-    said_in_one_line(capsys, words, "choose one of the two")
+    said_in_one_line(capsys, words, "choose one")
 
 
 @pytest.mark.parametrize("family", TINY)

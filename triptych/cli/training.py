@@ -15,7 +15,7 @@ from triptych.families import FAMILIES, build_for, continued, preset
 from triptych.recipes import Recipe
 
 if TYPE_CHECKING:
-    from triptych.data import Splits
+    from triptych.data import Split, Splits
     from triptych.training.run import Run
 
 
@@ -106,6 +106,7 @@ def _start(name: str, said: dict[str, Any]) -> None:
         check_folder(out, overwrite)  # before the data, which may take long
     factory = own_factory(said["own_model"]) if "own_model" in said else None
     splits = load_data(recipe)
+    recipe = _decided(recipe, splits.train)
     parse_augment(recipe.augment, splits.train)
     if init:
         own = own_parts(local_folder(init), said.get("own_model"))
@@ -113,6 +114,13 @@ def _start(name: str, said: dict[str, Any]) -> None:
     else:
         model = build_for(recipe, splits.train, factory)
     _fit(Run.create(out, recipe, model, overwrite=overwrite, trackers=said.get("track", ())), splits)
+
+
+def _decided(recipe: Recipe, data: Split) -> Recipe:
+    decided = recipe.decided(len(data), data.is_image)
+    if decided.augment != recipe.augment:
+        notice(f"{len(data)} pictures are few for a discriminator, which sees them through diffaug: --augment none does not")
+    return decided
 
 
 def _recipe(name: str, said: dict[str, Any]) -> Recipe:

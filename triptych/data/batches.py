@@ -165,7 +165,7 @@ def shift(pictures: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 AUGMENTATIONS = {"flip": flip, "shift": shift}
 """What is done to stored pictures, by name."""
-DIFFERENTIABLE = ("diffaug", "ada")
+DIFFERENTIABLE = ("none", "diffaug", "ada")
 """Names of what a discriminator sees of data and samples alike: done inside a GAN, not to stored pictures."""
 
 

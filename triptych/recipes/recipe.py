@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_t
 from triptych.errors import TriptychError, check_choice, check_layers, check_range
 
 _TINY, _HUGE = 1e-12, 1e12
+FEW = 20_000  # training pictures below which a discriminator sees them augmented
 
 RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, _HUGE),
@@ -146,7 +147,8 @@ class Recipe:
     size: int | None = None
     """Resize the shorter side to this and crop the centre."""
     augment: str = ""
-    """Augmentations, joined by commas: flip, shift; for a GAN with few examples also diffaug (always) or ada (as needed)."""
+    """Augmentations, joined by commas: flip, shift; what a GAN's discriminator sees pictures through is diffaug (all of them),
+    ada (as many as needed) or none: where nothing is said, diffaug with fewer than 20,000 pictures, else none."""
     given: str = ""
     """Attributes that the model is conditioned on, joined by commas, such as smile,glasses."""
     steps: int = 5000
@@ -172,10 +174,33 @@ class Recipe:
     @property
     def differentiable(self) -> Literal["none", "diffaug", "ada"]:
         """What both players of a GAN see pictures through: diffaug, ada or none."""
+        return next(iter(self._chosen()), "none")
+
+    def _chosen(self) -> list[Any]:
+        """Which of none, diffaug and ada is named: one at most."""
         names = [name.strip() for name in self.augment.split(",")]
-        if "diffaug" in names and "ada" in names:
-            raise TriptychError("augment diffaug changes every picture, ada as many as are needed: choose one of the two")
-        return "diffaug" if "diffaug" in names else "ada" if "ada" in names else "none"
+        chosen = [name for name in ("none", "diffaug", "ada") if name in names]
+        if len(chosen) > 1:
+            raise TriptychError(f"augment {' and '.join(chosen)} exclude each other (none changes no picture that a "
+                                "discriminator sees, diffaug every one, ada as many as are needed): choose one")  # fmt: skip
+        return chosen
+
+    def decided(self, examples: int, pictures: bool) -> Recipe:
+        """The recipe with what it leaves to the training data decided, to be asked before a run starts.
+
+        A discriminator soon knows few pictures by heart: it sees them through diffaug where nothing else is said.
+
+        Args:
+            examples: of the training data.
+            pictures: whether they are 8-bit pictures.
+
+        >>> from triptych.families import preset
+        >>> [preset("dcgan").decided(n, pictures=True).augment for n in (1_000, 60_000)]
+        ['diffaug', '']
+        """
+        if not self.objective.adversarial or self._chosen() or not pictures or examples >= FEW:
+            return self
+        return dataclasses.replace(self, augment=",".join(filter(None, (self.augment, "diffaug"))))
 
     @property
     def conditions(self) -> list[str]:
