@@ -16,7 +16,7 @@ from triptych import bijections
 from triptych.bijections import Additive, Affine, Bijection, CheckerboardCoupling, Coupling, TanhAffine, Transform
 from triptych.bijections.squeeze import squeezed
 from triptych.codecs import BinCentres
-from triptych.compose import SharpenedVAE, gaussian_prior
+from triptych.compose import EncodedGAN, SharpenedVAE, gaussian_prior
 from triptych.core import GenerativeModel
 from triptych.flow import NICE, Flow, Glow, RealNVP
 from triptych.flow.glow import flow_steps
@@ -29,6 +29,7 @@ from triptych.gan import (
     MLPGenerator,
     ProgressiveGAN,
 )
+from triptych.nets import ConvEncoder
 from triptych.vae import VAE, Bernoulli, DiscretisedLogistic, Gaussian, Likelihood
 from triptych.vae.defaults import convolutions, default_likelihood, perceptrons
 
@@ -141,6 +142,20 @@ def _dense_gan(shape: Shape, latent_dim: int, hidden: tuple[int, ...], context_d
     return Case(model, _floats(*shape))
 
 
+def _encoded_gan(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], context_dim: int = 0, prior=None) -> Case:
+    def model() -> EncodedGAN:
+        networks = {}
+        if len(shape) > 1:
+            networks = {
+                "generator": ConvGenerator(4, shape, 4, context_dim=context_dim),
+                "discriminator": ConvDiscriminator(shape, 4, centre=True, context_dim=context_dim),
+                "encoder": ConvEncoder(shape, 4, 4, context_dim=context_dim),
+            }
+        return EncodedGAN(shape, 4, **networks, context_dim=context_dim, prior=prior and prior())
+
+    return Case(model, stored(*shape))
+
+
 def _conv_gan(shape: Shape, bits: int = 8, context_dim: int = 0, **settings) -> Case:
     def model() -> GAN:
         generator = ConvGenerator(4, shape, 4, **settings, context_dim=context_dim)
@@ -178,6 +193,9 @@ MODELS: dict[str, Case] = {
     "gan-conv-batch-norm-5-bits": _conv_gan((2, 5, 17), bits=5, norm="batch", blocks=1),
     "gan-conditional-vector": _dense_gan((7,), 3, (16, 8), context_dim=K),
     "gan-conditional-conv": _conv_gan((3, 9, 8), context_dim=K),
+    "gan-encoded-vector": _encoded_gan((7,), _floats),
+    "gan-encoded-conv": _encoded_gan((3, 9, 8), _pixels, prior=lambda: gaussian_prior(4)),
+    "gan-encoded-conditional": _encoded_gan((1, 8, 8), _pixels, context_dim=K),
     "gan-progressive": Case(lambda: ProgressiveGAN((3, 8, 8), 4, width=6, images=10), _pixels(3, 8, 8)),
     "gan-progressive-whole": Case(lambda: ProgressiveGAN((1, 16, 16), 4, width=4, images=0), _pixels(1, 16, 16)),
     "gan-progressive-conditional": Case(

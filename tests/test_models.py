@@ -14,6 +14,7 @@ from cases import MODELS, perturbed
 import triptych
 from triptych.core import Encodes, GenerativeModel, HasDensity, HasPosterior, require
 from triptych.errors import TriptychError
+from triptych.gan import Adversarial
 from triptych.parts import describe
 from triptych.randomness import seeded
 
@@ -33,25 +34,26 @@ def test_shapes_and_finite(name, generator):
     assert x.shape == stored.shape and x.dtype == torch.float32
     assert model.sample(3, temperature=0.5, generator=generator).shape == (3, *model.event_shape)
     if adversarial(model):
-        assert not isinstance(model, HasDensity)
         assert model.logits(x).shape == (4,) and model.logits(x).isfinite().all()
+    if isinstance(model, Encodes):
+        z = model.encode(x)
+        assert z.shape == (4, model.latent_dim)
+        assert model.decode(z).shape == x.shape
+    assert isinstance(model, HasDensity) != adversarial(model)
+    if adversarial(model):
         return
-    z = model.encode(x)
-    assert z.shape == (4, model.latent_dim)
-    assert model.decode(z).shape == x.shape
     log_p = model.log_prob(x, k=3, generator=generator)
     assert log_p.shape == (4,) and log_p.isfinite().all()
-    assert isinstance(model, HasDensity)
 
 
 def adversarial(model):
-    """Whether it has no encoder, but a discriminator: a GAN."""
-    return not isinstance(model, Encodes)
+    """Whether it has no density, but a discriminator: a GAN."""
+    return isinstance(model, Adversarial)
 
 
 def seen(model, x):
     """What the model makes of x: z, or a discriminator's logits where there is no encoder."""
-    return model.logits(x) if adversarial(model) else model.encode(x)
+    return model.encode(x) if isinstance(model, Encodes) else model.logits(x)
 
 
 def exact(model):
@@ -119,7 +121,7 @@ def test_batch_independence(name, generator):
     model, stored = made(name)
     x = model.codec.encode(stored, generator)
     z = torch.randn(4, model.latent_dim, generator=generator)
-    if not adversarial(model):  # a discriminator looks at a batch as a whole
+    if isinstance(model, Encodes):  # a discriminator looks at a batch as a whole
         alone = torch.cat([model.encode(row[None]) for row in x])
         torch.testing.assert_close(model.encode(x), alone, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(model.decode(z), torch.cat([model.decode(r[None]) for r in z]), atol=1e-5, rtol=1e-4)
@@ -271,7 +273,7 @@ def test_require_names_the_alternative(name):
     with pytest.raises(TriptychError, match=r"triptych\.edit\.invert"):
         require(torch.nn.Identity(), Encodes)
     model, _ = made(name)
-    if adversarial(model):
+    if not isinstance(model, Encodes):
         with pytest.raises(TriptychError, match=r"triptych\.edit\.invert"):
             require(model, Encodes)
         with pytest.raises(TriptychError, match=r"triptych\.edit\.invert"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from triptych import data, edit, evaluate
-    from triptych.compose import SharpenedVAE
+    from triptych.compose import EncodedGAN, SharpenedVAE
     from triptych.errors import TriptychError
     from triptych.evaluate import bits_per_dim
     from triptych.flow import NICE, Flow, Glow, RealNVP
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 from triptych.version import __version__
 
 _HOME = {
+    "EncodedGAN": "triptych.compose",
     "Flow": "triptych.flow",
     "GAN": "triptych.gan",
     "Glow": "triptych.flow",
@@ -40,6 +41,7 @@ __all__ = [
     "GAN",
     "NICE",
     "VAE",
+    "EncodedGAN",
     "Flow",
     "Glow",
     "MaxoutGAN",

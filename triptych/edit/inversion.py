@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych import storage
 from triptych.core import Encodes, GenerativeModel, evaluating, frozen
 from triptych.errors import TriptychError, check_range, check_size
-from triptych.evaluate.features import descend, encoder_network
+from triptych.evaluate.features import descend
+from triptych.nets import encoder_network
+from triptych.objectives.encoder import inversion_errors
 from triptych.parts import call
 from triptych.pretrained import save_model, stamp
 from triptych.randomness import seeded
@@ -209,20 +210,13 @@ def _encoder_loss(
 ) -> Tensor:
     z = model.sample_prior(batch)
     given = model.check_context(None if context is None else context[torch.randint(len(context), (batch,))], batch)
-    with torch.no_grad():
-        x = model.decode(z, given)
-    found = call(encoder, x, given)
-    loss = F.mse_loss(found, z) + _relative_error(model.decode(found, given), x)
+    real, told = None, None
     if data is not None:
         rows = torch.randint(len(data), (batch,))
         real = model.codec.centre(data[rows].to(model.device))
-        given = model.check_context(None if context is None else context[rows], batch)
-        loss = loss + _relative_error(model.decode(call(encoder, real, given), given), real)
-    return loss
-
-
-def _relative_error(found: Tensor, x: Tensor) -> Tensor:
-    return F.mse_loss(found, x) / x.var().clamp(min=1e-4)
+        told = model.check_context(None if context is None else context[rows], batch)
+    codes, pictures = inversion_errors(model, partial(call, encoder), z, given, real, told)
+    return codes + pictures
 
 
 def blank_encoder(event_shape: tuple[int, ...], latent_dim: int, width: int, context_dim: int = 0) -> nn.Module:

@@ -13,7 +13,7 @@ import math
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
-from triptych.nets import MLP, ConvDecoder, ConvEncoder
+from triptych.nets import MLP, ConvDecoder, encoder_network, suits_convolutions
 from triptych.randomness import seeded
 
 INCEPTION = "inception-2015-12-05.pt"
@@ -275,26 +275,13 @@ def _denoising(event_shape: tuple[int, ...], size: int, width: int) -> _Task:
     """The example without the noise that was added to it (Vincent et al. 2008)."""
     # the perceptron first in any case: it draws from the same random numbers as ever
     head: nn.Module = MLP((size,), (), math.prod(event_shape))
-    if _suits_convolutions(event_shape):
+    if suits_convolutions(event_shape):
         head = ConvDecoder(size, event_shape, width, event_shape[0])
 
     def loss(net: nn.Module, x: Tensor, rows: np.ndarray) -> Tensor:
         return F.mse_loss(head(net(x + 0.3 * torch.randn_like(x))).view_as(x), x)
 
     return _Task("denoising", head, loss)
-
-
-def encoder_network(
-    event_shape: tuple[int, ...], width: int, outputs: int, hidden: Sequence[int], context_dim: int = 0
-) -> nn.Module:
-    """x (B, *E)[, context] -> (B, outputs): convolutions for pictures, a perceptron with `hidden` layers for the rest."""
-    if _suits_convolutions(event_shape):
-        return ConvEncoder(event_shape, width, outputs, context_dim=context_dim)
-    return MLP(event_shape, hidden, outputs, "silu", context_dim=context_dim)
-
-
-def _suits_convolutions(event_shape: tuple[int, ...]) -> bool:
-    return len(event_shape) == 3 and min(event_shape[1:]) >= 4
 
 
 def _centred(stored: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.codecs import BinCentres, Floats
-from triptych.core import Codec, GenerativeModel, StandardNormal, check_sampling, in_parts
+from triptych.core import Codec, GenerativeModel, check_sampling, in_parts
 from triptych.errors import NotSupported
 from triptych.gan.augment import Augmentation
 from triptych.gan.layers import exact
@@ -27,7 +27,6 @@ from triptych.gan.networks import (
     Output,
 )
 from triptych.parts import call, check_output, check_part
-from triptych.randomness import standard_normal
 
 _DRAWS = 512  # of z, whose features are averaged
 
@@ -88,14 +87,14 @@ class Adversarial(GenerativeModel):
         """n examples G(z), (n, *E), truncated by the temperature: x = render(w̄ + temperature · (w − w̄)), w̄ = E_z w.
 
         Features, not z: a network that normalises what it makes of z gives the same back whatever the length of z
-        (the truncation of Karras et al. 2019, arXiv 1812.04948, appendix B). Where the prior is learned, and where the
-        generator is not a `Generator`, the temperature acts on the prior's noise instead.
+        (the truncation of Karras et al. 2019, arXiv 1812.04948, appendix B). Where the generator is not a `Generator`, the
+        temperature acts on the prior's noise, as in other families.
 
         Args:
             context: (n, K), or (1, K) for all.
         """
         check_sampling(n, temperature)
-        if temperature == 1 or not self.layered or not isinstance(self.prior, StandardNormal):
+        if temperature == 1 or not self.layered:
             return super().sample(n, context=context, temperature=temperature, generator=generator)
         z = self.sample_prior(n, generator=generator)
         return torch.cat([self._truncated(z, c, temperature) for z, c in in_parts(z, self.check_context(context, n))])
@@ -106,7 +105,7 @@ class Adversarial(GenerativeModel):
 
     def _mean_features(self, context: Tensor | None) -> Tensor:
         """w̄ given each context, (B, …), or (1, …) without one, over always the same z."""
-        z = standard_normal(_DRAWS, self.latent_dim, generator=torch.Generator().manual_seed(0), device=self.device)
+        z = self.sample_prior(_DRAWS, generator=torch.Generator().manual_seed(0))
         if context is None:
             return self.features(z).mean(0, keepdim=True)
         told, place = context.unique(dim=0, return_inverse=True)
@@ -138,6 +137,7 @@ class GAN(Adversarial):
             generator.
         codec: how stored values are read; None: `BinCentres` for (C, H, W), else `Floats`.
         context_dim: K; with 0 networks are called without a context.
+        prior: p(z); None: N(0, I), which training draws from in any case: a learned prior takes its place in sampling.
 
     Attributes:
         generator, discriminator: the two networks; train with one's parameters at a time.
@@ -162,8 +162,9 @@ class GAN(Adversarial):
         discriminator: nn.Module | None = None,
         codec: Codec | None = None,
         context_dim: int = 0,
+        prior: nn.Module | None = None,
     ):
-        super().__init__(event_shape, latent_dim, codec or _codec(event_shape), context_dim=context_dim)
+        super().__init__(event_shape, latent_dim, codec or _codec(event_shape), context_dim=context_dim, prior=prior)
         if generator is None:
             network = ConvGenerator if suited_to_convolutions(self.event_shape) else MLPGenerator
             generator = network(latent_dim, self.event_shape, output=_output(self.codec), context_dim=context_dim)

@@ -4,6 +4,19 @@ Each is a part, takes x or z and a context (B, K) as second argument, and ignore
 """
 
 from triptych.nets.convolutions import ConvDecoder, ConvEncoder, Modulation, Residual, he_, pyramid
+from triptych.nets.encoders import encoder_network, suits_convolutions
 from triptych.nets.perceptrons import ACTIVATIONS, MLP, perceptron
 
-__all__ = ["ACTIVATIONS", "MLP", "ConvDecoder", "ConvEncoder", "Modulation", "Residual", "he_", "perceptron", "pyramid"]
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Modulation",
+    "Residual",
+    "encoder_network",
+    "he_",
+    "perceptron",
+    "pyramid",
+    "suits_convolutions",
+]

@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from triptych.core import frozen
+from triptych.core import Encodes, frozen, require
 from triptych.errors import TriptychError
 from triptych.gan import Adversarial
 from triptych.gan.augment import TARGET
 from triptych.gan.games import GAMES, Game
 from triptych.gan.layers import MinibatchStddev, group_size
 from triptych.gan.penalties import Penalty
+from triptych.objectives.encoder import relative_error
 from triptych.objectives.player import WHOLE, Loss, Player, Span
 
 Codes = Callable[[Any, Tensor, Tensor | None], Tensor]
@@ -155,15 +156,28 @@ class DiscriminatorPlayer(Adversary):
 
 
 class GeneratorPlayer(Adversary):
-    """Makes the discriminator take samples for real examples; D is frozen while it judges."""
+    """Makes the discriminator take samples for real examples; D is frozen while it judges.
 
-    def __init__(self, match: Match):
+    Args:
+        match: shared with the discriminator.
+        tie: weight of the error of reconstructions of data, G(E(x)), where the model has an encoder: beside making samples
+            that D takes for data, G then learns to make the data themselves of their codes. 0 leaves the game alone.
+    """
+
+    def __init__(self, match: Match, tie: float = 0.0):
         super().__init__(match, match.model.generator)
+        self.tie = tie
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
         samples, asked = self.match.shared or (self.match.draw(x, context), context)
         self.match.shared = None
-        return Loss(self.deceived(samples, asked, x, context), {})
+        loss = self.deceived(samples, asked, x, context)
+        if self.tie:
+            model = require(self.match.model, Encodes)
+            with torch.no_grad():
+                z = model.encode(x, context)
+            loss = loss + self.tie * relative_error(self.match.model.decode(z, context), x)
+        return Loss(loss, {})
 
 
 def check_match(model: Adversarial, game: Game, penalty: Penalty | None, batch: int) -> None:

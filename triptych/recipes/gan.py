@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from triptych.errors import TriptychError, check_choice
+from triptych.recipes.priors import build_prior, prior_player, prior_steps
 from triptych.recipes.recipe import Recipe, Training
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ class DCGANModel:
     """Normalisation in the generator; the discriminator never has any."""
     stddev_group: int = 4
     """Examples that share a minibatch standard deviation, by which the discriminator sees a collapse; 0 leaves it out."""
+    encoder: bool = False
+    """Learn an encoder as a third player of the game, so that the model encodes and edits as others do."""
+    code_prior: Literal["normal", "gaussian", "flow"] = "normal"
+    """p(z) of samples: normal, N(0, I); gaussian or flow, fitted to the encoder's codes of data at the end of the run."""
     bits: int = 8
     """Bit depth at which pixels are read."""
 
@@ -102,6 +107,10 @@ class GANObjective:
     """Weight of real examples shown with the attributes of others, which D learns to reject (conditional models)."""
     share: bool = False
     """Let one pass of the generator serve both players: faster, but they no longer draw their own z."""
+    tie: float = 0.0
+    """Weight of the error of reconstructions of data in the generator's loss (models with an encoder); 0: samples alone."""
+    prior_steps: int | None = None
+    """Steps at the end of the run in which a prior of codes alone learns; without a number a tenth (for a gaussian: one)."""
     ada_target: float | None = None
     """How sure of its data D should be with --augment ada, from -1 to 1; without a number E sign D(x) = 0.6 as in the paper,
     or where only differences count (wgan, relativistic) the equivalent E sign(D(x) - D(G(z))) = 0.77."""
@@ -185,10 +194,14 @@ def from_numbers(
     prior: str = "gaussian",
     reading: str = "auto",
     bits: int = 8,
+    encoder: bool = False,
+    code_prior: str = "normal",
     context_dim: int = 0,
 ) -> GenerativeModel:
     """The GAN that the configurations' numbers and strings describe; its arguments are those of checkpoints of format 1."""
+    from triptych.compose import EncodedGAN
     from triptych.gan import GAN, ConvDiscriminator, ConvGenerator, MaxoutGAN, MLPDiscriminator, MLPGenerator
+    from triptych.nets import encoder_network
 
     check_choice("net", net, ("auto", "mlp", "maxout", "conv"))
     check_choice("prior", prior, ("gaussian", "uniform"))
@@ -203,9 +216,18 @@ def from_numbers(
     if _by_convolutions(net, event_shape):
         generator = partial(ConvGenerator, width=width, norm=norm, blocks=blocks)
         discriminator = partial(ConvDiscriminator, width=width, stddev_group=stddev_group, blocks=blocks)
-    made = generator(latent_dim, event_shape, output=output, uniform=uniform, context_dim=context_dim)
-    judge = discriminator(event_shape, centre=codec.centred, context_dim=context_dim)
-    return GAN(event_shape, latent_dim, generator=made, discriminator=judge, codec=codec, context_dim=context_dim)
+    parts: dict[str, Any] = {
+        "generator": generator(latent_dim, event_shape, output=output, uniform=uniform, context_dim=context_dim),
+        "discriminator": discriminator(event_shape, centre=codec.centred, context_dim=context_dim),
+    }
+    common: dict[str, Any] = {"codec": codec, "context_dim": context_dim}
+    if not encoder and code_prior != "normal":
+        raise TriptychError(f"a {code_prior} prior is fitted to an encoder's codes of data: add --model.encoder")
+    if not encoder:
+        return GAN(event_shape, latent_dim, **parts, **common)
+    parts["encoder"] = encoder_network(event_shape, width, latent_dim, hidden, context_dim)
+    parts["prior"] = build_prior(code_prior, event_shape, latent_dim)
+    return EncodedGAN(event_shape, latent_dim, **parts, **common)
 
 
 def _by_convolutions(net: str, event_shape: tuple[int, ...]) -> bool:
@@ -257,8 +279,30 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
         ada_step=ada_step(batch * processes, shown * recipe.steps, objective.ada_images),
         ada_target=objective.ada_target,
     )
-    return {"discriminator": discriminator, "generator": GeneratorPlayer(match)}
+    both: dict[str, Player] = {"discriminator": discriminator, "generator": GeneratorPlayer(match, objective.tie)}
+    return both | _encoding(recipe, model, both)
 
+
+def _encoding(recipe: Recipe, model: Any, both: dict[str, Player]) -> dict[str, Player]:
+    """Who learns to encode beside the game, and who fits a prior to the codes once that is over."""
+    from triptych.compose import EncodedGAN
+    from triptych.core import Prior
+    from triptych.objectives.encoder import EncoderPlayer
+    from triptych.objectives.player import Span
+
+    if not isinstance(model, EncodedGAN):
+        return {}
+    others: dict[str, Player] = {"encoder": EncoderPlayer(model, loop=dataclasses.replace(recipe.training, **_ENCODER))}
+    if isinstance(model.prior, Prior):
+        first = recipe.steps - prior_steps(recipe, recipe.model.code_prior, recipe.steps, share=1 / 10)
+        for player in (*both.values(), others["encoder"]):
+            player.span = Span(0, first)
+        others["prior"] = prior_player(recipe, model, Span(first))
+    return others
+
+
+# of an encoder beside the game: it minimises, while the momenta of the game's players suit an equilibrium
+_ENCODER: dict[str, Any] = {"optimizer": "adam", "rate": 1e-3, "momentum": 0.9, "beta2": 0.999, "clip": 0.0}
 
 # Goodfellow et al. 2014: the rate falls by 1.000004 an update (0.61 after their 250 epochs), momentum grows meanwhile
 _GAN_2014 = Training(

@@ -47,6 +47,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "gamma": (0, 1e6),
     "drift": (0, 1e3),
     "mismatch": (0, 1e3),
+    "tie": (0, 1e3),
     "discriminator_weight": (_TINY, 1e3),
     "stddev_group": (0, 65_536),
     "images": (0, 1e9),
@@ -147,8 +148,8 @@ class Recipe:
     size: int | None = None
     """Resize the shorter side to this and crop the centre."""
     augment: str = ""
-    """Augmentations, joined by commas: flip, shift; what a GAN's discriminator sees pictures through is diffaug (all of them),
-    ada (as many as needed) or none: where nothing is said, diffaug with fewer than 20,000 pictures, else none."""
+    """Augmentations, joined by commas: flip, shift; a GAN's discriminator sees pictures through diffaug (all of them), ada
+    (as many as needed) or none: where nothing is said, diffaug with fewer than 20,000 pictures, else none."""
     given: str = ""
     """Attributes that the model is conditioned on, joined by commas, such as smile,glasses."""
     steps: int = 5000

@@ -9,12 +9,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from triptych.errors import TriptychError, check_choice
+from triptych.recipes.priors import build_prior, prior_player, prior_steps
 from triptych.recipes.recipe import Recipe, Training
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from triptych.core import GenerativeModel, Prior
+    from triptych.core import GenerativeModel
     from triptych.objectives.player import Player, Span
 
 
@@ -147,23 +148,8 @@ def from_numbers(
         networks = partial(defaults.perceptrons, hidden=hidden, activation=activation)
     encoder, decoder = networks(event_shape, latent_dim, part, context_dim=context_dim)
     parts: dict[str, Any] = {"encoder": encoder, "decoder": decoder, "likelihood": part}
-    return VAE(
-        event_shape, latent_dim, **parts, prior=_prior(prior, event_shape, latent_dim, components), context_dim=context_dim
-    )
-
-
-def _prior(name: str, event_shape: tuple[int, ...], latent_dim: int, components: int) -> Prior | None:
-    from triptych import compose
-
-    made: dict[str, Any] = {
-        "normal": lambda: None,
-        "gaussian": lambda: compose.gaussian_prior(latent_dim),
-        "flow": lambda: compose.flow_prior(latent_dim),
-        "mixture": lambda: compose.MixturePrior(latent_dim, components),
-        "vamp": lambda: compose.VampPrior(latent_dim, event_shape, components),
-    }
-    check_choice("prior", name, made)
-    return made[name]()
+    parts["prior"] = build_prior(prior, event_shape, latent_dim, components)
+    return VAE(event_shape, latent_dim, **parts, context_dim=context_dim)
 
 
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
@@ -171,7 +157,6 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
     sharpen the decoder. Stages without steps are left out."""
     from triptych.core import HasPosterior, Prior, require
     from triptych.objectives.player import Span
-    from triptych.objectives.prior import PriorPlayer
     from triptych.objectives.vae import VAEPlayer
     from triptych.vae.estimators import bound_a, bound_b, bound_k, score_function
     from triptych.vae.schedules import kl_weight
@@ -190,28 +175,13 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
     if plain < 0:
         raise TriptychError(f"sharpen are some of the run's {recipe.steps} steps, got {objective.sharpen}: raise --steps")
     after = objective.prior_fit == "after" and isinstance(model.prior, Prior)
-    alone = plain - (prior_steps(recipe, plain) if after else 0)
+    alone = plain - (prior_steps(recipe, recipe.model.prior, plain) if after else 0)
     found: dict[str, Player] = {}
     if alone:
         found["vae"] = VAEPlayer(model, bound, weight, own_prior=not after, span=Span(0, alone))
     if alone < plain:
-        loop = dataclasses.replace(recipe.training, **_PRIOR_TRAINING)
-        found["prior"] = PriorPlayer(model, Span(alone, plain), loop=loop)
+        found["prior"] = prior_player(recipe, model, Span(alone, plain))
     return found | (_sharpening(recipe, model, Span(plain), processes) if objective.sharpen else {})
-
-
-def prior_steps(recipe: Recipe, plain: int) -> int:
-    """Steps in which the prior alone learns, after the VAE, of so many that both have.
-
-    Raises:
-        TriptychError: where they are more.
-    """
-    said = recipe.objective.prior_steps
-    if said is None:
-        said = min(plain, 1) if recipe.model.prior == "gaussian" else min(plain, max(1, plain // 5))
-    if said > plain:
-        raise TriptychError(f"prior_steps are some of the {plain} steps before any sharpening, got {said}: raise --steps")
-    return said
 
 
 def complete(recipe: Recipe, model: Any) -> Any:
@@ -250,8 +220,6 @@ def _sharpening(recipe: Recipe, model: Any, span: Span, processes: int) -> dict[
     }
 
 
-# of a prior fitted to codes: a small network that sees clean data, without the VAE's warm-up
-_PRIOR_TRAINING: dict[str, Any] = {"optimizer": "adam", "rate": 2e-3, "rate_warmup": 0, "decay": "cosine", "clip": 10.0}
 # as the convolutional GANs' presets
 _SHARPENING: dict[str, Any] = {
     "optimizer": "adam", "momentum": 0.0, "momentum_end": None, "beta2": 0.99, "weight_decay": 0.0, "clip": 0.0,
