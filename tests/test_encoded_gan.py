@@ -38,7 +38,9 @@ def test_the_encoders_player_moves_the_encoder_alone():
     assert {id(p) for p in player.parameters()} == {id(p) for p in model.encoder.parameters()}
     player(torch.randn(8, 5), 0).total.backward()
     assert all(p.grad is not None for p in model.encoder.parameters())
-    assert all(p.grad is None and p.requires_grad for p in (*model.generator.parameters(), *model.discriminator.parameters()))
+    assert all(
+        p.grad is None and p.requires_grad for p in (*model.generator.parameters(), *model.discriminator.parameters())
+    )
 
 
 def test_the_encoder_learns_codes_of_samples_and_reconstructions_of_data():
@@ -110,12 +112,12 @@ def test_data_are_tied_to_their_codes_where_it_is_asked_for():
 
 
 def test_what_needs_an_encoder_says_so(tmp_path):
-    with pytest.raises(TriptychError, match="add --model.encoder"):
+    with pytest.raises(TriptychError, match=r"add --model\.encoder"):
         families.build_for(tiny(dataclasses.replace(ENCODED, encoder=False, code_prior="flow")), pixels())
     run = start(tmp_path / "run", tiny(dataclasses.replace(ENCODED, encoder=False), tie=1.0), pixels())
     with pytest.raises(TriptychError, match=r"triptych\.edit\.invert"):
         fit(run, pixels())
-    with pytest.raises(TriptychError, match="the encoder .* should return"):
+    with pytest.raises(TriptychError, match=r"the encoder .* should return"):
         EncodedGAN((5,), 3, encoder=MLP((5,), (4,), 2)).encode(torch.zeros(1, 5))
 
 
