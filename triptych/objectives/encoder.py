@@ -23,7 +23,7 @@ class EncoderPlayer(Player):
 
         L = |E(G(z)) − z|² / L + |G(E(x)) − x|² / (D · Var x), over samples x = G(z) and over data
 
-    z ~ N(0, I). Samples say where codes are, data what will be encoded (Zhu et al. 2020, arXiv 2004.00049, in-domain
+    z ~ p(z). Samples say where codes are, data what will be encoded (Zhu et al. 2020, arXiv 2004.00049, in-domain
     inversion, without its discriminator). Half of a minibatch is data, and as many samples are drawn.
 
     Args:
@@ -40,7 +40,7 @@ class EncoderPlayer(Player):
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
         (model,), half = self._model, -(-len(x) // 2)
         x, context = x[:half], None if context is None else context[:half]
-        z = torch.randn(half, model.latent_dim, device=x.device)
+        z = model.sample_prior(half)
         with frozen(model.generator):
             codes, pictures = inversion_errors(model, model.encode, z, context, x, context)
         return Loss(codes + pictures, {"code_error": codes.detach(), "reconstruction_error": pictures.detach()})
