@@ -286,16 +286,16 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
                 raise TriptychError(f"this {type(self).__name__} was trained without a condition: leave the context out")
             return None
         if context is None:
-            return next(self.parameters()).new_zeros(n, self.context_dim)
+            return next(self.parameters(), torch.zeros(())).new_zeros(n, self.context_dim)
         if not isinstance(context, Tensor) or not (self.training or context.isfinite().all()):
             raise TriptychError(f"context should be a tensor of finite numbers, got {context!r:.60}")
         if context.ndim != 2 or context.shape[1] != self.context_dim or len(context) not in (1, n):
             raise TriptychError(f"context should be ({n}, {self.context_dim}) or (1, {self.context_dim}), got "
                                 f"{tuple(context.shape)}: model.conditions.encode makes it from attributes")  # fmt: skip
-        return context.to(next(self.parameters())).expand(n, -1)
+        return context.to(next(self.parameters(), context)).expand(n, -1)
 
     def __getattr__(self, name: str) -> Any:
-        for capability in (Encodes, HasDensity, HasPosterior):
+        for capability in (Encodes, HasDensity, HasPosterior, Layered):
             if name in capability.__abstractmethods__ and not isinstance(self, capability):
                 raise NotSupported(f"a {type(self).__name__} {capability.instead}")
         return super().__getattr__(name)
@@ -397,7 +397,21 @@ class HasPosterior(ABC):
         """A draw x ~ p(x | z), (B, *E): the picture with the model's own noise."""
 
 
-Capability = TypeVar("Capability", Encodes, HasDensity, HasPosterior)
+class Layered(ABC):
+    """x -> h_1 -> … -> z in invertible layers, so that data can be encoded to any depth and decoded from there exactly."""
+
+    instead: ClassVar[str] = "has no invertible layers whose activations could be edited: edit its z, leave the depth out"
+
+    @abstractmethod
+    def count_layers(self) -> int:
+        """How many layers there are: the depth of z."""
+
+    @abstractmethod
+    def truncated(self, layers: int) -> Any:
+        """The first `layers` layers as a model that encodes, x -> h (B, D), and decodes; it shares the parameters."""
+
+
+Capability = TypeVar("Capability", Encodes, HasDensity, HasPosterior, Layered)
 
 
 def require(model: nn.Module, capability: type[Capability]) -> Capability:

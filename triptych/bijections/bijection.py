@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,18 @@ class Bijection(nn.Module, Part, ABC):
         """
         return self(x, context)[0]
 
+    def count_layers(self) -> int:
+        """How many bijections in a row this one is made of: 1, unless it can be cut."""
+        return 1
+
+    def truncated(self, layers: int, shape: Sequence[int]) -> Bijection:
+        """The first `layers` of them as one bijection of events of that shape; their parameters are shared, not copied."""
+        return self if layers else Chain([])
+
+    def image_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of z for x of an event's shape: the same, unless this bijection changes it."""
+        return tuple(shape)
+
 
 class Chain(Bijection):
     """f_n ∘ … ∘ f_1; log-determinants add.
@@ -97,6 +109,23 @@ class Chain(Bijection):
                 x = x[: first_size(rest, x[0].numel())]
             context = None if context is None else context[: len(x)]
         return x
+
+    def count_layers(self) -> int:
+        return sum(part.count_layers() for part in self.parts)
+
+    def truncated(self, layers: int, shape: Sequence[int]) -> Chain:
+        parts: list[Bijection] = []
+        for part in self.parts:
+            if layers <= 0:
+                break
+            parts.append(part.truncated(min(layers, part.count_layers()), shape))
+            layers, shape = layers - part.count_layers(), part.image_shape(shape)
+        return Chain(parts)
+
+    def image_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        for part in self.parts:
+            shape = part.image_shape(shape)
+        return tuple(shape)
 
 
 def wanted(module: nn.Module) -> int:

@@ -66,3 +66,21 @@ class MultiScale(Bijection):
             factored.append(leaving.flatten(1))
             x = scale.initialize(x, context)
         return torch.cat([*(leaving[: len(x)] for leaving in factored), x.flatten(1)], 1)
+
+    def count_layers(self) -> int:
+        """Those of the scales, and the splits between them."""
+        return sum(scale.count_layers() for scale in self.scales) + len(self.splits)
+
+    def truncated(self, layers: int, shape: Sequence[int]) -> MultiScale:
+        scales, splits, here = [], [], tuple(shape)
+        for i, scale in enumerate(self.scales):
+            scales.append(scale.truncated(min(layers, scale.count_layers()), here))
+            here, layers = scales[-1].image_shape(here), layers - scale.count_layers()
+            if layers <= 0 or i == len(self.splits):
+                break
+            splits.append(self.splits[i])
+            here, layers = (splits[-1].kept, *here[1:]), layers - 1
+        return MultiScale(scales, splits, here)
+
+    def image_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return (math.prod(shape),)

@@ -41,6 +41,9 @@ class Squeeze(Bijection):
         x = blocks.permute(0, *(axis for i in range(n) for axis in (1 + i, 1 + n + i)), 2 * n + 1)
         return x.reshape(b, *(2 * p for p in places), c // 2**n).movedim(-1, 1)
 
+    def image_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return squeezed(shape)
+
 
 class Flatten(Bijection):
     """(B, *E) -> (B, D), rows one after another.
@@ -64,6 +67,9 @@ class Flatten(Bijection):
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return z.view(len(z), *self.shape)
 
+    def image_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return (math.prod(shape),)
+
 
 class Unflatten(Bijection):
     """(B, D) -> (B, *E): a `Flatten` undone, so that positions return after a map of the whole event.
@@ -85,6 +91,9 @@ class Unflatten(Bijection):
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         return z.flatten(1)
+
+    def image_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+        return self.shape
 
 
 def squeezed(shape: Sequence[int]) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.bijections.actnorm import LOG_SCALE_RATE, ActNorm
-from triptych.bijections.bijection import Bijection, NotInvertible, all_finite, positions
+from triptych.bijections.bijection import Bijection, Chain, NotInvertible, all_finite, positions
 from triptych.bijections.coupling import Coupling, StepTransform, Transform
 from triptych.bijections.gradients import Memory, couple, invert
 from triptych.bijections.mixing import NOT_FINITE, Affines, Mixing, mix
@@ -147,6 +147,12 @@ class FlowSteps(Bijection):
         for step in self.steps:
             x = step.initialize(x, context)
         return x
+
+    def count_layers(self) -> int:
+        return len(self.steps)
+
+    def truncated(self, layers: int, shape: Sequence[int]) -> Bijection:
+        return FlowSteps(self.steps[:layers], self.memory) if layers else Chain([])
 
     def limit_drift(self, bound: float) -> bool:
         """Changes to checkpoints if the inversion has drifted past `bound`; returns whether it did so now.

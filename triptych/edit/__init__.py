@@ -6,25 +6,32 @@
 They need an encoder; for a model without one `invert` finds z, and `Inverting` makes all of them work.
 """
 
+from triptych.edit.depth import AtDepth, at_depth, learn_at_depths
 from triptych.edit.directions import Direction, Directions
 from triptych.edit.inpainting import MASKS, inpaint, mask
 from triptych.edit.inversion import Inverting, invert, learn_encoder, psnr
 from triptych.edit.learning import judge, learn_directions, unsupervised_directions
 from triptych.edit.moving import apply, change_context, interpolate, manifold, move, sweep
+from triptych.edit.reading import Reader, learn_reader
 
 __all__ = [
     "MASKS",
+    "AtDepth",
     "Direction",
     "Directions",
     "Inverting",
+    "Reader",
     "apply",
+    "at_depth",
     "change_context",
     "inpaint",
     "interpolate",
     "invert",
     "judge",
+    "learn_at_depths",
     "learn_directions",
     "learn_encoder",
+    "learn_reader",
     "manifold",
     "mask",
     "move",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -61,14 +62,24 @@ class Direction:
 class Directions(dict[str, Direction]):
     """Directions by name, in the order in which they were learned; an unknown name is a `TriptychError`.
 
+    Attributes:
+        depth: of the activations of a flow that they move (`triptych.edit.AtDepth`); None: they move z.
+
     >>> smile = Direction("smile", "continuous", tensor([1.0, 0.0]), offset=0.0, scale=2.0, step=tensor([2.0, 0.0]))
     >>> known = Directions(smile=smile)
     >>> known.coordinates(tensor([[3.0, 5.0]]))
     {'smile': tensor([1.5000])}
     """
 
+    depth: int | None = None
+
     def __missing__(self, name: str) -> Direction:
         raise unknown("direction", name, self)
+
+    def at(self, depth: int | None) -> Directions:
+        """The same directions, said to move activations of that depth."""
+        self.depth = depth
+        return self
 
     def coordinates(self, z: Tensor) -> dict[str, Tensor]:
         """Every direction's c(z), each (B,)."""
@@ -86,7 +97,7 @@ class Directions(dict[str, Direction]):
         described = {name: {key: getattr(d, key) for key in plain} for name, d in self.items()}
         storage.write_tensors(folder / f"{FILE}.safetensors", tensors)
         belongs = {"weights": stamp(folder) if weights is None else weights, "vectors": _vectors(folder)}
-        storage.write_json(folder / f"{FILE}.json", {**belongs, "directions": described})
+        storage.write_json(folder / f"{FILE}.json", {**belongs, "depth": self.depth, "directions": described})
 
     @classmethod
     def load(cls, folder: Path) -> Directions:
@@ -103,7 +114,9 @@ class Directions(dict[str, Direction]):
                     f"the directions in {folder} are of other weights than model.safetensors holds now: "
                     f"triptych directions {folder} learns them again"
                 )
-            return cls({name: _restored(name, d, tensors) for name, d in stored["directions"].items()})
+            found = cls({name: _restored(name, d, tensors) for name, d in stored["directions"].items()})
+            depth = stored.get("depth")
+            return found.at(None if depth is None else operator.index(depth))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise TriptychError(f"{folder}/{FILE}.json does not fit its tensors ({error}): learn them again") from error
 

@@ -9,9 +9,10 @@ Shapes: z (n, L) training codes, a (n,) an attribute; context (n, K) of the exam
 
 accuracy  share of held-out data on the right side (binary; the threshold is c = 0), with the area under the ROC curve
 r2        1 − Σ(a − c)² / Σ(a − ā)² (continuous)
-leakage   set c from the low to the high end of its range as an edit does, decode, and read every other direction: the mean
-          change of c_j over its spread (standard deviation on held-out data). The model reads itself here; an independent
-          regressor is the stricter judge where there is one.
+share     set c from the low to the high end of its range as an edit does, decode, and read c: how much of the way it went
+leakage   the same, but read every other coordinate: the mean change of c_j over its spread (standard deviation on held-out
+          data). The model reads itself, unless a `Reader` does, which is the stricter judge: what an exact model reads of
+          its own edits is what it wrote.
 
 A model that is inverted reads by its encoder, and moves z that are optimised, here as in an edit.
 """
@@ -19,17 +20,19 @@ A model that is inverted reads by its encoder, and moves z that are optimised, h
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from triptych.core import Encodes, GenerativeModel, require
+from triptych.edit.depth import depth_of, fitting
 from triptych.edit.directions import Anchors, Direction, Directions, calibrated
 from triptych.edit.inversion import coordinate_model
 from triptych.edit.moving import move
+from triptych.edit.reading import Reader
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
 
@@ -66,7 +69,8 @@ def learn_directions(
     z = codes(coordinate_model(model), stored, context=context)
     steps = _joint_steps(z, values) if method == "joint" else {}
     normals = _normals(z, values, chosen, method)
-    return Directions({name: _learn(name, z, values[name], normals[name], steps.get(name)) for name in chosen})
+    learned = {name: _learn(name, z, values[name], normals[name], steps.get(name)) for name in chosen}
+    return Directions(learned).at(depth_of(model))
 
 
 def unsupervised_directions(
@@ -78,7 +82,7 @@ def unsupervised_directions(
     check_components(count, len(stored), model.latent_dim)
     z = codes(coordinate_model(model), stored, context=context)
     pca = PCA(count, random_state=0).fit(z.numpy())
-    mean, found = torch.tensor(pca.mean_, dtype=torch.float32), Directions()
+    mean, found = torch.tensor(pca.mean_, dtype=torch.float32), Directions().at(depth_of(model))
     for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
         normal = torch.tensor(axis, dtype=torch.float32)
         centre = float(normal @ mean)
@@ -88,22 +92,36 @@ def unsupervised_directions(
 
 
 def judge(
-    model: GenerativeModel, directions: Directions, stored: Tensor, attributes: Attributes, *, context: Tensor | None = None
+    model: GenerativeModel,
+    directions: Directions,
+    stored: Tensor,
+    attributes: Attributes,
+    *,
+    context: Tensor | None = None,
+    reader: Reader | None = None,
 ) -> Directions:
     """The same directions with `judged` filled in from held-out data.
 
     Args:
         stored, attributes: held-out examples (n, *E), and their values (n,) by name, NaN where unknown.
         context: of a conditional model, what they show, (n, K) or (1, K).
+        reader: what reads edited examples, by which share and leakage are measured; None: the model itself.
     """
+    model = fitting(model, directions)
     coordinates, context = coordinate_model(model), model.check_context(context, len(stored))
     z = codes(coordinates, stored, context=context)
     n = _MOVED if coordinates is model else _SEARCHED
     few = None if context is None else context[:n]
-    leakage = _leakage(model, directions, codes(model, stored[:n], context=few), z[:n], few)
-    judged = Directions()
+    encoder = require(coordinates, Encodes)
+
+    def read(x: Tensor) -> dict[str, Tensor]:
+        return directions.coordinates(encoder.encode(x, few)) if reader is None else reader(model.codec.decode(x))
+
+    moved = _moved(model, directions, codes(model, stored[:n], context=few), z[:n], few)
+    effects = _effects(moved, read, model.codec.centre(stored[:n].to(model.device)))
+    judged = Directions().at(directions.depth)
     for name, direction in directions.items():
-        measures: dict[str, object] = {"n": len(z), "leakage": leakage[name]}
+        measures: dict[str, object] = {"n": len(z), **effects[name]}
         if name in attributes:
             measures |= _reading(direction, z, _values(attributes[name]))
         judged[name] = dataclasses.replace(direction, judged=measures)
@@ -128,24 +146,44 @@ def _reading(direction: Direction, z: Tensor, a: Tensor) -> dict[str, float]:
     return {"accuracy": correct, "stderr": error, "auc": auc, "majority": majority}
 
 
-@torch.no_grad()
-def _leakage(
+class _Moved(NamedTuple):
+    """Examples of which one coordinate was set to the low and to the high end of its range, each (n, *E)."""
+
+    name: str
+    width: float
+    low: Tensor
+    high: Tensor
+
+
+def _moved(
     model: GenerativeModel, directions: Directions, z: Tensor, read: Tensor, context: Tensor | None
-) -> dict[str, dict[str, float]]:
-    """Per direction: {other: mean change of c_other over its spread} for a move over the direction's whole range.
+) -> Iterator[_Moved]:
+    """A move over the whole range for each direction.
 
     Args:
         z, read: the codes that are moved, and those that coordinates are read from.
     """
-    encoder = require(coordinate_model(model), Encodes)
-    spread = {name: c.std(correction=0).clamp(min=1e-6) for name, c in directions.coordinates(read).items()}
-    table = {}
     for name, direction in directions.items():
-        ends = (-1.0, 1.0) if direction.kind == "binary" else direction.range
-        moved = [model.decode(move(z, {name: c}, directions, read=read), context) for c in ends]
-        before, after = (directions.coordinates(encoder.encode(x, context)) for x in moved)
-        table[name] = {o: float((after[o] - before[o]).mean() / spread[o]) for o in directions if o != name}
-    return table
+        low, high = (-1.0, 1.0) if direction.kind == "binary" else direction.range
+        ends = (model.decode(move(z, {name: c}, directions, read=read), context) for c in (low, high))
+        yield _Moved(name, high - low, *ends)
+
+
+@torch.no_grad()
+def _effects(moved: Iterable[_Moved], read: Callable[[Tensor], dict[str, Tensor]], x: Tensor) -> dict[str, dict[str, Any]]:
+    """Per direction: share and leakage, as the head of this file has them.
+
+    Args:
+        read: examples (n, *E) -> coordinates by name.
+        x: the examples before they are moved.
+    """
+    spread, found = {name: c.std(correction=0).clamp(min=1e-6) for name, c in read(x).items()}, {}
+    for name, width, *ends in moved:
+        before, after = map(read, ends)
+        change = {other: float((after[other] - before[other]).mean()) for other in spread}
+        leakage = {other: value / float(spread[other]) for other, value in change.items() if other != name}
+        found[name] = {"leakage": leakage} | ({"share": change[name] / width} if name in change else {})
+    return found
 
 
 def _learn(name: str, z: Tensor, a: Tensor, normal: Tensor, step: Tensor | None) -> Direction:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from triptych.core import Encodes, GenerativeModel, require
+from triptych.edit.depth import fitting
 from triptych.edit.directions import Directions
 from triptych.edit.inversion import coordinate_model
 from triptych.errors import TriptychError, check_size
@@ -63,7 +64,7 @@ def apply(
     hold: Sequence[str] = (),
     context: Tensor | None = None,
 ) -> Tensor:
-    """x with the named coordinates set: decode(encode(x) moved), (B, *E).
+    """x with the named coordinates set: decode(encode(x) moved), (B, *E), at the directions' own depth.
 
     Args:
         x: model coordinates; `model.codec.centre(stored)` for stored pictures.
@@ -80,6 +81,7 @@ def apply(
     added = {name for name, value in values.items() if isinstance(value, str) and value.strip().startswith("+")}
     numbers = {name: _number(name, value) if isinstance(value, str) else value for name, value in values.items()}
     add = {name: numbers.pop(name) for name in added}
+    model = fitting(model, directions)
     z, read = _codes(model, x, directions, [*values, *hold], context)
     return model.decode(move(z, numbers, directions, add=add, hold=hold, read=read), context)
 
@@ -96,6 +98,7 @@ def sweep(
     context: Tensor | None = None,
 ) -> Tensor:
     """x with one coordinate set to each value in turn: (B, len(values), *E)."""
+    model = fitting(model, directions)
     z, read = _codes(model, x, directions, [name, *hold], context)
     moved = [model.decode(move(z, {name: float(v)}, directions, hold=hold, read=read), context) for v in values]
     return torch.stack(moved, dim=1)
@@ -128,7 +131,6 @@ def _codes(
 
     The names are looked up before that work, not after it.
     """
-    directions.check(model.latent_dim)
     for name in names:
         directions[name]
     z, by = require(model, Encodes).encode(model.check_event(x), context), coordinate_model(model)

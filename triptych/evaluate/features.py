@@ -97,7 +97,7 @@ class Learned(Features):
         self.name = f"learned-{taught}-{hashlib.sha256(weights).hexdigest()[:8]}"
 
     def of(self, stored: Tensor) -> Tensor:
-        return self.net(_centred(stored))
+        return self.net(centred(stored))
 
 
 class Inception(Features):
@@ -191,7 +191,7 @@ def learn_features(
 
         def loss() -> Tensor:
             rows = torch.randint(len(train), (min(batch, len(train)),)).numpy()
-            return task.loss(net, _centred(train[rows]), rows)
+            return task.loss(net, centred(train[rows]), rows)
 
         for _ in descend([*net.parameters(), *task.head.parameters()], loss, steps, 2e-3):
             pass
@@ -284,6 +284,6 @@ def _denoising(event_shape: tuple[int, ...], size: int, width: int) -> _Task:
     return _Task("denoising", head, loss)
 
 
-def _centred(stored: Tensor) -> Tensor:
+def centred(stored: Tensor) -> Tensor:
     """Pictures in [−1, 1]; floats as they are."""
     return stored if stored.is_floating_point() else stored.float() / 127.5 - 1

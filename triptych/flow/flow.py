@@ -13,17 +13,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from triptych.bijections import Bijection, Conditioner, ContextAffine, FlowSteps, NotInvertible
+from triptych.bijections import Bijection, Chain, Conditioner, ContextAffine, Flatten, FlowSteps, NotInvertible
 from triptych.bijections.actnorm import Initialised
 from triptych.bijections.bijection import sum_event, wanted
 from triptych.bijections.dequantise import VariationalDequantisation
 from triptych.codecs import Dequantised, Floats
-from triptych.core import LOG_2PI, Codec, Encodes, GenerativeModel, HasDensity
-from triptych.errors import TriptychError, check_choice
+from triptych.core import LOG_2PI, Codec, Encodes, GenerativeModel, HasDensity, Layered
+from triptych.errors import TriptychError, check_choice, check_size
 from triptych.parts import check_part
 
 
-class Flow(GenerativeModel, Encodes, HasDensity):
+class Flow(GenerativeModel, Encodes, HasDensity, Layered):
     """log p(x | c) = log N(f(x; c); 0, I) + log |det ∂f/∂x|, exactly; x = f⁻¹(z; c).
 
     Args:
@@ -125,6 +125,23 @@ class Flow(GenerativeModel, Encodes, HasDensity):
         if any(layer.ready for layer in self.modules() if isinstance(layer, Initialised)):
             raise TriptychError("this flow is initialised already: to begin anew, build a new one")
         self.bijection.initialize(x, self.check_context(context, len(x)))
+
+    def count_layers(self) -> int:
+        """How many invertible layers there are from x to z: flow steps, splits, squeezes, single bijections."""
+        return self.bijection.count_layers()
+
+    def truncated(self, layers: int) -> Flow:
+        """The first `layers` layers as a flow of their own, x -> h (B, D), flat with what was factored out.
+
+        Its parameters are this flow's. What it leaves is not normal: sample and score by the whole flow.
+        """
+        check_size("layers", layers, self.count_layers(), least=0)
+        part = self.bijection.truncated(layers, self.event_shape)
+        shape = part.image_shape(self.event_shape)
+        flat = part if len(shape) == 1 else Chain([part, Flatten(shape)])
+        head = Flow(self.event_shape, flat, self.codec, context_dim=self.context_dim)
+        head.conditions = self.conditions
+        return head.train(self.training)
 
     def limit_drift(self, bound: float) -> bool:
         """Changes to checkpoints where a reversible inversion has drifted past `bound`; returns whether any did so now."""

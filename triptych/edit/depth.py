@@ -1,0 +1,108 @@
+"""A flow edited at any depth: what moves are its activations h_k after k layers, decoded exactly by inverting those layers.
+
+Shapes: B batch, D values of an event and of every h_k, E event_shape; x (B, *E), h (B, D), flat with what was factored out.
+
+h_0 is x itself, and the last depth is z. In between lie codes that are as exact as z, in which attributes may be straighter:
+each layer bends what the one before has left, and likelihood asks for a normal z, not for straight attributes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from triptych.core import Encodes, GenerativeModel, Layered, require
+from triptych.edit.directions import Directions
+from triptych.pretrained import save_model
+
+
+class AtDepth(GenerativeModel, Encodes):
+    """A flow whose z is h_k, so that everything that learns, moves and reads codes does so at depth k.
+
+    Its samples are the whole flow's, and so is what `save_pretrained` writes.
+
+    Args:
+        model: with invertible layers.
+        depth: k, from 0 (x itself) to `model.count_layers()` (z).
+
+    Raises:
+        TriptychError: for a depth that the model has not, and a model without such layers.
+
+    >>> import triptych
+    >>> flow = triptych.Glow((3, 8, 8), levels=2, depth=2, width=16)
+    >>> x = torch.rand(4, 3, 8, 8)
+    >>> flow.initialize(x)
+    >>> middle = AtDepth(flow, 3)
+    >>> h = middle.encode(x)
+    >>> h.shape, torch.allclose(middle.decode(h), x, atol=1e-5), flow.count_layers()
+    (torch.Size([4, 192]), True, 8)
+    """
+
+    def __init__(self, model: GenerativeModel, depth: int):
+        super().__init__(model.event_shape, model.latent_dim, model.codec, context_dim=model.context_dim)
+        self.part = require(model, Layered).truncated(depth)
+        self.model, self.depth = model, depth
+        self.conditions = model.conditions
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        """h_k (B, D) -> x, by the inverse of the first k layers."""
+        return self.part.decode(z, context)
+
+    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x -> h_k, (B, D)."""
+        return self.part.encode(x, context)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        *,
+        context: Tensor | None = None,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        return self.model.sample(n, context=context, temperature=temperature, generator=generator)
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save_model(self.model, Path(save_directory))
+
+
+def at_depth(model: GenerativeModel, depth: int | None) -> GenerativeModel:
+    """The model as it is edited at a depth: an `AtDepth`, or for None the model whose z moves."""
+    whole = model.model if isinstance(model, AtDepth) else model
+    if depth is None:
+        return whole
+    return model if isinstance(model, AtDepth) and model.depth == depth else AtDepth(whole, depth)
+
+
+def depth_of(model: GenerativeModel) -> int | None:
+    """The depth at which a model's codes lie; None where they are its z."""
+    return model.depth if isinstance(model, AtDepth) else None
+
+
+def fitting(model: GenerativeModel, directions: Directions) -> GenerativeModel:
+    """The model at the depth that directions move, checked to have as many dimensions."""
+    found = at_depth(model, directions.depth)
+    directions.check(found.latent_dim)
+    return found
+
+
+def learn_at_depths(
+    model: GenerativeModel, learn: Callable[[GenerativeModel], Directions], depths: Iterable[int] | None = None
+) -> dict[int, Directions]:
+    """Directions at each depth, to be compared by `straightness`.
+
+    Args:
+        learn: model -> judged directions of its codes. Let one `Reader` judge them all: what an exact model reads of its own
+            edits says nothing.
+        depths: by default nine from x to z, evenly spaced.
+    """
+    last = require(model, Layered).count_layers()
+    chosen = sorted({round(i * last / _STEPS) for i in range(_STEPS + 1)}) if depths is None else depths
+    return {depth: learn(AtDepth(model, depth)) for depth in chosen}
+
+
+_STEPS = 8

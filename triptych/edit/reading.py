@@ -1,0 +1,113 @@
+"""Attributes read from examples by a network that knows no model: the judge of edits that a model cannot talk into anything.
+
+Shapes: n examples; stored (n, *E), as a split gives them.
+
+An exact model that reads its own edits reads back what it wrote, bent or not: encode(decode(h)) = h. So where edits of
+different depths, or of different models, are compared, one reader reads them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from triptych.errors import TriptychError, check_size
+from triptych.evaluate.features import centred, descend, encoder_network
+from triptych.randomness import seeded
+
+_KEPT = 0.1  # of the examples, from which coordinates are calibrated: the network has not learned them
+_READABLE = 0.1  # slope of reading against attribute, below which an attribute is not read
+
+
+class Reader:
+    """Coordinates of attributes as `Direction` has them: −1 and +1 for the classes' means, else the attribute's own value.
+
+    Args:
+        net: x (B, *E), pictures in [−1, 1], -> (B, A).
+        lines: of each attribute that is read: its column, and a reading's intercept and slope against the coordinate.
+    """
+
+    def __init__(self, net: nn.Module, lines: Mapping[str, tuple[int, float, float]]):
+        self.net, self.lines = net.eval(), dict(lines)
+
+    @torch.no_grad()
+    def __call__(self, stored: Tensor, batch: int = 500) -> dict[str, Tensor]:
+        """The coordinates of stored values by name, each (n,)."""
+        read = torch.cat([self.net(centred(part.cpu())) for part in stored.split(batch)])
+        return {name: (read[:, i] - intercept) / slope for name, (i, intercept, slope) in self.lines.items()}
+
+
+def learn_reader(
+    stored: Tensor,
+    attributes: Mapping[str, Tensor | np.ndarray],
+    *,
+    names: Sequence[str] | None = None,
+    steps: int = 1500,
+    batch: int = 64,
+    width: int = 16,
+    seed: int = 0,
+) -> Reader:
+    """A network that reads attributes, learned from all but a tenth of the examples, calibrated on that tenth.
+
+    An attribute that it cannot read there is left out.
+
+    Args:
+        attributes: values (n,) by name, NaN where unknown; two distinct values make a binary one.
+        names: which to read; all by default.
+
+    Raises:
+        TriptychError: where none can be read.
+
+    >>> reader = learn_reader(train[:], train.attributes)  # doctest: +SKIP
+    """
+    check_size("steps", steps, 2**31)
+    check_size("batch", batch)
+    target = {name: _coordinate(attributes[name]) for name in (attributes if names is None else names)}
+    order = torch.randperm(len(stored), generator=torch.Generator().manual_seed(seed))
+    kept, rest = order.tensor_split([max(1, int(_KEPT * len(order)))])
+    values = torch.stack([*target.values()], 1)
+    mean, std = values[rest].nanmean(0), _std(values[rest])
+    scaled, known = ((values - mean) / std).nan_to_num(0.0), values.isfinite()
+    with seeded(seed):
+        net = encoder_network(tuple(stored.shape[1:]), width, len(target), (256, 256))
+
+        def loss() -> Tensor:
+            rows = rest[torch.randint(len(rest), (batch,))]
+            return ((net(centred(stored[rows])) - scaled[rows]).square() * known[rows]).mean()
+
+        for _ in descend(net.parameters(), loss, steps, 2e-3):
+            pass
+    return Reader(net, _lines(net.eval(), stored[kept], {name: a[kept] for name, a in target.items()}))
+
+
+@torch.no_grad()
+def _lines(net: nn.Module, stored: Tensor, target: Mapping[str, Tensor]) -> dict[str, tuple[int, float, float]]:
+    """Readings regressed on coordinates, which do not shrink so towards their mean."""
+    read, lines = torch.cat([net(centred(part)) for part in stored.split(500)]), {}
+    for i, (name, a) in enumerate(target.items()):
+        known = a.isfinite()
+        a, r = a[known], read[known, i]
+        spread = float(a.var(correction=0)) if len(a) > 1 else 0.0
+        slope = float(((r - r.mean()) * (a - a.mean())).mean()) / spread if spread > 0 else 0.0
+        if slope * spread**0.5 > _READABLE:
+            lines[name] = (i, float(r.mean() - slope * a.mean()), slope)
+    if not lines:
+        raise TriptychError(
+            f"no attribute ({', '.join(target)}) can be read from these examples: more are needed, or others"
+        )
+    return lines
+
+
+def _coordinate(a: Tensor | np.ndarray) -> Tensor:
+    """The coordinate that a direction gives a known value: −1 and +1 for a binary attribute's."""
+    values = torch.as_tensor(np.asarray(a), dtype=torch.float32)
+    known = values[values.isfinite()].unique()
+    return (values - known.mean()) / (known[1] - known[0]) * 2 if len(known) == 2 else values
+
+
+def _std(values: Tensor) -> Tensor:
+    mean = values.nanmean(0)
+    return (values - mean).square().nanmean(0).sqrt().clamp(min=1e-6)
