@@ -32,11 +32,14 @@ def flow_and_data(name):
 def test_every_depth_gives_everything_back(name):
     model, x, context = flow_and_data(name)
     last = model.count_layers()
+    within = 1 / 256 if "variational" in name else 1e-4  # noise near a level's end is moved, within its level
     with torch.no_grad():
         codes = [edit.AtDepth(model, k).encode(x, context) for k in range(last + 1)]
         for k, h in enumerate(codes):
             assert h.shape == (4, model.latent_dim)
-            torch.testing.assert_close(edit.AtDepth(model, k).decode(h, context), x, atol=1e-4, rtol=1e-4)
+            back = edit.AtDepth(model, k).decode(h, context)
+            torch.testing.assert_close(back, x, atol=within, rtol=1e-4)
+            assert torch.equal(model.codec.decode(back), model.codec.decode(x)) or not model.codec.is_picture
         assert torch.equal(codes[0], x.flatten(1))
         torch.testing.assert_close(codes[-1], model.encode(x, context))
 
