@@ -6,7 +6,7 @@
 They need an encoder; for a model without one `invert` finds z, and `Inverting` makes all of them work.
 """
 
-from triptych.edit.depth import AtDepth, at_depth, learn_at_depths
+from triptych.edit.depth import AtDepth, at_depth, learn_at_depths, straightest, straightness
 from triptych.edit.directions import Direction, Directions
 from triptych.edit.inpainting import MASKS, inpaint, mask
 from triptych.edit.inversion import Inverting, invert, learn_encoder, psnr
@@ -36,6 +36,8 @@ __all__ = [
     "mask",
     "move",
     "psnr",
+    "straightest",
+    "straightness",
     "sweep",
     "unsupervised_directions",
 ]

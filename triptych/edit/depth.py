@@ -8,7 +8,7 @@ each layer bends what the one before has left, and likelihood asks for a normal 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -106,3 +106,18 @@ def learn_at_depths(
 
 
 _STEPS = 8
+
+
+def straightness(directions: Directions) -> float:
+    """How far the worst leakage of a direction stays below what it should move, averaged over judged directions.
+
+    That is the mean of max |leakage| / share, in spreads of the other attribute for the whole range of its own: less is
+    straighter.
+    """
+    ratios = [max(map(abs, d.judged["leakage"].values())) / max(d.judged["share"], 1e-3) for d in directions.values()]
+    return sum(ratios) / len(ratios)
+
+
+def straightest(found: Mapping[int, Directions]) -> int:
+    """The depth whose directions leak least for what they move."""
+    return min(found, key=lambda depth: straightness(found[depth]))

@@ -1,0 +1,123 @@
+"""What every model of the table is measured by: samples, likelihood, reconstruction, the smile, and what it all costs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from judging import SMILE, smile_of
+
+from triptych import edit, figures, storage
+from triptych.core import Encodes, GenerativeModel, HasDensity, Layered
+from triptych.data import Split, Splits
+from triptych.evaluate import evaluate, sample_quality
+from triptych.evaluate.features import Features, Kept, Learned, encoder_network, learn_features
+from triptych.evaluate.latent import reconstruction_error
+
+VALUES = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
+SAMPLES = 1000
+_DRAWS, _SCORED = 50, 200  # importance-weighted draws, and the held-out examples that they are spent on
+
+
+def learned_features(folder: Path, data: str, train: Split) -> Features:
+    """The features of a data set, learned once and kept, as the command line's evaluate learns them."""
+    path = folder / f"features_{data}_{train.event_shape[-1]}"
+    if path.with_suffix(".json").exists():
+        said = storage.read_json(path.with_suffix(".json"))
+        net = encoder_network(train.event_shape, 16, 128, (256, 256))
+        storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
+        return Learned(net, said["taught"], Kept(said["split"], np.array(said["rows"])))
+    found = learn_features(train)
+    assert found.kept is not None
+    storage.write_tensors(path.with_suffix(".safetensors"), found.net.state_dict())
+    kept = {"split": found.kept.split, "rows": found.kept.rows.tolist()}
+    storage.write_json(path.with_suffix(".json"), {"taught": found.taught, **kept})
+    return found
+
+
+def measured(
+    out: Path, name: str, run: Any, splits: Splits, whole: Split, data: str, features: Features, reader: edit.Reader
+) -> dict[str, Any]:
+    """All measures of a trained run.
+
+    Args:
+        splits: what it was trained on, and what was held out.
+        whole: the whole training split, to which the features were fitted but for some.
+    """
+    model, results = run.averaged.eval(), {}
+    quality = sample_quality(model, splits.test, whole, features, n=SAMPLES)
+    results["quality"] = quality.as_json()
+    drawn = model.sample(64, generator=torch.Generator().manual_seed(0))
+    figures.save(model.codec.decode(drawn), out / f"{name}_samples.png", columns=8)
+    results["likelihood"] = likelihoods(model, splits.test)
+    results["sample_64_cpu_seconds"] = cpu_seconds(lambda: model.sample(64))
+    results["megabytes"] = (run.folder / "model.safetensors").stat().st_size / 1e6
+    results["parameters"] = sum(p.numel() for p in model.parameters())
+    coder, results["encoder"] = encoding(model, splits.train)
+    few = splits.test[:64]
+    results["encode_64_cpu_seconds"] = cpu_seconds(lambda: coder.encode(coder.codec.centre(few)))
+    results["reconstruction_rmse"] = reconstruction_error(coder, few if coder is not model else splits.test[:500])._asdict()
+    found, results["smile"] = smile_of(coder, data, splits.train, splits.test, reader)
+    draw_strip(out / f"{name}_smile.png", coder, data, splits.test, found)
+    if isinstance(model, Layered):
+        results["smile_at_depth"] = smile_at_depths(out, name, model, splits, data, reader)
+    return results
+
+
+def likelihoods(model: GenerativeModel, test: Split) -> dict[str, Any]:
+    """Bits per dimension, nats, and the bound's parts, by name; {} for a model without a density."""
+    if not isinstance(model, HasDensity):
+        return {}
+    found = evaluate(model, test, k=_DRAWS, images=_SCORED, hmc=0)
+    return {name: estimate._asdict() for name, estimate in found.items() if math.isfinite(estimate.value)}
+
+
+def encoding(model: GenerativeModel, train: Split) -> tuple[GenerativeModel, dict[str, Any]]:
+    """The model with its encoder, or with one that is learned now, whose seconds are said."""
+    if isinstance(model, Encodes):
+        return model, {"learned": "with the model"}
+    start = time.process_time()
+    encoder = edit.learn_encoder(model, data=train[:])
+    return edit.Inverting(model, encoder), {"learned": "after it", "cpu_seconds": time.process_time() - start}
+
+
+def smile_at_depths(
+    out: Path, name: str, model: GenerativeModel, splits: Splits, data: str, reader: edit.Reader
+) -> dict[int, Any]:
+    """The smile at the depths between x and z, and a strip of the straightest."""
+    rows: dict[int, Any] = {}
+
+    def learn(part: GenerativeModel) -> edit.Directions:
+        found, row = smile_of(part, data, splits.train, splits.test, reader)
+        rows[found.depth] = row
+        return found
+
+    last = model.count_layers()  # type: ignore[operator]
+    known = edit.learn_at_depths(model, learn, sorted({round(last * share) for share in (0.25, 0.5, 0.75)}))
+    best = edit.straightest(known)
+    draw_strip(out / f"{name}_smile_depth{best}.png", model, data, splits.test, known[best])
+    return rows
+
+
+def draw_strip(path: Path, model: GenerativeModel, data: str, test: Split, found: edit.Directions) -> None:
+    """Six held-out faces, the smile from −2 to 2."""
+    strip = edit.sweep(model, model.codec.centre(test[:6]), SMILE[data], VALUES, found)
+    figures.save(model.codec.decode(strip.flatten(0, 1)), path, columns=len(VALUES))
+
+
+@torch.no_grad()
+def cpu_seconds(work: Callable[[], Any], times: int = 3) -> float:
+    """The median over a few calls, after one that is not counted."""
+    work()
+    spent = []
+    for _ in range(times):
+        start = time.process_time()
+        work()
+        spent.append(time.process_time() - start)
+    return statistics.median(spent)

@@ -1,0 +1,72 @@
+"""An independent judge of edits for each data set, learned once and kept: how far a smile moves, and what it drags.
+
+Of drawn faces the judge has seen 20,000 of its own, smiles from -2 to 2; of photographs, those of the training split. It
+never sees a model. On 256 held-out examples the smile is set from the low to the high end of its range (a drawn face's: the
+1st and 99th percentile of the training codes; a photograph's: the means of the two classes).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from triptych import edit, storage
+from triptych.core import GenerativeModel
+from triptych.data import Split, Splits
+from triptych.data.faces import Faces
+from triptych.evaluate.features import encoder_network
+
+SMILE = {"faces": "smile", "celeba10k": "Smiling"}
+_FIRST = 10_000_000  # index of the judge's first face: none of a model's
+_PERSON = "Male Young Eyeglasses Bald Bangs Black_Hair Blond_Hair Brown_Hair Gray_Hair Straight_Hair Wavy_Hair Wearing_Hat"
+_FACE = "Pale_Skin Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Wearing_Earrings Wearing_Lipstick Blurry"
+# what a smile of a photograph has nothing to do with; that a mouth opens and cheeks rise is the smile itself
+OTHERS = frozenset(f"{_PERSON} {_FACE}".split())
+
+
+def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edit.Reader:
+    """The judge, kept in a folder."""
+    size, width = splits.train.event_shape[-1], 16
+    path = folder / f"judge_{data}_{size}"
+    if path.with_suffix(".json").exists():
+        lines = {name: tuple(line) for name, line in storage.read_json(path.with_suffix(".json")).items()}
+        columns = 1 + max(i for i, _, _ in lines.values())
+        tensors = storage.read_tensors(path.with_suffix(".safetensors"))
+        columns = max(columns, next(reversed(tensors.values())).shape[0])
+        net = encoder_network(splits.train.event_shape, width, columns, (256, 256))
+        storage.load_weights(net, tensors, path)
+        return edit.Reader(net, lines)
+    reader = edit.learn_reader(*_lessons(data, splits, size), steps=steps, width=width, seed=7)
+    storage.write_tensors(path.with_suffix(".safetensors"), reader.net.state_dict())
+    storage.write_json(path.with_suffix(".json"), {name: list(line) for name, line in reader.lines.items()})
+    return reader
+
+
+def _lessons(data: str, splits: Splits, size: int) -> tuple[Tensor, dict]:
+    if data != "faces":
+        train = splits.train
+        return train[:], {name: a for name, a in train.attributes.items() if train.kinds[name] != "class"}
+    faces = Faces(20_000, size, seed=1, start=_FIRST, ranges={"smile": (-2.0, 2.0)})
+    return torch.from_numpy(faces[:]), faces.attributes
+
+
+def smile_of(
+    model: GenerativeModel, data: str, train: Split, test: Split, reader: edit.Reader
+) -> tuple[edit.Directions, dict]:
+    """The smile's direction, learned with the other attributes held, and what the judge says of it."""
+    name = SMILE[data]
+    known = {n: a for n, a in train.attributes.items() if train.kinds[n] != "class"}
+    found = edit.learn_directions(model, train[:], known, names=[name])
+    found = edit.judge(model, found, test[:], test.attributes, reader=reader)
+    return found, effect(found[name])
+
+
+def effect(direction: edit.Direction) -> dict:
+    """The share of its range, the worst leakage to what it has nothing to do with, and how well it is read, held out."""
+    judged = direction.judged
+    leaks = {o: v for o, v in judged["leakage"].items() if direction.kind != "binary" or o in OTHERS}
+    worst = max(leaks, key=lambda o: abs(leaks[o]))
+    reading = {k: judged[k] for k in ("r2", "accuracy", "auc") if judged.get(k) is not None}
+    return {"share": judged["share"], "leakage": abs(leaks[worst]), "leaks_to": worst, **reading}
