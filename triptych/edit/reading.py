@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from triptych.errors import TriptychError, check_size
-from triptych.evaluate.features import centred, descend, encoder_network
+from triptych.evaluate.features import centred, descend
+from triptych.nets import encoder_network
 from triptych.randomness import seeded
 
 _KEPT = 0.1  # of the examples, from which coordinates are calibrated: the network has not learned them
