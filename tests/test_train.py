@@ -17,9 +17,10 @@ from triptych import families, recipes, storage
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.families import FAMILIES
+from triptych.pretrained import read_recipe
 from triptych.randomness import noise_seed
 from triptych.recipes import Recipe, Training, VAEModel, VAEObjective
-from triptych.training import Run, checkpoint, optimisers
+from triptych.training import Run, checkpoint, optimisers, precision
 from triptych.training import loop as train
 from triptych.training.average import MovingAverage
 from triptych.training.health import SETTLED, Health, first_broken_module, skip_if
@@ -68,6 +69,24 @@ def test_resumed_equals_uninterrupted_to_the_bit(tmp_path, optimizer, stop):
     interrupted_and_resumed(broken, data, stop)
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
+
+
+@pytest.mark.parametrize(("fast", "kept"), [(True, "bf16"), (False, "float32")])
+def test_the_precision_that_a_machine_chose_is_the_runs_own(tmp_path, monkeypatch, fast, kept):
+    data, recipe = pixels(), tiny()
+    assert recipe.training.precision == "auto"
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: fast)
+    run = start(tmp_path / "run", recipe, data)
+    assert run.model.bf16 == fast and not run.averaged.bf16
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: not fast)  # on another machine
+    resumed = Run.resume(tmp_path / "run")
+    assert resumed.model.bf16 == fast and resumed.recipe.training.precision == kept
+    assert read_recipe(tmp_path / "run").training.precision == kept
+
+
+def test_a_precision_that_was_asked_for_is_kept():
+    for asked in ("float32", "bf16"):
+        assert precision.settled(tiny(precision=asked), torch.device("cpu")).training.precision == asked
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])

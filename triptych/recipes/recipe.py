@@ -120,9 +120,9 @@ class Training:
     """Second-moment decay of the Adams."""
     clip: float = 0.0
     """Largest gradient norm; 0 never clips."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """What the networks compute in; weights, likelihoods and sums are float32 either way. bf16 is faster on processors that
-    have it."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """What the networks compute in; weights, likelihoods and sums are float32 either way. auto: bf16 where the processor or
+    GPU multiplies in it fast, which the run then keeps."""
     ema: float = 0.999
     """Decay of the weights' moving average, which evaluation and editing use; 0 keeps the last weights."""
     hide: float = 0.1

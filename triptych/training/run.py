@@ -38,6 +38,7 @@ from triptych.training import checkpoint, metrics, optimisers
 from triptych.training.average import MovingAverage
 from triptych.training.checkpoint import Checkpoint, Progress
 from triptych.training.health import Health, broken_layer
+from triptych.training.precision import settled
 
 
 class Run:
@@ -56,8 +57,8 @@ class Run:
 
     def __init__(self, folder: Path, recipe: Recipe, model: GenerativeModel, trackers: tuple[str, ...] = ()):
         metrics.check_trackers(trackers)
-        self.folder, self.recipe = folder, recipe
-        self.accelerator = _accelerator(folder, model.grows, trackers)
+        self.folder, self.accelerator = folder, _accelerator(folder, model.grows, trackers)
+        self.recipe = recipe = settled(recipe, self.device)
         self.model = model.to(self.device)
         self.players = players(recipe, self.model, self.accelerator.num_processes)
         self.average = MovingAverage(self.model, recipe.training.ema)
@@ -93,13 +94,13 @@ class Run:
         run = cls(folder, recipe, model, trackers)  # whatever can be wrong with the recipe is wrong here
         if run.is_main:
             with storage.write_folder(folder) as run.folder:
-                storage.write_json(run.folder / "recipe.json", described(model, recipe))
-                write_card(model, run.folder, recipe, step=0)
+                storage.write_json(run.folder / "recipe.json", described(model, run.recipe))
+                write_card(model, run.folder, run.recipe, step=0)
                 run.save()
                 shutil.rmtree(folder, ignore_errors=True)
             run.folder = folder
         run.accelerator.wait_for_everyone()
-        run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
+        run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(run.recipe)))
         return run
 
     @classmethod
@@ -129,7 +130,7 @@ class Run:
         run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
         if run.is_main:
             storage.sweep(folder, folder / "state", folder / "samples")
-            storage.write_json(folder / "recipe.json", described(model, recipe))
+            storage.write_json(folder / "recipe.json", described(model, run.recipe))
             run._write_weights()  # a kill may have come between the state and these
         return run
 

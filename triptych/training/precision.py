@@ -1,0 +1,34 @@
+"""Which precision a run's networks compute in, where its recipe leaves that to the machine."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import torch
+
+from triptych.recipes import Recipe
+
+
+def settled(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe with its precision decided: "auto" becomes bf16 where the device multiplies in it fast, else float32.
+
+    A run keeps what was decided in its recipe.json, so that it goes on in the same precision on any machine.
+
+    >>> settled(Recipe(None, None), torch.device("meta")).training.precision
+    'float32'
+    """
+    if recipe.training.precision != "auto":
+        return recipe
+    precision: Literal["bf16", "float32"] = "bf16" if has_fast_bf16(device) else "float32"
+    return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, precision=precision))
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether products in bfloat16 are faster than in float32: by a processor's AMX tiles, or a GPU's own units.
+
+    A processor without them emulates bfloat16, which is slower than float32; an older GPU too.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
