@@ -211,6 +211,9 @@ MODELS: dict[str, Case] = {
     "glow-sequence-reverse": _glow((3, 12), _floats, levels=2, permutation="reverse", memory="checkpoint"),
     "glow-vector": _glow((11,), _floats, levels=3),
     "glow-variational": _glow((1, 4, 4), _pixels, levels=1, dequantisation="variational"),
+    "glow-whitened-by-position": _glow((1, 4, 4), _pixels, levels=2, whiten="zca", positions=True),
+    "glow-whitened-vector": _glow((7,), _floats, levels=1, whiten="pca"),
+    "glow-positions-conditional": _glow((3, 12), _floats, levels=1, positions=True, memory="reversible", context_dim=K),
     "glow-conditional": _glow((3, 4, 4), _pixels, levels=2, context_dim=K),
     "glow-conditional-variational": _glow((1, 4, 4), _pixels, levels=1, dequantisation="variational", context_dim=K),
     "nice-pixels": _nice((1, 5, 5), _pixels),
@@ -288,8 +291,8 @@ def _checkerboard(transform=Affine, flip=False, net="conv", context_dim=0) -> Ca
     return build
 
 
-def _steps(permutation="invertible", coupling="affine", memory="full", depth=3, context_dim=0):
-    return lambda shape: flow_steps(shape, depth, 4, permutation, coupling, memory, context_dim)
+def _steps(permutation="invertible", coupling="affine", memory="full", depth=3, context_dim=0, positions=False):
+    return lambda shape: flow_steps(shape, depth, 4, permutation, coupling, memory, context_dim, positions)
 
 
 def _step(permutation="invertible", coupling="affine", context_dim=0) -> Callable[[Shape], Bijection]:
@@ -333,6 +336,7 @@ def _conditional(build: Callable[[Shape], Bijection], shapes: st.SearchStrategy[
 
 BIJECTIONS: dict[str, BijectionCase] = {
     "actnorm": BijectionCase(lambda s: bijections.ActNorm(s[0]), anything()),
+    "actnorm-positions": BijectionCase(lambda s: bijections.ActNorm(s), anything()),
     "invertible-lu": BijectionCase(lambda s: bijections.InvertibleLU(s[0]), anything()),
     "invertible-1x1": BijectionCase(lambda s: bijections.Invertible1x1(s[0]), anything()),
     "permutation-shuffle": BijectionCase(lambda s: bijections.Permutation.shuffle(s[0]), anything()),
@@ -383,6 +387,10 @@ BIJECTIONS: dict[str, BijectionCase] = {
     "steps-checkpoint": BijectionCase(_steps("invertible", "affine", "checkpoint"), anything(2)),
     "steps-reversible": BijectionCase(_steps("invertible", "affine", "reversible"), anything(2)),
     "steps-reversible-additive": BijectionCase(_steps("plain", "additive", "reversible"), anything(2)),
+    "steps-positions": BijectionCase(_steps(positions=True), anything(2)),
+    "steps-positions-reversible": BijectionCase(_steps(memory="reversible", positions=True), anything(2)),
+    "factor-out-positions": BijectionCase(lambda s: bijections.FactorOut(s, positions=True), anything(2)),
+    "conditional-steps-positions": _conditional(_steps(context_dim=K, positions=True), anything(2)),
     "conditional-affine": _conditional(lambda s: bijections.ContextAffine(s, K), anything()),
     "conditional-coupling": _conditional(_coupling(context_dim=K), anything(2)),
     "conditional-coupling-dense": _conditional(_coupling(net="dense", context_dim=K), vector(2)),

@@ -17,11 +17,19 @@ SHAPES = [(5,), (4, 3), (3, 4, 2)]
 
 
 def steps_of(
-    shape, memory="full", permutation="invertible", coupling="affine", depth=3, width=6, dtype=torch.float64, context_dim=0
+    shape,
+    memory="full",
+    permutation="invertible",
+    coupling="affine",
+    depth=3,
+    width=6,
+    dtype=torch.float64,
+    context_dim=0,
+    positions=False,
 ):
     """Initialised steps that are not an identity, and a batch for them."""
     torch.manual_seed(0)
-    steps = flow_steps(shape, depth, width, permutation, coupling, memory, context_dim).to(dtype)
+    steps = flow_steps(shape, depth, width, permutation, coupling, memory, context_dim, positions).to(dtype)
     x = torch.randn(7, *shape, dtype=dtype)
     steps.initialize(x)
     return perturbed(steps, 0.15), x
@@ -65,13 +73,24 @@ def test_gradients_do_not_depend_on_memory(shape, permutation, coupling, memory)
     assert relative(gradients(copy.deepcopy(steps).float(), x.float()), truth) < 1e-3
 
 
+@pytest.mark.parametrize("memory", MODES)
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4, 2)], ids=str)
+def test_gradients_with_respect_to_the_biases_of_positions(shape, memory):
+    steps, x = steps_of(shape, memory, positions=True)
+    names = [name for name, _ in steps.named_parameters()]
+    assert sum("position" in name for name in names) == 6
+    truth = gradients(steps, x, lambda x: one_by_one(steps, x))
+    assert all(g.abs().max() > 0 for g in truth)
+    torch.testing.assert_close(gradients(steps, x), truth, atol=1e-9, rtol=1e-9)
+
+
 @pytest.mark.parametrize("made", ["given", "network"])
 @pytest.mark.parametrize("memory", MODES)
 @pytest.mark.parametrize("coupling", ["affine", "additive"])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_gradients_with_respect_to_the_context_and_its_maps(shape, coupling, memory, made):
     """Those of autograd, also where a network made the context, and where it is one example's for all."""
-    steps, x = steps_of(shape, memory, coupling=coupling, context_dim=4)
+    steps, x = steps_of(shape, memory, coupling=coupling, context_dim=4, positions=coupling == "affine")
     for p in steps.parameters():
         assert p.abs().max() > 0
     embedding = torch.nn.Linear(2, 4).double()

@@ -1,5 +1,6 @@
 """Learned priors: densities that sum to one with their samples, fits in closed form, and their place in a model."""
 
+import itertools
 import math
 
 import pytest
@@ -80,7 +81,7 @@ def test_temperature_multiplies_the_noise(name):
         prior.sample(2000, temperature=t, generator=torch.Generator().manual_seed(0)).std(0) for t in (0.25, 1.0, 2.0)
     ]
     still = prior.sample(8, temperature=0.0)
-    assert all((a < b).all() for a, b in zip(spreads, spreads[1:], strict=False))
+    assert all((a < b).all() for a, b in itertools.pairwise(spreads))
     assert name == "mixture" or torch.allclose(still, still[:1].expand_as(still), atol=1e-5)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from triptych.bijections.bijection import Bijection, per_channel, same_ladj
+from triptych.bijections.bijection import Bijection
 from triptych.errors import TriptychError
 
 LOG_SCALE_RATE = 3.0  # as in Glow's released code: log-scales learn three times as fast as the rest
@@ -58,10 +60,11 @@ def check_batch(x: Tensor, who: str) -> None:
         raise TriptychError(f"{who} is initialised from statistics, which one example does not have: give at least 2")
 
 
-def channel_statistics(x: Tensor, who: str) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation (C,) of each channel of a first batch; that of a constant channel is given as 1."""
-    check_batch(x, who)
-    axes = [0, *range(2, x.ndim)]
+def channel_statistics(x: Tensor, who: str, positions: bool = False) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (C,) of each channel of a first batch, or (C, *S) of each of its positions; the deviation
+    of what is constant is given as 1."""
+    check_batch(x[..., 0] if positions and x.ndim > 2 else x, who)
+    axes = [0] if positions else [0, *range(2, x.ndim)]
     std = x.std(axes, correction=0)
     return x.mean(axes), torch.where(std > CONSTANT, std, torch.ones_like(std))
 
@@ -73,34 +76,43 @@ class ActNorm(Initialised):
     its scale. Any other use before that raises a `TriptychError`.
 
     Args:
-        channels: C.
+        channels: C; or the event's shape (C, *S), and each channel has a shift and a scale of its own at each position,
+            for data that are aligned: ladj = Σ_{c,p} 3 · log_scale_{c,p}.
 
     >>> layer = ActNorm(3)
     >>> z = layer.initialize(5 + 2 * torch.randn(8, 3, 4, 4))
     >>> round(z.mean().abs().item(), 4), round(z.std().item(), 2)
     (0.0, 1.0)
+    >>> ActNorm((3, 4, 4)).shift.shape
+    torch.Size([3, 4, 4])
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int | Sequence[int]):
         super().__init__()
-        self.shift = nn.Parameter(torch.zeros(channels))
-        self.log_scale = nn.Parameter(torch.zeros(channels))
+        shape = (channels,) if isinstance(channels, int) else tuple(channels)
+        self.shift = nn.Parameter(torch.zeros(shape))
+        self.log_scale = nn.Parameter(torch.zeros(shape))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         self.check_ready()
         log_scale = LOG_SCALE_RATE * self.log_scale
-        z = (x + per_channel(self.shift, x)) * per_channel(log_scale.exp(), x)
-        return z, same_ladj(log_scale.sum(), x)
+        z = (x + _over(x, self.shift)) * _over(x, log_scale.exp())
+        return z, (math.prod(x.shape[1:]) // log_scale.numel() * log_scale.sum()).expand(len(x))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         self.check_ready()
         scale = (-LOG_SCALE_RATE * self.log_scale).exp()
-        return z * per_channel(scale, z) - per_channel(self.shift, z)
+        return z * _over(z, scale) - _over(z, self.shift)
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        mean, std = channel_statistics(x, "ActNorm")
+        mean, std = channel_statistics(x, "ActNorm", positions=self.shift.ndim > 1)
         self.shift.copy_(-mean)
         self.log_scale.copy_(-std.log() / LOG_SCALE_RATE)
         self.initialised.fill_(1)
         return self(x)[0]
+
+
+def _over(x: Tensor, values: Tensor) -> Tensor:
+    """Values (C,) or (C, *S), shaped to broadcast over x (B, C, *S)."""
+    return values.view(*values.shape, *(1,) * (x.ndim - 1 - values.ndim))

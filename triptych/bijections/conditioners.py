@@ -75,14 +75,32 @@ class ContextShift(nn.Module):
         return h + per_channel(F.linear(context, self.weight), h)
 
 
+class PositionShift(nn.Module):
+    """h + b, b of each position's own and from zero: by it a convolution learns where in the picture it is.
+
+    Args:
+        shape: (C, *S) of h; None makes a module without parameters that returns h.
+    """
+
+    bias: nn.Parameter | None
+
+    def __init__(self, shape: Sequence[int] | None):
+        super().__init__()
+        self.register_parameter("bias", None if shape is None else nn.Parameter(torch.zeros(*shape)))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """h (B, C, *S) -> (B, C, *S)."""
+        return h if self.bias is None else h + self.bias.to(h.dtype)
+
+
 class ConvNet(Conditioner):
     """Glow's (section 3.3): 3×3 -> width, ReLU, 1×1 -> width, ReLU, 3×3 from zero.
 
     On a vector the three are linear layers. `initialize` scales the first two so that a first batch gives them outputs of
     mean 0 and variance 1, as the actnorm inside the released code's network does, which costs nothing afterwards. (The code
     also multiplies the outputs by a learned exp(3 · logs), which the paper does not say and this does not do.) A context is
-    added before the first ReLU and to the outputs, by linear maps from zero. Its gradients are written by hand too, which
-    flow steps use in place of autograd.
+    added before the first ReLU and to the outputs, by linear maps from zero; so are `positions`, biases of each position's
+    own. Its gradients are written by hand too, which flow steps use in place of autograd.
 
     Inputs are clamped to ±bound. Behind an actnorm they have variance 1, so that data are hardly affected; but the network's
     answers to a draw from the prior that leaves what training saw would grow from step to step (16 steps a scale,
@@ -95,22 +113,35 @@ class ConvNet(Conditioner):
         width: hidden channels.
         bound: largest magnitude of the inputs.
         context_dim: K.
+        positions: whether there are biases for each position, for data that are aligned; a vector has no positions.
 
     >>> ConvNet((2, 5, 7), 6, width=8)(torch.randn(3, 2, 5, 7)).shape
     torch.Size([3, 6, 5, 7])
     """
 
-    def __init__(self, shape: Sequence[int], outputs: int, width: int, bound: float = 3.0, context_dim: int = 0):
+    def __init__(
+        self,
+        shape: Sequence[int],
+        outputs: int,
+        width: int,
+        bound: float = 3.0,
+        context_dim: int = 0,
+        positions: bool = False,
+    ):
         super().__init__()
         self.bound = bound
-        dims = len(shape) - 1
-        self.first = wide(dims, shape[0], width)
+        (channels, *places), dims = shape, len(shape) - 1
+        self.first = wide(dims, channels, width)
         self.hidden = nn.Linear(width, width)  # a 1×1 convolution: a matrix product over positions
         self.last = from_zero(wide(dims, width, outputs))
         for layer in (self.first, self.hidden):
             nn.init.normal_(layer.weight, std=0.05)
             nn.init.zeros_(layer.bias)
         self.context_in, self.context_out = ContextShift(context_dim, width), ContextShift(context_dim, outputs)
+        at_each = positions and dims > 0
+        self.position_in, self.position_out = (
+            PositionShift((size, *places) if at_each else None) for size in (width, outputs)
+        )
 
     def inputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """What the first layer sees of x."""
@@ -123,17 +154,17 @@ class ConvNet(Conditioner):
         """h, and what `gradients` needs."""
         inputs = self.inputs(x, context)
         with self.precision(x):
-            h1 = self.context_in(self.first(inputs), context).relu_()
+            h1 = self.position_in(self.context_in(self.first(inputs), context)).relu_()
             h2 = _CONVOLVE[x.ndim - 2](h1, per_channel(self.hidden.weight, x), self.hidden.bias).relu_()
-            h = self.context_out(self.last(h2), context)
+            h = self.position_out(self.context_out(self.last(h2), context))
         told = [] if context is None or self.context_in.weight is None else [context.to(h1.dtype)]
         return h.to(x.dtype), (inputs.to(h1.dtype), h1, h2, *told)
 
     def learned(self) -> list[Tensor]:
         """`parameters()` in its order, without its walk through the modules, which costs as much as a small layer."""
         layers = (self.first, self.hidden, self.last)
-        maps = (self.context_in.weight, self.context_out.weight)
-        return [p for layer in layers for p in (layer.weight, layer.bias)] + [p for p in maps if p is not None]
+        further = (self.context_in.weight, self.context_out.weight, self.position_in.bias, self.position_out.bias)
+        return [p for layer in layers for p in (layer.weight, layer.bias)] + [p for p in further if p is not None]
 
     def gradients(self, recorded: Tensors, grad: Tensor) -> tuple[Tensor, Tensor | None, Sequence[Tensor | None]]:
         """From the gradient with respect to h, those with respect to x, the context, and each of `parameters()`.
@@ -141,21 +172,28 @@ class ConvNet(Conditioner):
         By hand, which spares memory traffic and calls: ReLU is undone in place, a small 1×1 is a matrix product.
         """
         x, h1, h2, *told = recorded
-        w1, w2, w3, *maps = (p.to(x.dtype) for p in self.learned() if p.ndim > 1)
+        w1, w2, w3 = (layer.weight.to(x.dtype) for layer in (self.first, self.hidden, self.last))
         grad_h = grad.to(x.dtype)
         grad_h2, *last = _layer_gradients(grad_h, h2, w3)
         grad_h1, *hidden = _layer_gradients(_relu_gradient(grad_h2, h2), h1, w2)
         grad_h1 = _relu_gradient(grad_h1, h1)
         grad_x, *first = _layer_gradients(grad_h1, x, w1)
         grad_x = torch.ops.aten.hardtanh_backward(grad_x, x, -self.bound, self.bound)
-        grads: list[Any] = [grad_x, None, *first, *hidden, *last, *[None] * len(maps)]
-        if told:
-            at_in, at_out = (g.sum(tuple(range(2, g.ndim))) if g.ndim > 2 else g for g in (grad_h1, grad_h))
-            grads[1] = at_in @ maps[0] + at_out @ maps[1]
-            grads[-2:] = at_in.T @ told[0], at_out.T @ told[0]
+        grad_context, maps = self._context_gradients(told, grad_h1, grad_h)
+        shifts = [] if self.position_in.bias is None else [grad_h1.sum(0), grad_h.sum(0)]
+        grads: list[Any] = [grad_x, grad_context, *first, *hidden, *last, *maps, *shifts]
         if x.dtype != grad.dtype:
             grads = [g if g is None else g.to(grad.dtype) for g in grads]
         return grads[0], grads[1], grads[2:]
+
+    def _context_gradients(self, told: Sequence[Tensor], grad_h1: Tensor, grad_h: Tensor) -> tuple[Tensor | None, list[Any]]:
+        """Gradients with respect to the context that was told, if any, and to the maps of it, if there are any."""
+        maps = [w for w in (self.context_in.weight, self.context_out.weight) if w is not None]
+        if not told:
+            return None, [None] * len(maps)
+        at_in, at_out = (g.sum(tuple(range(2, g.ndim))) if g.ndim > 2 else g for g in (grad_h1, grad_h))
+        to_in, to_out = (w.to(grad_h.dtype) for w in maps)
+        return at_in @ to_in + at_out @ to_out, [at_in.T @ told[0], at_out.T @ told[0]]
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from triptych.bijections.bijection import Bijection, sum_event
-from triptych.bijections.conditioners import Conditioner, ContextShift, from_zero, wide
+from triptych.bijections.conditioners import Conditioner, ContextShift, PositionShift, from_zero, wide
 from triptych.bijections.coupling import Coupling, Transform
 
 _LOG_SIGMA_BOUND = 4.0  # σ stays between 0.018 and 55, so samples cannot explode
@@ -47,6 +47,7 @@ class FactorOut(Coupling):
         shape: (C, *S) of x; ⌈C/2⌉ channels stay.
         learned: False leaves x₂ as it is: its prior is N(0, I), as in RealNVP (section 3.6).
         context_dim: K; the learned prior adds a linear map of the context, from zero.
+        positions: whether it adds a bias of each position's own, from zero.
 
     Attributes:
         kept: how many channels stay.
@@ -58,10 +59,10 @@ class FactorOut(Coupling):
     (torch.Size([2, 2, 8, 8]), torch.Size([2, 2, 8, 8]), (2, 8, 8))
     """
 
-    def __init__(self, shape: Sequence[int], learned: bool = True, context_dim: int = 0):
+    def __init__(self, shape: Sequence[int], learned: bool = True, context_dim: int = 0, positions: bool = False):
         leaving = shape[0] // 2
         kept = shape[0] - leaving
-        net: Any = _Prior((kept, *shape[1:]), 2 * leaving, context_dim) if learned else None
+        net: Any = _Prior((kept, *shape[1:]), 2 * leaving, context_dim, positions) if learned else None
         super().__init__(net, Standardise(), kept)
         self.kept, self.factored = kept, (leaving, *shape[1:])
 
@@ -72,13 +73,14 @@ class FactorOut(Coupling):
 class _Prior(Conditioner):
     """One layer from zero: a 3×3 convolution, or a linear layer for vectors."""
 
-    def __init__(self, shape: Sequence[int], outputs: int, context_dim: int):
+    def __init__(self, shape: Sequence[int], outputs: int, context_dim: int, positions: bool):
         super().__init__()
         self.layer = from_zero(wide(len(shape) - 1, shape[0], outputs))
         self.context_out = ContextShift(context_dim, outputs)
+        self.position_out = PositionShift((outputs, *shape[1:]) if positions else None)
 
     def compute(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        return self.context_out(self.layer(x), context)
+        return self.position_out(self.context_out(self.layer(x), context))
 
 
 class ContextAffine(Bijection):

@@ -13,10 +13,21 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from triptych.bijections import Bijection, Chain, Conditioner, ContextAffine, Flatten, FlowSteps, NotInvertible
+from triptych.bijections import (
+    Bijection,
+    Chain,
+    Conditioner,
+    ContextAffine,
+    Flatten,
+    FlowSteps,
+    NotInvertible,
+    Unflatten,
+    Whiten,
+)
 from triptych.bijections.actnorm import Initialised
 from triptych.bijections.bijection import sum_event, wanted
 from triptych.bijections.dequantise import VariationalDequantisation
+from triptych.bijections.whiten import MOST_CHANNELS
 from triptych.codecs import Dequantised, Floats
 from triptych.core import LOG_2PI, Codec, Encodes, GenerativeModel, HasDensity, Layered
 from triptych.errors import TriptychError, check_choice, check_size
@@ -188,6 +199,19 @@ def dequantiser(kind: str, shape: Sequence[int], codec: Codec, context_dim: int)
             '"uniform", or reading="dequantise" for 8-bit values'
         )
     return [VariationalDequantisation(shape, codec.bits, context_dim=context_dim)] if kind == "variational" else []
+
+
+def whitener(kind: str, shape: Sequence[int]) -> list[Bijection]:
+    """The layers that whiten a whole event before a flow: none, or a `Whiten` of it as one vector."""
+    check_choice("whiten", kind, ("none", "pca", "zca"))
+    if kind == "none":
+        return []
+    size = math.prod(shape)
+    whiten = Whiten(size, kind, _RANK if size > MOST_CHANNELS else None)  # type: ignore[arg-type]
+    return [whiten] if len(shape) == 1 else [Flatten(shape), whiten, Unflatten(shape)]
+
+
+_RANK = 512  # components of events of which there is no room for all
 
 
 def conditional_end(event_shape: Sequence[int], context_dim: int) -> list[Bijection]:

@@ -10,6 +10,7 @@ from triptych.bijections import (
     ActNorm,
     Additive,
     Affine,
+    Bijection,
     Chain,
     ConvNet,
     FactorOut,
@@ -26,7 +27,7 @@ from triptych.bijections import (
 from triptych.bijections.gradients import Memory
 from triptych.bijections.squeeze import check_levels, most_levels, squeezed
 from triptych.errors import TriptychError, check_choice, check_size
-from triptych.flow.flow import Flow, conditional_end, dequantiser, read_as
+from triptych.flow.flow import Flow, conditional_end, dequantiser, read_as, whitener
 
 _PERMUTATIONS: dict[str, Callable[[int], Mixing]] = {
     "invertible": InvertibleLU,
@@ -64,6 +65,10 @@ class Glow(Flow):
         bits: depth at which pixels are read (5 for the paper's faces).
         dequantisation: "uniform", or "variational": learned noise (`VariationalDequantisation`), for 8-bit values only.
         context_dim: length of the context, 0 for none.
+        whiten: "zca" or "pca" begins with a whitening of the whole event, fitted to the data that `initialize` sees
+            (`triptych.bijections.Whiten`; beyond 4,096 values of its 512 largest components); "none" is the paper's.
+        positions: whether each scale begins with an actnorm of each position's own, and the networks have biases of each
+            position's own, for data that are aligned; the paper's have not.
 
     Raises:
         TriptychError: where a size does not divide; the message names the largest number of levels that works.
@@ -90,6 +95,8 @@ class Glow(Flow):
         bits: int = 8,
         dequantisation: Literal["uniform", "variational"] = "uniform",
         context_dim: int = 0,
+        whiten: Literal["none", "pca", "zca"] = "none",
+        positions: bool = False,
     ):
         shape, codec = tuple(event_shape), read_as(reading, bits, event_shape)
         check_size("width", width)
@@ -97,15 +104,16 @@ class Glow(Flow):
         check_levels(shape, levels, most_levels(shape), least=int(len(shape) == 1 or shape[0] == 1))
         here, scales, splits = shape, [], []
         for level in range(max(1, levels)):
-            squeeze = [Squeeze()] if levels and len(shape) > 1 else []
-            here = squeezed(here) if squeeze else here
-            steps = flow_steps(here, depth, width, permutation, coupling, memory, context_dim)
+            start: list[Bijection] = [Squeeze()] if levels and len(shape) > 1 else []
+            here = squeezed(here) if start else here
+            start += [ActNorm(here)] if positions else []
+            steps = flow_steps(here, depth, width, permutation, coupling, memory, context_dim, positions)
             if level < levels - 1:
-                scales.append(Chain([*squeeze, steps]))
-                splits.append(FactorOut(here, context_dim=context_dim))
+                scales.append(Chain([*start, steps]))
+                splits.append(FactorOut(here, context_dim=context_dim, positions=positions))
                 here = (splits[-1].kept, *here[1:])
-        scales.append(Chain([*squeeze, steps, ActNorm(here[0])]))
-        first = dequantiser(dequantisation, shape, codec, context_dim)
+        scales.append(Chain([*start, steps, ActNorm(here if positions else here[0])]))
+        first = [*dequantiser(dequantisation, shape, codec, context_dim), *whitener(whiten, shape)]
         parts = [*first, MultiScale(scales, splits, here), *conditional_end(shape, context_dim)]
         super().__init__(shape, Chain(parts) if len(parts) > 1 else parts[0], codec, context_dim=context_dim)
 
@@ -118,6 +126,7 @@ def flow_steps(
     coupling: str = "affine",
     memory: Memory = "full",
     context_dim: int = 0,
+    positions: bool = False,
 ) -> FlowSteps:
     """Glow's steps of one scale, for events (C, *S), C ≥ 2; the other arguments are those of `Glow`.
 
@@ -133,6 +142,7 @@ def flow_steps(
     first, steps = channels // 2, []
     for _ in range(depth):
         transform = _COUPLINGS[coupling](math.exp(-LEAST / depth))
-        net = ConvNet((first, *places), transform.outputs * (channels - first), width, context_dim=context_dim)
+        outputs = transform.outputs * (channels - first)
+        net = ConvNet((first, *places), outputs, width, context_dim=context_dim, positions=positions)
         steps.append(FlowStep(net, transform, _PERMUTATIONS[permutation](channels)))
     return FlowSteps(steps, memory)

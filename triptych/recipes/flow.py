@@ -75,6 +75,11 @@ class GlowModel:
     """Noise that fills a pixel's bin: uniform, or learned (a bound on the likelihood of the bin)."""
     bits: int = 8
     """Bit depth at which pixels are read (the paper's faces: 5)."""
+    whiten: Literal["none", "pca", "zca"] = "none"
+    """Begins with a whitening of the whole picture that is fitted to the data: along its principal components, or by the
+    least change (zca, which keeps neighbours neighbours). The paper has none."""
+    positions: bool = False
+    """Parameters of each position's own, for pictures that are aligned: an actnorm in each scale, the networks' biases."""
 
 
 @dataclass(frozen=True)
