@@ -74,8 +74,8 @@ class VAEObjective:
     """Last steps of the run, in which a discriminator sharpens the decoder; encoder and prior stay as they are."""
     sharpen_rate: float = 5e-4
     """The highest learning rate of decoder and discriminator then."""
-    sharpen_width: int | None = None
-    """Channels of the discriminator at full size (of pictures); without a number as many as the default GAN has, 32."""
+    sharpen_width: int = 24
+    """Channels of the discriminator at full size (of pictures)."""
     sharpen_weight: float = 0.3
     """Weight of each dimension's log p(x|z) beside the game."""
     sharpen_bound: float = 2.0
@@ -194,9 +194,10 @@ def complete(recipe: Recipe, model: Any) -> Any:
 
     if isinstance(model, SharpenedVAE) or not isinstance(model, VAE):
         return SharpenedVAE.of(model)
-    width = {} if recipe.objective.sharpen_width is None else {"width": recipe.objective.sharpen_width}
-    judge = default_discriminator(model.event_shape, model.codec, **width, context_dim=model.context_dim)
-    return SharpenedVAE.of(model, judge)
+    width = recipe.objective.sharpen_width
+    return SharpenedVAE.of(
+        model, default_discriminator(model.event_shape, model.codec, width=width, context_dim=model.context_dim)
+    )
 
 
 def _sharpening(recipe: Recipe, model: Any, span: Span, processes: int) -> dict[str, Player]:
