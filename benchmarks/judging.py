@@ -14,7 +14,7 @@ from torch import Tensor
 
 from triptych import edit, storage
 from triptych.core import GenerativeModel
-from triptych.data import Split, Splits
+from triptych.data import Split, Splits, fixed_subset
 from triptych.data.faces import Faces
 from triptych.evaluate.features import encoder_network
 
@@ -24,6 +24,7 @@ _PERSON = "Male Young Eyeglasses Bald Bangs Black_Hair Blond_Hair Brown_Hair Gra
 _FACE = "Pale_Skin Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Wearing_Earrings Wearing_Lipstick Blurry"
 # what a smile of a photograph has nothing to do with; that a mouth opens and cheeks rise is the smile itself
 OTHERS = frozenset(f"{_PERSON} {_FACE}".split())
+_LEARNED_FROM = 9_000  # training examples, as many as the photographs
 
 
 def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edit.Reader:
@@ -31,16 +32,14 @@ def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edi
     size, width = splits.train.event_shape[-1], 16
     path = folder / f"judge_{data}_{size}"
     if path.with_suffix(".json").exists():
-        lines = {name: tuple(line) for name, line in storage.read_json(path.with_suffix(".json")).items()}
-        columns = 1 + max(i for i, _, _ in lines.values())
-        tensors = storage.read_tensors(path.with_suffix(".safetensors"))
-        columns = max(columns, next(reversed(tensors.values())).shape[0])
-        net = encoder_network(splits.train.event_shape, width, columns, (256, 256))
-        storage.load_weights(net, tensors, path)
-        return edit.Reader(net, lines)
-    reader = edit.learn_reader(*_lessons(data, splits, size), steps=steps, width=width, seed=7)
+        said = storage.read_json(path.with_suffix(".json"))
+        net = encoder_network(splits.train.event_shape, width, said["outputs"], (256, 256))
+        storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
+        return edit.Reader(net, {name: tuple(line) for name, line in said["lines"].items()})
+    stored, attributes = _lessons(data, splits, size)
+    reader = edit.learn_reader(stored, attributes, steps=steps, width=width, seed=7)
     storage.write_tensors(path.with_suffix(".safetensors"), reader.net.state_dict())
-    storage.write_json(path.with_suffix(".json"), {name: list(line) for name, line in reader.lines.items()})
+    storage.write_json(path.with_suffix(".json"), {"outputs": len(attributes), "lines": reader.lines})
     return reader
 
 
@@ -56,7 +55,7 @@ def smile_of(
     model: GenerativeModel, data: str, train: Split, test: Split, reader: edit.Reader
 ) -> tuple[edit.Directions, dict]:
     """The smile's direction, learned with the other attributes held, and what the judge says of it."""
-    name = SMILE[data]
+    name, train = SMILE[data], train.take(fixed_subset(len(train), _LEARNED_FROM))
     known = {n: a for n, a in train.attributes.items() if train.kinds[n] != "class"}
     found = edit.learn_directions(model, train[:], known, names=[name])
     found = edit.judge(model, found, test[:], test.attributes, reader=reader)
