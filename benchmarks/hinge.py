@@ -59,7 +59,7 @@ KINDS: dict[str, Kind] = {
     "vae-prior": Kind("VAE + prior", "vae", ("model.prior=flow",)),
     "vae-sharp": Kind("VAE + prior, sharpened", "vae", ("model.prior=flow",), (("objective.sharpen", 0.6),)),
     "gan": Kind("GAN", "dcgan"),
-    "gan-encoder": Kind("GAN + encoder", "dcgan", ("objective.encoder=true",)),
+    "gan-encoder": Kind("GAN + encoder", "dcgan", ("model.encoder=true",)),
     "glow": Kind("Glow", "glow", ()),
     "glow-whitened": Kind("Glow + whitening", "glow", ("model.whiten=zca", "model.positions=true")),
     "spectral": Kind("spectral flow", "spectral"),

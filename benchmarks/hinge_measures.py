@@ -17,8 +17,9 @@ from triptych import edit, figures, storage
 from triptych.core import Encodes, GenerativeModel, HasDensity, Layered
 from triptych.data import Split, Splits
 from triptych.evaluate import evaluate, sample_quality
-from triptych.evaluate.features import Features, Kept, Learned, encoder_network, learn_features
+from triptych.evaluate.features import Features, Kept, Learned, learn_features
 from triptych.evaluate.latent import reconstruction_error
+from triptych.nets import encoder_network
 
 VALUES = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
 SAMPLES = 1000

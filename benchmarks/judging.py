@@ -16,7 +16,7 @@ from triptych import edit, storage
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits, fixed_subset
 from triptych.data.faces import Faces
-from triptych.evaluate.features import encoder_network
+from triptych.nets import encoder_network
 
 SMILE = {"faces": "smile", "celeba10k": "Smiling"}
 _FIRST = 10_000_000  # index of the judge's first face: none of a model's

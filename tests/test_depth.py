@@ -1,5 +1,6 @@
 """Flows edited at every depth: exact codes, directions that know theirs, and a reader that judges them all alike."""
 
+import functools
 import json
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from cases import MODELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from test_flow_layers import EXACT, every_case, prepared
 
 import triptych
 from triptych import edit
 from triptych.bijections import ActNorm, Chain, Flatten, InvertibleLU, Squeeze
+from triptych.cli import main
 from triptych.core import Layered
 from triptych.errors import NotSupported, TriptychError
 
@@ -182,3 +185,72 @@ def test_a_reader_judges_shares_and_leakage():
         assert directions["lit"].judged["share"] == pytest.approx(1, abs=0.2)
         assert abs(directions["lit"].judged["leakage"]["light"]) < 0.2
     assert set(edit.learn_at_depths(model, lambda part: edit.Directions().at(part.depth))) == set(range(5))
+
+
+def judged_at(depth, **effects):
+    """Directions with a share and a leakage each."""
+    found = edit.Directions().at(depth)
+    for name, (share, leakage) in effects.items():
+        judged = {"leakage": {"other": leakage, "third": 0.0}} | ({} if share is None else {"share": share})
+        vector = torch.ones(2)
+        found[name] = edit.Direction(name, "continuous", vector, 0.0, 1.0, vector, judged=judged)
+    return found
+
+
+def test_the_straightest_depth_leaks_least_for_what_it_moves():
+    found = {
+        0: judged_at(0, smile=(0.1, 0.05), age=(0.2, -0.1)),  # leaks little, and moves less
+        4: judged_at(4, smile=(0.8, -0.1), age=(1.0, 0.1), luck=(None, 9.0)),
+        8: judged_at(8, smile=(0.9, 0.3), age=(1.0, 0.3)),
+    }
+    measured = edit.straightness(found[4])
+    assert measured.share == pytest.approx(0.9) and measured.leakage == pytest.approx(0.1)
+    assert measured.ratio == pytest.approx((0.125 + 0.1) / 2)
+    assert edit.straightest(found) == 4
+    with pytest.raises(TriptychError, match="judge them first"):
+        edit.straightness(edit.Directions())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A small Glow of a folder of blots."""
+    root, out = tmp_path_factory.mktemp("blots"), tmp_path_factory.mktemp("runs") / "glow"
+    stored, attributes = blots(300)
+    for i, picture in enumerate(stored):
+        Image.fromarray(picture[0].numpy()).save(root / f"{i:03}.png")
+    rows = [f"{i:03}.png,{attributes['light'][i]},{attributes['lit'][i]:.0f}" for i in range(len(stored))]
+    (root / "metadata.csv").write_text("\n".join(["file_name,light,lit", *rows]))
+    words = ["--steps", "3", "--model.depth", "2", "--model.width", "8", "--out", str(out)]
+    assert main(["train", "glow", "--data", str(root), *words]) == 0
+    return out, str(root / "000.png")
+
+
+def test_directions_at_a_depth_from_the_command_line(run, tmp_path, capsys, monkeypatch):
+    folder, picture = run
+    monkeypatch.setattr(edit, "learn_reader", functools.partial(edit.learn_reader, steps=200))
+    for asked, known in (("2", {2}), ("auto", set(range(13)))):
+        told = tmp_path / "told.json"
+        assert main(["directions", str(folder), "--depth", asked, "--json", str(told)]) == 0
+        found = edit.Directions.load(folder)
+        assert found.depth in known and f"at depth {found.depth}" in capsys.readouterr().out
+        assert {"share", "leakage"} <= set(json.loads(told.read_text())["light"])
+        assert main(["edit", str(folder), picture, "--set", "lit=1", "--out", str(tmp_path / "lit.png")]) == 0
+    assert main(["directions", str(folder), "--depth", "3", "--unsupervised", "2"]) == 0
+    assert edit.Directions.load(folder).depth == 3
+    assert main(["directions", str(folder)]) == 0
+    assert edit.Directions.load(folder).depth is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--depth", "99"], "0 to"),
+        (["--depth", "deep"], "auto or a number"),
+        (["--depth", "auto", "--unsupervised", "2"], "by attributes"),
+    ],
+)
+def test_depths_that_make_no_sense_are_refused_in_one_line(run, words, said, capsys):
+    capsys.readouterr()
+    assert main(["directions", str(run[0]), *words]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("triptych: ") and error.count("\n") == 1 and said in error

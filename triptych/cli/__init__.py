@@ -26,7 +26,7 @@ COMMANDS = {
     "doctor": ("triptych.cli.measuring", "what is wrong with a training, with evidence and a remedy"),
     "sample": ("triptych.cli.verbs", "draw new examples, of a conditional model under --given smile=1,glasses=yes"),
     "score": ("triptych.cli.measuring", "the likelihood of each example, as a CSV"),
-    "directions": ("triptych.cli.verbs", "learn, judge and store edit directions"),
+    "directions": ("triptych.cli.directing", "learn, judge and store edit directions"),
     "edit": ("triptych.cli.verbs", "change attributes of pictures: --set smile=1.5, --sweep smile=-3:3:9; --inpaint left"),
     "mix": ("triptych.cli.verbs", "walk from one picture to another, or span a square between four"),
     "tour": ("triptych.cli.tour", "train on the embedded faces, score, sample and smile, in minutes"),

@@ -15,7 +15,7 @@ from triptych.errors import TriptychError
 def tour(words: Sequence[str]) -> None:
     """Trains, scores, samples and edits, and says what happens."""
     options = parse(Tour, words, "triptych tour")
-    from triptych.cli import measuring, training, verbs
+    from triptych.cli import directing, measuring, training, verbs
 
     if options.steps < 1:
         raise TriptychError(f"--steps should be at least 1, got {options.steps}")
@@ -31,7 +31,7 @@ def tour(words: Sequence[str]) -> None:
     said("3/5 drawing new faces")
     verbs.sample([str(run), "--temperature", "0.8", "--out", str(options.out / "samples.png")])
     said("4/5 learning what moves a smile, and everything else, and what each drags along")
-    verbs.directions([str(run)])
+    directing.directions([str(run)])
     said("5/5 making held-out faces smile, past what training showed (−1 … 1), and mixing two")
     faces = _held_out_faces(options.out, 4)
     for name in ("smile", "age", "hair_length"):

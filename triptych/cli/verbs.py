@@ -1,26 +1,22 @@
-"""What is done with a trained run: sample, directions, edit, mix."""
+"""What is done with a trained run: sample, edit, mix."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
-from triptych.cli.options import Edit, LearnDirections, Mix, Sample
+from triptych.cli.options import Edit, Mix, Sample
 from triptych.cli.sources import (
     check_positive,
     check_seed,
     context_of,
-    encoding,
     folder_of,
     load_editable,
     load_model,
-    load_splits,
-    named_split,
     notice,
-    split_context,
 )
 from triptych.errors import TriptychError
 
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
     import torch
 
     from triptych.core import GenerativeModel
-    from triptych.data import Split
-    from triptych.edit import Directions
 
 
 def sample(words: Sequence[str]) -> None:
@@ -60,55 +54,6 @@ def _draw(model: Any, n: int, temperature: float, options: Sample, context: torc
         return model.sample(n, context=context, temperature=temperature, generator=generator)
     z = model.sample_prior(n, temperature=temperature, generator=generator)
     return torch.cat([model.observe(part, context, generator=generator) for part in z.split(256)])
-
-
-def directions(words: Sequence[str]) -> None:
-    """Learns directions, judges them on held-out examples, prints and stores them."""
-    options = parse(LearnDirections, words, "triptych directions")
-    from triptych import storage
-    from triptych.data.splits import fixed_subset
-    from triptych.edit import judge, learn_directions, unsupervised_directions
-    from triptych.edit.learning import check_attributes, check_components
-    from triptych.pretrained import stamp
-
-    folder = folder_of(options.run)
-    weights = stamp(folder)  # before they are read: should a training replace them meanwhile, what is learned is outdated
-    model = load_model(options.run, options.model)
-    splits = load_splits(options.run, model, options.data)
-    train, test = (named_split(splits, name) for name in ("train", "test"))
-    train, test = (split.take(fixed_subset(len(split), _MOST_CODES)) for split in (train, test))
-    attributes = _attributes(train, options.data or options.run, needed=options.unsupervised is None)
-    names = _names(options.attributes, attributes)
-    if options.attributes is None and options.unsupervised is None:
-        names = [name for name in names if _can_be_learned(name, attributes, len(train))] or names
-    if options.unsupervised is not None:  # what cannot work is said before an encoder is learned
-        check_components(options.unsupervised, len(train), model.latent_dim)
-    else:
-        check_attributes(attributes, names, len(train))
-    stored, held_out = train[:], test[:]
-    context, held_context = split_context(model, train), split_context(model, test)
-    model = encoding(model, folder, stored, weights, context)
-    if options.unsupervised is not None:
-        found = unsupervised_directions(model, stored, options.unsupervised, context=context)
-    else:
-        found = learn_directions(model, stored, attributes, method=options.method, names=names, context=context)
-    found = judge(model, found, held_out, _attributes(test, "", needed=False), context=held_context)
-    found.save(folder, weights)
-    _print_directions(found)
-    if options.json:
-        storage.write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
-
-
-def _can_be_learned(name: str, attributes: Mapping[str, Any], n: int) -> bool:
-    """Whether a direction can be learned of an attribute that nobody named; if not, it is skipped and said."""
-    from triptych.edit.learning import check_attributes
-
-    try:
-        check_attributes(attributes, [name], n)
-    except TriptychError as error:
-        notice(f"skipped: {error}")
-        return False
-    return True
 
 
 def edit(words: Sequence[str]) -> None:
@@ -192,7 +137,6 @@ def mix(words: Sequence[str]) -> None:
 
 
 _MOST_SAMPLES = 100_000
-_MOST_CODES = 20_000  # data that directions are learned from: more changes little
 
 
 def parse_temperatures(text: str) -> list[float]:
@@ -231,37 +175,6 @@ def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
             raise TriptychError(f"--set {name.strip()} is given twice: give it once")
         settings[name.strip()] = value
     return settings
-
-
-def _names(text: str | None, attributes: Mapping[str, object]) -> list[str]:
-    """smile,age -> ["smile", "age"]; all attributes where none is named."""
-    return list(attributes) if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _attributes(split: Split, data: str, needed: bool = True) -> dict[str, Any]:
-    """Binary and continuous attributes; class labels are not an axis."""
-    found = {name: a for name, a in split.attributes.items() if split.kinds[name] != "class"}
-    if needed and not found:
-        classes = f" (only classes: {', '.join(split.attributes)})" if split.attributes else ""
-        raise TriptychError(
-            f"{data} has no binary or continuous attributes{classes}: add 0/1 or number columns to its metadata.csv, "
-            "or use --unsupervised 8"
-        )
-    return found
-
-
-def _print_directions(found: Directions) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("direction", "kind", "held-out", "range", "leaks most to (share of its spread)")
-    for name, d in found.items():
-        quality = "accuracy" if "accuracy" in d.judged else "r2"
-        held_out = f"{quality} {d.judged[quality]:.3f}" if d.judged.get(quality) is not None else ""
-        worst = sorted(d.judged["leakage"].items(), key=lambda item: -abs(item[1]))[:2]
-        leaks = ", ".join(f"{other} {change:+.0%}" for other, change in worst)
-        table.add_row(name, d.kind, held_out, f"{d.range[0]:.2f} … {d.range[1]:.2f}", leaks)
-    Console().print(table)
 
 
 def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path, columns: int | None = None) -> None:

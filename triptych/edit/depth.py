@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from triptych.core import Encodes, GenerativeModel, Layered, require
 from triptych.edit.directions import Directions
+from triptych.errors import TriptychError
 from triptych.pretrained import save_model
 
 
@@ -108,16 +110,38 @@ def learn_at_depths(
 _STEPS = 8
 
 
-def straightness(directions: Directions) -> float:
-    """How far the worst leakage of a direction stays below what it should move, averaged over judged directions.
+class Straightness(NamedTuple):
+    """What judged directions do, averaged over those that the judge can read.
 
-    That is the mean of max |leakage| / share, in spreads of the other attribute for the whole range of its own: less is
-    straighter.
+    Attributes:
+        share: of the way that an edit should go.
+        leakage: the worst of each, in spreads of the other attribute.
+        ratio: leakage / share of each: less is straighter.
     """
-    ratios = [max(map(abs, d.judged["leakage"].values())) / max(d.judged["share"], 1e-3) for d in directions.values()]
-    return sum(ratios) / len(ratios)
+
+    share: float
+    leakage: float
+    ratio: float
+
+
+def straightness(directions: Directions) -> Straightness:
+    """How straight attributes are where these directions were learned.
+
+    Raises:
+        TriptychError: unless they were judged, by something that reads at least one of them.
+    """
+    effects = []
+    for judged in (d.judged for d in directions.values() if "share" in d.judged):
+        share, leakage = judged["share"], max(map(abs, judged["leakage"].values()), default=0.0)
+        effects.append((share, leakage, leakage / max(share, _LEAST)))
+    if not effects:
+        raise TriptychError("straightness is measured of judged directions whose attributes can be read: judge them first")
+    return Straightness(*(sum(values) / len(effects) for values in zip(*effects, strict=True)))
 
 
 def straightest(found: Mapping[int, Directions]) -> int:
     """The depth whose directions leak least for what they move."""
-    return min(found, key=lambda depth: straightness(found[depth]))
+    return min(found, key=lambda depth: straightness(found[depth]).ratio)
+
+
+_LEAST = 1e-3  # share, below which a direction moves nothing

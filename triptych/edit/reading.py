@@ -19,7 +19,8 @@ from triptych.evaluate.features import centred, descend
 from triptych.nets import encoder_network
 from triptych.randomness import seeded
 
-_KEPT = 0.1  # of the examples, from which coordinates are calibrated: the network has not learned them
+# of the examples, from which coordinates are calibrated: the network has not learned them
+_KEPT, _FEWEST = 0.1, 50
 _READABLE = 0.1  # slope of reading against attribute, below which an attribute is not read
 
 
@@ -51,7 +52,7 @@ def learn_reader(
     width: int = 16,
     seed: int = 0,
 ) -> Reader:
-    """A network that reads attributes, learned from all but a tenth of the examples, calibrated on that tenth.
+    """A network that reads attributes, learned from all but a tenth of the examples (or 50, or half), calibrated on those.
 
     An attribute that it cannot read there is left out.
 
@@ -68,7 +69,8 @@ def learn_reader(
     check_size("batch", batch)
     target = {name: _coordinate(attributes[name]) for name in (attributes if names is None else names)}
     order = torch.randperm(len(stored), generator=torch.Generator().manual_seed(seed))
-    kept, rest = order.tensor_split([max(1, int(_KEPT * len(order)))])
+    count = min(max(_FEWEST, int(_KEPT * len(order))), len(order) // 2)
+    kept, rest = order.tensor_split([count])
     values = torch.stack([*target.values()], 1)
     mean, std = values[rest].nanmean(0), _std(values[rest])
     scaled, known = ((values - mean) / std).nan_to_num(0.0), values.isfinite()
