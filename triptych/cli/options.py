@@ -183,7 +183,7 @@ class Tour:
 
     out: Path = Path("tour")
     """Where the run and the pictures go; an earlier tour there is replaced."""
-    steps: int = 2600
+    steps: int = 3900
     """Steps of training."""
 
 

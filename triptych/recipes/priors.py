@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from triptych.objectives.prior import PriorPlayer
 
 # of a prior fitted to codes: a small network that sees clean data, without the warm-up of the networks before it
-_TRAINING: dict[str, Any] = {"optimizer": "adam", "rate": 2e-3, "momentum": 0.9, "beta2": 0.999,
+_TRAINING: dict[str, Any] = {"optimizer": "adam", "rate": 4e-3, "momentum": 0.9, "beta2": 0.999,
                              "rate_warmup": 0, "decay": "cosine", "rate_end": 0.02, "clip": 10.0}  # fmt: skip
 
 
@@ -33,18 +33,18 @@ def build_prior(name: str, event_shape: tuple[int, ...], latent_dim: int, compon
     return made[name]()
 
 
-def prior_steps(recipe: Recipe, name: str, most: int, share: float = 1 / 5) -> int:
+def prior_steps(recipe: Recipe, name: str, most: int, share: float = 1 / 3) -> int:
     """Steps in which the prior of that name alone learns, of so many that it shares with the players before it.
 
     Args:
-        share: of these steps, where the recipe does not say how many; one is enough for a gaussian.
+        share: of these steps, where the recipe does not say how many (one for a gaussian); one at least is left to others.
 
     Raises:
         TriptychError: where more are said.
     """
     said = recipe.objective.prior_steps
     if said is None:
-        said = min(most, 1 if name == "gaussian" else max(1, int(most * share)))
+        said = min(max(most - 1, 0), 1 if name == "gaussian" else max(1, int(most * share)))
     if said > most:
         raise TriptychError(f"prior_steps are some of the {most} steps before any sharpening, got {said}: raise --steps")
     return said
