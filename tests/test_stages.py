@@ -60,7 +60,8 @@ def test_stages_follow_each_other_and_own_their_parts(tmp_path, data):
 
     fit(run, data, watch=watch, notice=lambda line: None)
     assert all(not any(n.startswith("prior.") for n in moved[step]) for step in range(1, ALONE + 1))
-    assert all(moved[step] and all(n.startswith("prior.") for n in moved[step]) for step in range(ALONE + 1, STEPS + 1))
+    # with the first round of the prior the others' weights become their averages, once
+    assert all(moved[step] and all(n.startswith("prior.") for n in moved[step]) for step in range(ALONE + 2, STEPS + 1))
     assert run.minibatches(STEPS) == STEPS
 
 
@@ -69,6 +70,20 @@ def test_a_run_resumed_in_any_stage_equals_an_uninterrupted_one(tmp_path, data, 
     fit(started(tmp_path / "whole", data), data, notice=lambda line: None)
     interrupted_and_resumed(started(tmp_path / "cut", data), data, stop)
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+
+
+def test_a_stage_builds_on_the_averages_of_the_one_before(tmp_path, data):
+    """Which stay what they are, as nothing moves those weights any more."""
+    run, averaged = started(tmp_path / "run", data), {}
+
+    def watch(round_, _numbers):
+        if round_.step == ALONE:
+            averaged.update({n: p.clone() for n, p in run.averaged.encoder.named_parameters()})
+            assert not all(torch.equal(p, averaged[n]) for n, p in run.model.encoder.named_parameters())
+
+    fit(run, data, watch=watch, notice=lambda line: None)
+    for encoder in (run.model.encoder, run.averaged.encoder):
+        assert all(torch.equal(p, averaged[n]) for n, p in encoder.named_parameters())
 
 
 def test_the_average_of_a_later_player_begins_with_it(tmp_path, data):

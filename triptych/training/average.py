@@ -61,6 +61,14 @@ class MovingAverage:
         self._begun |= {id(weight): step for weight in self._weights if id(weight) in own}
         self._groups = self._grouped()
 
+    @torch.no_grad()
+    def settle(self, module: nn.Module) -> None:
+        """The module's weights become their averages, as nothing moves them any more."""
+        own = {id(p) for p in module.parameters()}
+        for average, weight in zip(self._averages, self._weights, strict=True):
+            if id(weight) in own:
+                weight.copy_(average)
+
     def _grouped(self) -> dict[int, tuple[list[Tensor], list[Tensor]]]:
         """Averages and weights by the step from which they count."""
         groups: dict[int, tuple[list[Tensor], list[Tensor]]] = {}

@@ -152,8 +152,15 @@ class Run:
         return self.players[name].loop or self.recipe.training
 
     def begin(self, data: Split) -> dict[str, str]:
-        """Lets the players begin whose first round this is; returns their remarks by what they are about."""
+        """Lets the players begin whose first round this is; returns their remarks by what they are about.
+
+        What those leave behind who played their last round before is the average of their weights: the next stage builds on
+        it, and it stays what it is.
+        """
         remarks: dict[str, str] = {}
+        for player in self.players.values():
+            if player.span.last == self.step:
+                self.average.settle(player)
         for player in self.players.values():
             if player.span.first != self.step or not player.span.holds(self.step):
                 continue
