@@ -55,7 +55,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "vae": Kind("VAE", "vae", ()),
+    "vae": Kind("VAE", "vae", ("model.prior=normal",)),
     "vae-prior": Kind("VAE + prior", "vae", ("model.prior=flow",)),
     "vae-sharp": Kind("VAE + prior, sharpened", "vae", ("model.prior=flow",), (("objective.sharpen", 0.6),)),
     "gan": Kind("GAN", "dcgan"),
