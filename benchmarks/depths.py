@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--family", default="glow")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--run", type=Path)
-    parser.add_argument("--depths", default=None, help="numbers joined by commas; by default nine from x to z")
+    parser.add_argument("--depths", default=None, help="numbers joined by commas; by default nine, evenly spaced")
     options = parser.parse_args()
     out = begin(options)
     splits = load(options.data, size=options.size)
@@ -66,7 +66,10 @@ def measure(out: Path, name: str, model: GenerativeModel, options, splits: Split
         noise = torch.Generator().manual_seed(0)
         return {"bits_per_dim_moved": bits_per_dim(model, moved, generator=noise).value}
 
-    chosen = [int(k) for k in options.depths.split(",")] if options.depths else None
+    last = model.count_layers()
+    chosen = (
+        [int(k) for k in options.depths.split(",")] if options.depths else sorted({round(i * last / 8) for i in range(9)})
+    )
     x = model.codec.centre(splits.test[:6])
     for depth, found in edit.learn_at_depths(model, learn, chosen).items():
         strip = edit.sweep(model, x, SMILE[options.data], VALUES, found)

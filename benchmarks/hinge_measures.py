@@ -99,8 +99,7 @@ def smile_at_depths(
         rows[found.depth] = row
         return found
 
-    last = model.count_layers()  # type: ignore[operator]
-    known = edit.learn_at_depths(model, learn, sorted({round(last * share) for share in (0.25, 0.5, 0.75)}))
+    known = edit.learn_at_depths(model, learn)
     best = edit.straightest(known)
     draw_strip(out / f"{name}_smile_depth{best}.png", model, data, splits.test, known[best])
     return rows

@@ -184,7 +184,7 @@ def test_a_reader_judges_shares_and_leakage():
         assert directions["light"].judged["share"] == pytest.approx(1, abs=0.1)
         assert directions["lit"].judged["share"] == pytest.approx(1, abs=0.2)
         assert abs(directions["lit"].judged["leakage"]["light"]) < 0.2
-    assert set(edit.learn_at_depths(model, lambda part: edit.Directions().at(part.depth))) == set(range(5))
+    assert set(edit.learn_at_depths(model, lambda part: edit.Directions().at(part.depth))) == {1, 2, 4}
 
 
 def judged_at(depth, **effects):
@@ -218,8 +218,9 @@ def run(tmp_path_factory):
     stored, attributes = blots(300)
     for i, picture in enumerate(stored):
         Image.fromarray(picture[0].numpy()).save(root / f"{i:03}.png")
-    rows = [f"{i:03}.png,{attributes['light'][i]},{attributes['lit'][i]:.0f}" for i in range(len(stored))]
-    (root / "metadata.csv").write_text("\n".join(["file_name,light,lit", *rows]))
+    columns = [attributes[name] for name in ("light", "lit", "luck")]
+    rows = [",".join([f"{i:03}.png", *(str(column[i]) for column in columns)]) for i in range(len(stored))]
+    (root / "metadata.csv").write_text("\n".join(["file_name,light,lit,luck", *rows]))
     words = ["--steps", "3", "--model.depth", "2", "--model.width", "8", "--out", str(out)]
     assert main(["train", "glow", "--data", str(root), *words]) == 0
     return out, str(root / "000.png")
@@ -228,7 +229,7 @@ def run(tmp_path_factory):
 def test_directions_at_a_depth_from_the_command_line(run, tmp_path, capsys, monkeypatch):
     folder, picture = run
     monkeypatch.setattr(edit, "learn_reader", functools.partial(edit.learn_reader, steps=200))
-    for asked, known in (("2", {2}), ("auto", set(range(13)))):
+    for asked, known in (("2", {2}), ("auto", {2, 3, 6, 12})):
         told = tmp_path / "told.json"
         assert main(["directions", str(folder), "--depth", asked, "--json", str(told)]) == 0
         found = edit.Directions.load(folder)
@@ -237,15 +238,20 @@ def test_directions_at_a_depth_from_the_command_line(run, tmp_path, capsys, monk
         assert main(["edit", str(folder), picture, "--set", "lit=1", "--out", str(tmp_path / "lit.png")]) == 0
     assert main(["directions", str(folder), "--depth", "3", "--unsupervised", "2"]) == 0
     assert edit.Directions.load(folder).depth == 3
-    assert main(["directions", str(folder)]) == 0
+    assert main(["directions", str(folder), "--depth", "z"]) == 0
     assert edit.Directions.load(folder).depth is None
+    assert main(["directions", str(folder)]) == 0
+    assert edit.Directions.load(folder).depth is not None
+    capsys.readouterr()
+    assert main(["directions", str(folder), "--attributes", "luck"]) == 0  # nothing can read it: z, as for other models
+    assert edit.Directions.load(folder).depth is None and "more are needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--depth", "99"], "0 to"),
-        (["--depth", "deep"], "auto or a number"),
+        (["--depth", "deep"], "auto, z or a number"),
         (["--depth", "auto", "--unsupervised", "2"], "by attributes"),
     ],
 )

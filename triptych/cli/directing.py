@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from triptych.edit import Directions, Reader
 
 _MOST_CODES = 20_000  # data that directions are learned from: more changes little
-_SWEPT = 4_000  # the same where they are learned at one depth after another
+_SWEPT, _COMPARED = 4_000, 8  # the same, and attributes, where they are learned at one depth after another
 
 
 def directions(words: Sequence[str]) -> None:
@@ -36,12 +36,12 @@ def directions(words: Sequence[str]) -> None:
     asked = _asked(options, model)
     lesson = _lesson(options, model)
     model = encoding(model, folder, lesson.stored, weights, lesson.context)
-    if asked is None:
-        found = lesson.learn(model)
+    reader = None if asked is None else lesson.reader()
+    if asked == "auto":
+        chosen = None if reader is None else _straightest(lesson.short(reader), model, reader)
     else:
-        reader = lesson.reader()
-        chosen = _straightest(lesson.short(), model, reader) if asked == "auto" else int(asked)
-        found = lesson.learn(depth.AtDepth(model, chosen), reader)
+        chosen = None if asked is None else int(asked)
+    found = lesson.learn(depth.at_depth(model, chosen), reader)
     found.save(folder, weights)
     _print(found)
     if options.json:
@@ -50,19 +50,20 @@ def directions(words: Sequence[str]) -> None:
 
 def _asked(options: LearnDirections, model: GenerativeModel) -> str | None:
     """The depth that is asked for, a number, "auto" or None for z; checked before any work."""
-    if options.depth is None:
-        return None
     from triptych.core import Layered, require
     from triptych.errors import check_size
 
+    if options.depth is None:
+        return "auto" if isinstance(model, Layered) and options.unsupervised is None else None
+    if options.depth == "z":
+        return None
     last = require(model, Layered).count_layers()
-    if options.depth == "auto":
-        if options.unsupervised is not None:
-            raise TriptychError(f"--depth auto compares depths by attributes: with --unsupervised name one, 0 to {last}")
-    elif options.depth.isdecimal():
+    if options.depth == "auto" and options.unsupervised is not None:
+        raise TriptychError(f"--depth auto compares depths by attributes: with --unsupervised name one, 0 to {last}")
+    if options.depth != "auto":
+        if not options.depth.isdecimal():
+            raise TriptychError(f"--depth should be auto, z or a number from 0 (the data) to {last}, got {options.depth!r}")
         check_size("--depth", int(options.depth), last, least=0)
-    else:
-        raise TriptychError(f"--depth should be auto or a number from 0 (the data) to {last} (z), got {options.depth!r}")
     return options.depth
 
 
@@ -98,19 +99,25 @@ class _Lesson:
         return judge(model, found, self.held_out, self.truth, context=self.held_context, reader=reader)
 
     def reader(self) -> Reader | None:
-        """The judge of edits at a depth, where there are attributes to read."""
+        """The judge of edits at a depth; None where no attribute can be read, which is said."""
         from triptych.edit import learn_reader
 
         if not self.attributes:
             return None
         notice("learning to read attributes from the data: an exact model that reads its own edits reads what it wrote")
-        return learn_reader(self.stored, self.attributes, names=self.names)
+        try:
+            return learn_reader(self.stored, self.attributes, names=self.names)
+        except TriptychError as error:
+            notice(f"edits are read by the model itself: {error}")
+            return None
 
-    def short(self) -> _Lesson:
-        """The same with fewer training examples."""
+    def short(self, reader: Reader) -> _Lesson:
+        """The same with fewer training examples, and the first few attributes that are read."""
         few = {name: a[:_SWEPT] for name, a in self.attributes.items()}
+        names = [name for name in self.names if name in reader.lines]
+        names = [name for name in names if _can_be_learned(name, few, len(self.stored[:_SWEPT]))][:_COMPARED]
         context = None if self.context is None else self.context[:_SWEPT]
-        return dataclasses.replace(self, stored=self.stored[:_SWEPT], attributes=few, context=context)
+        return dataclasses.replace(self, names=names, stored=self.stored[:_SWEPT], attributes=few, context=context)
 
 
 def _lesson(options: LearnDirections, model: GenerativeModel) -> _Lesson:
@@ -133,13 +140,15 @@ def _lesson(options: LearnDirections, model: GenerativeModel) -> _Lesson:
     return _Lesson(options, names, train[:], attributes, next(contexts), test[:], truth, next(contexts))
 
 
-def _straightest(lesson: _Lesson, model: GenerativeModel, reader: Reader | None) -> int:
-    """The depth where directions leak least for what they move; a table of all that were tried."""
+def _straightest(lesson: _Lesson, model: GenerativeModel, reader: Reader) -> int | None:
+    """The depth where directions leak least for what they move, with a table of all that were tried; None without any."""
     from rich.console import Console
     from rich.table import Table
 
     from triptych.edit import learn_at_depths, straightest, straightness
 
+    if not lesson.names:
+        return None
     notice(f"learning directions from {len(lesson.stored)} examples at one depth after another")
     found = learn_at_depths(model, lambda part: lesson.learn(part, reader))
     best = straightest(found)

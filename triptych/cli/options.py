@@ -66,8 +66,8 @@ class LearnDirections(OwnModel, OfRun):
     """The method: joint holds the other attributes still, means takes the difference of means, regression a logistic or
     ridge regression."""
     depth: str | None = None
-    """Where a flow is edited: the activations after so many of its layers, 0 the data themselves, or auto, the depth at
-    which directions leak least; by default z. What edits then use is stored with the directions."""
+    """Where a flow is edited: z, or the activations after so many of its layers (0: the data themselves), or auto, the depth
+    at which directions leak least, the default where there are attributes. It is stored with the directions."""
     json: Path | None = None
     """A file to write the measures to, too."""
 

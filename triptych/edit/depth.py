@@ -100,14 +100,14 @@ def learn_at_depths(
     Args:
         learn: model -> judged directions of its codes. Let one `Reader` judge them all: what an exact model reads of its own
             edits says nothing.
-        depths: by default nine from x to z, evenly spaced.
+        depths: by default z, and an eighth, a quarter and a half of the way to it: early layers differ most.
     """
     last = require(model, Layered).count_layers()
-    chosen = sorted({round(i * last / _STEPS) for i in range(_STEPS + 1)}) if depths is None else depths
+    chosen = sorted({max(1, round(share * last)) for share in _SHARES}) if depths is None else depths
     return {depth: learn(AtDepth(model, depth)) for depth in chosen}
 
 
-_STEPS = 8
+_SHARES = (1 / 8, 1 / 4, 1 / 2, 1)
 
 
 class Straightness(NamedTuple):
