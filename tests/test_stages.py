@@ -22,7 +22,8 @@ STEPS, ALONE = 30, 20
 def recipe(prior="flow", **objective):
     plain = families.preset("vae", "mnist")
     model = dataclasses.replace(plain.model, latent_dim=3, hidden=(16,), prior=prior, components=4)
-    chosen = dataclasses.replace(plain.objective, prior_steps=STEPS - ALONE, **objective)
+    settings = {"prior_fit": "after", "prior_steps": STEPS - ALONE, **objective}
+    chosen = dataclasses.replace(plain.objective, **settings)
     training = dataclasses.replace(plain.training, batch=20, log_every=5, save_every=10)
     return dataclasses.replace(plain, data="digits", steps=STEPS, model=model, objective=chosen, training=training)
 
