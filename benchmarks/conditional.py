@@ -30,11 +30,15 @@ from triptych.evaluate import importance_nll
 SETTINGS: dict[str, dict[str, list[str]]] = {  # what differs from the data's preset
     "mnist": {
         # a short z leaves the class to the condition: with z of 20 and one hidden layer 68 % of the samples are right
-        "vae": ["steps=10000", "model.latent_dim=8", "model.hidden=[500,500]", "objective.beta=1.5"],
+        "vae": ["steps=10000", "model.latent_dim=8", "model.hidden=[500,500]", "objective.beta=1.5", "model.prior=normal"],
         "dcgan": ["steps=1500"],
         "nice": ["steps=8000"],
     },
-    "faces": {"vae": ["steps=1500", "model.latent_dim=8"], "dcgan": ["steps=1500"], "glow": ["steps=1500"]},
+    "faces": {
+        "vae": ["steps=1500", "model.latent_dim=8", "model.prior=normal"],
+        "dcgan": ["steps=1500"],
+        "glow": ["steps=1500"],
+    },
 }
 GIVEN = {"mnist": "label", "faces": ",".join(ATTRIBUTES)}
 SAMPLES = 1000

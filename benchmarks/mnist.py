@@ -10,16 +10,18 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from common import arguments, begin, trained, write
+from common import altered, arguments, begin, trained, write
 
 from triptych import evaluate, families, figures
 from triptych.data import load
 from triptych.data.splits import fixed_subset
 
+PAPER = ("model.prior=normal", "objective.prior_fit=after")  # p(z) = N(0, I); `priors.py` compares learned ones
+
 
 def score(out: Path, steps: int | None, rate: float | None, activation: str | None) -> None:
     splits = load("mnist")
-    recipe = families.preset("vae", "mnist")
+    recipe = altered(families.preset("vae", "mnist"), ["steps=50000", *PAPER])
     recipe = dataclasses.replace(recipe, steps=steps or recipe.steps)
     if rate:
         recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, rate=rate))
@@ -40,7 +42,7 @@ def score(out: Path, steps: int | None, rate: float | None, activation: str | No
 
 def manifold(out: Path, steps: int, side: int = 20) -> None:
     """A two-dimensional z on a grid of the unit square taken through the Gaussian's inverse CDF (appendix A)."""
-    recipe = families.preset("vae", "mnist")
+    recipe = altered(families.preset("vae", "mnist"), ["steps=50000", *PAPER])
     recipe = dataclasses.replace(recipe, steps=steps, model=dataclasses.replace(recipe.model, latent_dim=2))
     splits = load("mnist")
     run, seconds = trained(out / "manifold", recipe, splits.train)

@@ -26,7 +26,7 @@ from triptych.data import Splits, load
 from triptych.data.splits import fixed_subset
 
 PRESETS = {
-    "vae": ("vae", ["model.likelihood=logistic"]),
+    "vae": ("vae", ["model.likelihood=logistic", "model.prior=normal"]),
     "gan": ("dcgan", ["model.width=16"]),
     "glow": ("glow", []),
 }

@@ -67,7 +67,7 @@ def ours(precision: str = "float32") -> float:
     data = Split(mnist()[0][:, None])
     epoch = len(data) // BATCH
     recipe = families.preset("vae", "mnist")
-    model = dataclasses.replace(recipe.model, activation="tanh")
+    model = dataclasses.replace(recipe.model, activation="tanh", prior="normal")
     training = dataclasses.replace(recipe.training, precision=precision)
     recipe = dataclasses.replace(recipe, steps=2 * epoch, model=model, training=training)
     with tempfile.TemporaryDirectory() as folder:

@@ -112,6 +112,7 @@ def floor(rounds: int, threads: int, compiled: bool) -> None:
 
     data = Split(np.random.default_rng(0).integers(0, 256, (6000, 1, 28, 28), np.uint8))
     recipe = families.preset("vae", "mnist")
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, prior="normal"))
     sides: dict[str, Callable[[], object]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for precision in ("float32", "bf16"):
