@@ -60,6 +60,8 @@ def measure(name: str) -> float:
     recipe = families.preset(family)
     training = dataclasses.replace(recipe.training, batch=batch, log_every=10**6, save_every=10**6)
     recipe = dataclasses.replace(recipe, steps=steps + 5, training=training)
+    if family == "vae" and hasattr(recipe.model, "prior"):
+        recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, prior="normal"))
     if family == "realnvp" and floats:
         recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, levels=3))
     with tempfile.TemporaryDirectory() as folder:
