@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from triptych import bijections
-from triptych.bijections import Additive, Affine, Bijection, CheckerboardCoupling, Coupling, TanhAffine, Transform
+from triptych.bijections import Additive, Affine, Bijection, CheckerboardCoupling, Coupling, Spline, TanhAffine, Transform
 from triptych.bijections.squeeze import squeezed
 from triptych.codecs import BinCentres
 from triptych.compose import EncodedGAN, SharpenedVAE, gaussian_prior
 from triptych.core import GenerativeModel
-from triptych.flow import NICE, Flow, Glow, RealNVP
+from triptych.flow import NICE, Flow, Glow, RealNVP, SpectralFlow
 from triptych.flow.glow import flow_steps
 from triptych.gan import (
     GAN,
@@ -96,6 +96,10 @@ def _nice(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settin
 
 def _realnvp(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settings) -> Case:
     return _flow(RealNVP, shape, stored, **{"blocks": 1, "width": 4, **settings})
+
+
+def _spectral(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settings) -> Case:
+    return _flow(SpectralFlow, shape, stored, **{"groups": (4, 3), "width": 8, "couplings": 2, "splines": 1, **settings})
 
 
 def _flow_of_parts(context_dim: int = 0) -> Flow:
@@ -225,6 +229,11 @@ MODELS: dict[str, Case] = {
     "realnvp-sequence-additive": _realnvp((3, 8), _floats, coupling="additive"),
     "realnvp-vector": _realnvp((9,), _floats),
     "realnvp-variational": _realnvp((1, 4, 4), _pixels, dequantisation="variational"),
+    "spectral-colour": _spectral((3, 4, 5), _pixels, coupled=2),
+    "spectral-grey-low-rank-5-bits": _spectral((1, 7, 5), _pixels, rank=9, bits=5),
+    "spectral-sequence": _spectral((2, 5), _floats),
+    "spectral-vector": _spectral((2,), _floats),
+    "spectral-conditional": _spectral((1, 4, 4), _pixels, context_dim=K),
     "realnvp-conditional": _realnvp((1, 4, 4), _pixels, context_dim=K),
 }
 
@@ -263,6 +272,7 @@ NETS: dict[str, Callable[..., bijections.Conditioner]] = {
     "conv": lambda shape, outputs, context_dim=0: bijections.ConvNet(shape, outputs, 4, context_dim=context_dim),
     "dense": lambda shape, outputs, context_dim=0: bijections.Dense(shape[0], outputs, (5, 4), context_dim),
     "resnet": lambda shape, outputs, context_dim=0: bijections.ResNet(shape, outputs, 4, 1, context_dim),
+    "residual": lambda shape, outputs, context_dim=0: bijections.ResidualDense(shape[0], outputs, 5, 2, context_dim),
 }
 
 
@@ -302,6 +312,20 @@ def _step(permutation="invertible", coupling="affine", context_dim=0) -> Callabl
 def _chain(shape: Shape) -> Bijection:
     mixing = bijections.InvertibleLU(shape[0])
     return bijections.Chain([bijections.ActNorm(shape[0]), mixing, _coupling()(shape), bijections.Scale(shape[0])])
+
+
+def _autoregressive(context_dim: int = 0) -> Callable[[Shape], Bijection]:
+    """Three groups, of which one has one feature and one a coupling."""
+
+    def build(shape: Shape) -> Bijection:
+        sizes = (1, 2, shape[0] - 3)
+        coupling = Coupling(NETS["dense"]((1,), 2, 6), Affine(), 1)
+        first = bijections.ContextAffine((1,), context_dim) if context_dim else bijections.Scale(1)
+        parts = [first, coupling, bijections.ContextAffine((sizes[2],), 6)]
+        trunks = [bijections.ResidualDense(n, None, 6, 1, context_dim) for n in (1, 3)]
+        return bijections.Autoregressive(sizes, parts, trunks)
+
+    return build
 
 
 def _whiten(kind: str, low: bool = False) -> Callable[[Shape], Bijection]:
@@ -360,6 +384,10 @@ BIJECTIONS: dict[str, BijectionCase] = {
     "coupling-tanh": BijectionCase(_coupling(TanhAffine), anything(2)),
     "coupling-tanh-resnet-flip": BijectionCase(_coupling(TanhAffine, True, net="resnet"), anything(2)),
     "checkerboard-tanh-resnet": BijectionCase(_checkerboard(TanhAffine, net="resnet"), anything(2)),
+    "coupling-spline": BijectionCase(_coupling(lambda: Spline(4, 2.0)), anything(2)),
+    "coupling-spline-residual-flip": BijectionCase(_coupling(Spline, True, net="residual"), vector(2)),
+    "checkerboard-spline": BijectionCase(_checkerboard(lambda: Spline(3)), anything(2)),
+    "autoregressive": BijectionCase(_autoregressive(), vector(4)),
     "batchnorm": BijectionCase(lambda s: bijections.BatchNorm(s[0]), anything()),
     "whiten-pca": BijectionCase(_whiten("pca"), anything()),
     "whiten-zca": BijectionCase(_whiten("zca"), anything()),
@@ -392,6 +420,7 @@ BIJECTIONS: dict[str, BijectionCase] = {
     "factor-out-positions": BijectionCase(lambda s: bijections.FactorOut(s, positions=True), anything(2)),
     "conditional-steps-positions": _conditional(_steps(context_dim=K, positions=True), anything(2)),
     "conditional-affine": _conditional(lambda s: bijections.ContextAffine(s, K), anything()),
+    "conditional-autoregressive": _conditional(_autoregressive(K), vector(4)),
     "conditional-coupling": _conditional(_coupling(context_dim=K), anything(2)),
     "conditional-coupling-dense": _conditional(_coupling(net="dense", context_dim=K), vector(2)),
     "conditional-checkerboard-resnet": _conditional(_checkerboard(TanhAffine, net="resnet", context_dim=K), anything(2)),

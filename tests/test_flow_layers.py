@@ -457,7 +457,7 @@ class PlainNet(nn.Module):
 @pytest.mark.parametrize("shape", [(3,), (2, 4), (2, 3, 5)], ids=str)
 @pytest.mark.parametrize("frozen", [False, True])
 def test_hand_written_gradients_of_networks_are_those_of_autograd(net, shape, frozen, context_dim):
-    if net == "dense" and len(shape) > 1:
+    if net in ("dense", "residual") and len(shape) > 1:
         shape = (math.prod(shape),)
     torch.manual_seed(0)
     made = (NETS | {"plain": PlainNet})[net](shape, 4, context_dim).double()

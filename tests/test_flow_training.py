@@ -21,7 +21,7 @@ from triptych.errors import TriptychError
 from triptych.families import FAMILIES, players
 from triptych.flow.watch import flow_health
 from triptych.objectives.player import Player
-from triptych.recipes import FlowObjective, GlowModel, NICEModel, RealNVPModel, Recipe, Training
+from triptych.recipes import FlowObjective, GlowModel, NICEModel, RealNVPModel, Recipe, SpectralModel, Training
 from triptych.training import Run
 from triptych.training import loop as train
 from triptych.training.health import first_broken_module
@@ -34,6 +34,7 @@ MODELS = {
     "glow-variational": GlowModel(levels=1, depth=2, width=8, dequantisation="variational"),
     "glow-shuffle": GlowModel(depth=2, width=8, permutation="shuffle", coupling="additive"),
     "glow-reversible": GlowModel(depth=2, width=8, memory="reversible"),
+    "spectral": SpectralModel(groups=(8, 8, 16), width=16, couplings=2),
 }
 
 
@@ -183,7 +184,7 @@ def test_before_the_first_log_a_resumed_run_is_still_reversible(tmp_path):
     assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
 
 
-@pytest.mark.parametrize("name", ["nice", "realnvp", "glow", "glow-reversible"])
+@pytest.mark.parametrize("name", ["nice", "realnvp", "glow", "glow-reversible", "spectral"])
 def test_nan_is_named_rolled_back_and_given_up(tmp_path, name):
     data, recipe = pixels(), tiny(name, steps=400, log_every=20, save_every=20)
     run, said = start(tmp_path / "run", recipe, data), []
@@ -412,7 +413,9 @@ def test_a_flow_of_floats_is_passed_once_whatever_k(monkeypatch):
 # --- recipes
 
 
-@pytest.mark.parametrize("family, name", [(f, n) for f in ("nice", "realnvp", "glow") for n in FAMILIES[f].presets])
+@pytest.mark.parametrize(
+    "family, name", [(f, n) for f in ("nice", "realnvp", "glow", "spectral") for n in FAMILIES[f].presets]
+)
 def test_every_preset_builds(family, name):
     recipe = families.preset(family, name)
     side = {"paper-celeba": 256, "paper-imagenet64": 64, "mnist": 28, "fashion-mnist": 28, "paper-mnist": 28}.get(name, 32)
@@ -461,7 +464,7 @@ def test_the_main_job(folder, tmp_path, capsys):
     assert main(tuned) == 0 and main(["train", "--resume", run, "--steps", "22"]) == 0
 
 
-@pytest.mark.parametrize("family", ["nice", "realnvp", "glow"])
+@pytest.mark.parametrize("family", ["nice", "realnvp", "glow", "spectral"])
 def test_every_family_has_a_command_with_help(family, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", family, "--help"])

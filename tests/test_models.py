@@ -101,7 +101,8 @@ def test_exact_likelihoods_change_variables(name, generator):
     jacobian = [torch.autograd.functional.jacobian(model.encode, row[None]).reshape([model.latent_dim] * 2) for row in x]
     ladj = torch.stack([torch.linalg.slogdet(j).logabsdet for j in jacobian])
     normal = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
-    torch.testing.assert_close(model.log_prob(x), normal + ladj, atol=1e-7, rtol=1e-9)
+    atol = 1e-6 if "low-rank" in name else 1e-7  # a reflection that was stored in float32 has a determinant of 1 ± 1e-7
+    torch.testing.assert_close(model.log_prob(x), normal + ladj, atol=atol, rtol=1e-9)
 
 
 def test_data_that_are_not_finite_are_refused_by_exact_models(name):

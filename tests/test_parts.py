@@ -294,7 +294,7 @@ def test_splits_of_conditional_data_make_conditional_models():
     label = np.arange(60) % 3
     data = Split(pixels(60, (1, 8, 8)).data, {"label": label}, {"label": "class"})
     assert isinstance(Splits(train=data), Splits)
-    for name in ("vae", "dcgan", "gan", "nice", "realnvp", "glow"):
+    for name in ("vae", "dcgan", "gan", "nice", "realnvp", "glow", "spectral"):
         recipe = dataclasses.replace(families.preset(name), given="label")
         small = {"width": 8} if hasattr(recipe.model, "width") else {}
         small |= {"depth": 1} if hasattr(recipe.model, "depth") else {}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from triptych.compose import EncodedGAN, SharpenedVAE
     from triptych.errors import TriptychError
     from triptych.evaluate import bits_per_dim
-    from triptych.flow import NICE, Flow, Glow, RealNVP
+    from triptych.flow import NICE, Flow, Glow, RealNVP, SpectralFlow
     from triptych.gan import GAN, MaxoutGAN, ProgressiveGAN
     from triptych.pretrained import load
     from triptych.vae import VAE
@@ -29,6 +29,7 @@ _HOME = {
     "NICE": "triptych.flow",
     "ProgressiveGAN": "triptych.gan",
     "RealNVP": "triptych.flow",
+    "SpectralFlow": "triptych.flow",
     "SharpenedVAE": "triptych.compose",
     "TriptychError": "triptych.errors",
     "VAE": "triptych.vae",
@@ -48,6 +49,7 @@ __all__ = [
     "ProgressiveGAN",
     "RealNVP",
     "SharpenedVAE",
+    "SpectralFlow",
     "TriptychError",
     "__version__",
     "bits_per_dim",

@@ -64,6 +64,8 @@ _ROWS = (
            flow.RealNVPModel, flow.FlowObjective, flow.realnvp, flow.players, flow.REALNVP_PRESETS),
     Family("glow", "Train Glow, a flow with invertible 1×1 convolutions (Kingma & Dhariwal 2018).",
            flow.GlowModel, flow.FlowObjective, flow.glow, flow.players, flow.GLOW_PRESETS),
+    Family("spectral", "Train a flow over the principal components of whole examples, from large to small variance.",
+           flow.SpectralModel, flow.FlowObjective, flow.spectral, flow.players, flow.SPECTRAL_PRESETS),
 )  # fmt: skip
 
 FAMILIES: Mapping[str, Family] = MappingProxyType({row.name: row for row in _ROWS})

@@ -6,9 +6,10 @@ gradients.py holds the memory modes.
 """
 
 from triptych.bijections.actnorm import ActNorm
+from triptych.bijections.autoregressive import Autoregressive
 from triptych.bijections.batchnorm import BatchNorm
 from triptych.bijections.bijection import Bijection, Chain, NotInvertible
-from triptych.bijections.conditioners import Conditioner, ConvNet, Dense
+from triptych.bijections.conditioners import Conditioner, ConvNet, Dense, ResidualDense
 from triptych.bijections.coupling import (
     Additive,
     Affine,
@@ -24,6 +25,7 @@ from triptych.bijections.mixing import Invertible1x1, InvertibleLU, Mixing, Perm
 from triptych.bijections.multiscale import MultiScale
 from triptych.bijections.pointwise import LogisticToNormal, Logit, Scale
 from triptych.bijections.resnet import ResNet
+from triptych.bijections.spline import Spline
 from triptych.bijections.squeeze import Flatten, Squeeze, Unflatten
 from triptych.bijections.steps import FlowStep, FlowSteps
 from triptych.bijections.whiten import Whiten
@@ -32,6 +34,7 @@ __all__ = [
     "ActNorm",
     "Additive",
     "Affine",
+    "Autoregressive",
     "BatchNorm",
     "Bijection",
     "Chain",
@@ -54,7 +57,9 @@ __all__ = [
     "NotInvertible",
     "Permutation",
     "ResNet",
+    "ResidualDense",
     "Scale",
+    "Spline",
     "Squeeze",
     "StepTransform",
     "TanhAffine",

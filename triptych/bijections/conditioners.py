@@ -231,6 +231,39 @@ class Dense(Conditioner):
         return self.context_out(self.layers[1:](h), context)
 
 
+class ResidualDense(Conditioner):
+    """h₀ = W x, h_k = h_{k−1} + V_k a(U_k a(h_{k−1})), h = W′ a(h_depth) with a = SiLU, for vectors.
+
+    V_k start at zero, so that at first the network is shallow, whatever its depth. A context is added to h₀, by a linear map
+    from zero.
+
+    Args:
+        inputs, outputs: sizes; outputs=None returns a(h_depth), of `width` numbers.
+        width: of h_k.
+        depth: residual blocks.
+        context_dim: K.
+
+    >>> ResidualDense(3, None, width=8, depth=2)(torch.randn(5, 3)).shape, ResidualDense(3, 4)(torch.randn(5, 3)).shape
+    (torch.Size([5, 8]), torch.Size([5, 4]))
+    """
+
+    def __init__(self, inputs: int, outputs: int | None, width: int = 256, depth: int = 2, context_dim: int = 0):
+        super().__init__()
+        self.first = nn.Linear(inputs, width)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.SiLU(), he_(nn.Linear(width, width)), nn.SiLU(), from_zero(nn.Linear(width, width)))
+            for _ in range(depth)
+        )
+        self.last = nn.Identity() if outputs is None else from_zero(nn.Linear(width, outputs))
+        self.context_in = ContextShift(context_dim, width)
+
+    def compute(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        h = self.context_in(self.first(x), context)
+        for block in self.blocks:
+            h = h + block(h)
+        return self.last(F.silu(h))
+
+
 def wide(dims: int, inputs: int, outputs: int) -> Any:
     """A convolution over 3 neighbours on each axis, weights channels last; a linear layer for vectors."""
     if dims == 0:

@@ -4,7 +4,7 @@
 presets. Torch is imported only when something is built. The families themselves are rows of `triptych.families`.
 """
 
-from triptych.recipes.flow import FlowObjective, GlowModel, NICEModel, RealNVPModel
+from triptych.recipes.flow import FlowObjective, GlowModel, NICEModel, RealNVPModel, SpectralModel
 from triptych.recipes.gan import DCGANModel, GANModel, GANObjective, ProgressiveModel
 from triptych.recipes.recipe import RANGES, Recipe, Training, to_json
 from triptych.recipes.vae import VAEModel, VAEObjective
@@ -20,6 +20,7 @@ __all__ = [
     "ProgressiveModel",
     "RealNVPModel",
     "Recipe",
+    "SpectralModel",
     "Training",
     "VAEModel",
     "VAEObjective",

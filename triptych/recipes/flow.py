@@ -1,4 +1,4 @@
-"""Flows: NICE, RealNVP and Glow. Their configurations, how each becomes a model and a game, and presets."""
+"""Flows: NICE, RealNVP, Glow and SpectralFlow. Their configurations, how each becomes a model and a game, and presets."""
 
 from __future__ import annotations
 
@@ -83,6 +83,31 @@ class GlowModel:
 
 
 @dataclass(frozen=True)
+class SpectralModel:
+    """Principal components of the whole example in groups, each given those of larger variance."""
+
+    family: ClassVar[str] = "spectral"
+
+    groups: tuple[int, ...] = (16, 16, 32, 64, 128, 256, 512)
+    """Sizes of the groups, from large to small variance; all other components are one more group."""
+    width: int = 256
+    """Hidden units of all networks."""
+    depth: int = 2
+    """Residual blocks of each group's trunk, which sees the groups before it."""
+    couplings: int = 4
+    """Couplings of each group that has any."""
+    splines: int = 3
+    """How many groups are coupled by splines, those after them by affine maps."""
+    coupled: int = 5
+    """How many groups are coupled at all; those after them are Gaussian, given the groups before."""
+    rank: int | None = None
+    """Components that are kept apart, the rest sharing one variance; without a number all of up to 4,096, and of more as
+    many as the groups name."""
+    bits: int = 8
+    """Bit depth at which pixels are read."""
+
+
+@dataclass(frozen=True)
 class FlowObjective:
     """The exact likelihood, and what is watched while it is maximised."""
 
@@ -117,6 +142,13 @@ def glow(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel
 
     shape = tuple(batch.shape[1:])
     return Glow(shape, **_settings(recipe, batch, most=most_levels(shape)), context_dim=context_dim)
+
+
+def spectral(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
+    """SpectralFlow for stored values like `batch` (B, *E)."""
+    from triptych.flow import SpectralFlow
+
+    return SpectralFlow(tuple(batch.shape[1:]), **_settings(recipe, batch), context_dim=context_dim)
 
 
 def _settings(recipe: Recipe, batch: Tensor, most: int = 0) -> dict[str, Any]:
@@ -201,4 +233,11 @@ GLOW_PRESETS: dict[str, Recipe] = {
     "paper-celeba": _paper_glow(
         "celeba", 256, 40, GlowModel(levels=6, depth=32, width=512, coupling="additive", memory="reversible", bits=5), "flip"
     ),
+}
+
+_SPECTRAL = Training(batch=128, rate=1e-3, rate_warmup=200, clip=1.0)
+SPECTRAL_PRESETS: dict[str, Recipe] = {
+    "default": _recipe(SpectralModel(), training=_SPECTRAL),
+    "faces": _recipe(SpectralModel(), data="faces", size=32, training=_SPECTRAL),
+    "celeba": _recipe(SpectralModel(), data="celeba10k", size=32, training=_SPECTRAL),
 }
