@@ -1,6 +1,7 @@
 """Which game should `dcgan` play by default? Games and penalties, each with the same processor time.
 
     TRIPTYCH_DATA=… python benchmarks/games.py --threads 1 --data celeba10k    Fréchet distance by learned features
+    python benchmarks/games.py --threads 1 --data faces --seconds 200 --seeds 0 1 2
     TRIPTYCH_DATA=… python benchmarks/games.py --threads 1 --data stacked      of 1,000 modes, those found
 
 Every game trains the same networks with the same optimiser for --seconds (its steps are set by 20 timed ones, so that the
@@ -59,13 +60,13 @@ def steps_within(seconds: float, recipe: recipes.Recipe, data: Split, folder: Pa
     return max(50, round(seconds / each))
 
 
-class Celeba:
+class Photos:
     """Fréchet and kernel distances and the rest, of 1,000 samples, by features learned from the attributes."""
 
     best, preset = "fid", "celeba"
 
-    def __init__(self, out: Path) -> None:
-        splits = load("celeba10k", size=32)
+    def __init__(self, out: Path, data: str) -> None:
+        splits, self.preset = load(data, size=32), "faces" if data == "faces" else "celeba"
         self.train, self.test = splits.train, splits.test
         self.seen = evaluate.features("learned", splits.train, steps=1500)
 
@@ -89,11 +90,11 @@ class Stacked:
 
 
 def play(
-    judge: Celeba | Stacked, changes: list[str], seed: int, options: argparse.Namespace, folder: Path
+    judge: Photos | Stacked, changes: list[str], seed: int, options: argparse.Namespace, folder: Path
 ) -> dict[str, Any]:
     """One game, trained to its end; what was found on the way, and what the doctor says of its history."""
     base = families.preset("dcgan", judge.preset)
-    recipe = altered(base, [f"model.width={options.width}", f"seed={seed}", *changes])
+    recipe = altered(base, [f"model.width={options.width}", f"seed={seed}", *options.change, *changes])
     steps = steps_within(options.seconds, recipe, judge.train, folder)
     recipe = altered(recipe, [f"steps={steps}", "training.log_every=10", f"training.save_every={steps}"])
     run = Run.create(folder, recipe, families.build(recipe, judge.train[:64]), overwrite=True)
@@ -123,15 +124,16 @@ def play(
 
 def main() -> None:
     parser = arguments(__doc__, "games")
-    parser.add_argument("--data", choices=("celeba10k", "stacked"), default="celeba10k")
+    parser.add_argument("--data", choices=("celeba10k", "faces", "stacked"), default="celeba10k")
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--change", action="append", default=[], help="of every game's recipe, such as training.batch=16")
     parser.add_argument("--looks", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--games", nargs="+", choices=GAMES, default=list(GAMES))
     options = parser.parse_args()
     out = begin(options)
-    judge = Celeba(out) if options.data == "celeba10k" else Stacked(out)
+    judge = Stacked(out) if options.data == "stacked" else Photos(out, options.data)
     results: dict[str, Any] = {}
     for seed in options.seeds:
         for name in options.games:
