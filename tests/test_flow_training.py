@@ -96,7 +96,7 @@ def test_every_flow_learns(tmp_path, name, data):
 
 
 def levels(name, value):
-    return {} if name == "nice" else {"levels": value}
+    return {} if name in ("nice", "spectral") else {"levels": value}
 
 
 def test_the_loss_is_the_codecs_bits_per_dim():
