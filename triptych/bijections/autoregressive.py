@@ -71,6 +71,16 @@ class Autoregressive(Bijection):
             start += self.sizes[i]
         return torch.cat([image[: len(z[-1])] for image in z], 1)
 
+    def count_layers(self) -> int:
+        """One for each group, in their order."""
+        return len(self.parts)
+
+    def truncated(self, layers: int, shape: Sequence[int]) -> Bijection:
+        if not 0 < layers < len(self.parts):
+            return super().truncated(layers, shape)
+        groups = Autoregressive(self.sizes[:layers], self.parts[:layers], self.trunks[: layers - 1])
+        return _First(groups, sum(groups.sizes))
+
     def _divided(self, x: Tensor) -> tuple[Tensor, ...]:
         if x.shape[1] != sum(self.sizes):
             raise TriptychError(f"groups of {self.sizes} are {sum(self.sizes)} features, got {x.shape[1]}")
@@ -79,3 +89,21 @@ class Autoregressive(Bijection):
     def _told(self, i: int, before: Tensor, context: Tensor | None) -> Tensor | None:
         """What group i is told of those before it."""
         return call(self.trunks[i - 1], before, context) if i else context
+
+
+class _First(Bijection):
+    """The first features by a bijection, those after them as they are."""
+
+    def __init__(self, part: Bijection, size: int):
+        super().__init__()
+        self.part, self.size = part, size
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        z, ladj = self.part(x[:, : self.size], context)
+        return torch.cat([z, x[:, self.size :]], 1), ladj
+
+    def inverse(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return torch.cat([self.part.inverse(z[:, : self.size], context), z[:, self.size :]], 1)
+
+    def count_layers(self) -> int:
+        return self.part.count_layers()
