@@ -64,11 +64,28 @@ def measured(
     few = splits.test[:64]
     results["encode_64_cpu_seconds"] = cpu_seconds(lambda: coder.encode(coder.codec.centre(few)))
     results["reconstruction_rmse"] = reconstruction_error(coder, few if coder is not model else splits.test[:500])._asdict()
-    found, results["smile"] = smile_of(coder, data, splits.train, splits.test, reader)
-    draw_strip(out / f"{name}_smile.png", coder, data, splits.test, found)
-    if isinstance(model, Layered):
-        results["smile_at_depth"] = smile_at_depths(out, name, model, splits, data, reader)
-    return results
+    return results | smiles(out, name, coder, splits, data, reader)
+
+
+def smiles(out: Path, name: str, model: GenerativeModel, splits: Splits, data: str, reader: edit.Reader) -> dict[str, Any]:
+    """The smile in z, of a flow at other depths too, and strips of both."""
+    if not isinstance(model, Layered):
+        found, row = smile_of(model, data, splits.train, splits.test, reader)
+        draw_strip(out / f"{name}_smile.png", model, data, splits.test, found)
+        return {"smile": row}
+    rows: dict[int, Any] = {}
+
+    def learn(part: GenerativeModel) -> edit.Directions:
+        found, row = smile_of(part, data, splits.train, splits.test, reader)
+        assert found.depth is not None
+        rows[found.depth] = row
+        return found
+
+    known = edit.learn_at_depths(model, learn)
+    best, z = edit.straightest(known), max(known)
+    for depth, called in ((z, "smile"), (best, f"smile_depth{best}")):
+        draw_strip(out / f"{name}_{called}.png", model, data, splits.test, known[depth])
+    return {"smile": rows[z], "smile_at_depth": {"best": best, "layers": z, "depths": rows}}
 
 
 def likelihoods(model: GenerativeModel, test: Split) -> dict[str, Any]:
@@ -86,23 +103,6 @@ def encoding(model: GenerativeModel, train: Split) -> tuple[GenerativeModel, dic
     start = time.process_time()
     encoder = edit.learn_encoder(model, data=train[:])
     return edit.Inverting(model, encoder), {"learned": "after it", "cpu_seconds": time.process_time() - start}
-
-
-def smile_at_depths(
-    out: Path, name: str, model: GenerativeModel, splits: Splits, data: str, reader: edit.Reader
-) -> dict[int, Any]:
-    """The smile at the depths between x and z, and a strip of the straightest."""
-    rows: dict[int, Any] = {}
-
-    def learn(part: GenerativeModel) -> edit.Directions:
-        found, row = smile_of(part, data, splits.train, splits.test, reader)
-        rows[found.depth] = row
-        return found
-
-    known = edit.learn_at_depths(model, learn)
-    best = edit.straightest(known)
-    draw_strip(out / f"{name}_smile_depth{best}.png", model, data, splits.test, known[best])
-    return rows
 
 
 def draw_strip(path: Path, model: GenerativeModel, data: str, test: Split, found: edit.Directions) -> None:

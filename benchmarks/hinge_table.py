@@ -64,15 +64,14 @@ def smile(field: str) -> Callable[[Result], float | None]:
     return lambda r: r["smile"][field]
 
 
-def at_depth(r: Result) -> float | None:
-    """The share at the depth that leaks least of those that were tried."""
-    rows = r.get("smile_at_depth", {}).values()
-    return min(rows, key=lambda row: row["leakage"] / max(row["share"], 1e-3))["share"] if rows else None
+def smile_at_depth(field: str) -> Callable[[Result], float | None]:
+    """Of a flow, where it is edited by default: the depth that leaks least for what it moves."""
 
+    def read(r: Result) -> float | None:
+        found = r.get("smile_at_depth")
+        return found["depths"][str(found["best"])][field] if found else None
 
-def leak_at_depth(r: Result) -> float | None:
-    rows = r.get("smile_at_depth", {}).values()
-    return min(rows, key=lambda row: row["leakage"] / max(row["share"], 1e-3))["leakage"] if rows else None
+    return read
 
 
 _FLOORS = {
@@ -89,8 +88,8 @@ COLUMNS: dict[str, tuple[Callable[[Result], float | None], str]] = {
     "reconstruction": (lambda r: r["reconstruction_rmse"]["value"], ".2g"),
     "smile moves": (smile("share"), ".0%"),
     "drags": (smile("leakage"), ".0%"),
-    "at a depth moves": (at_depth, ".0%"),
-    "drags there": (leak_at_depth, ".0%"),
+    "at a depth moves": (smile_at_depth("share"), ".0%"),
+    "drags there": (smile_at_depth("leakage"), ".0%"),
     "sample 64, s": (lambda r: r["sample_64_cpu_seconds"], ".2g"),
     "encode 64, s": (lambda r: r["encode_64_cpu_seconds"], ".2g"),
     "MB": (lambda r: r["megabytes"], ".1f"),
