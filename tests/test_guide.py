@@ -28,6 +28,8 @@ encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 3
 gan = triptych.GAN((3, 32, 32), 4, generator=gan.MLPGenerator(4, (3, 32, 32), hidden=(8,)))
 stored = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8)
 encoder = edit.learn_encoder(gan, data=stored, steps=2, width=4)
+flow = triptych.Glow((3, 32, 32), levels=2, depth=2, width=8)
+flow.initialize(flow.codec.encode(stored))
 directions = edit.learn_directions(edit.Inverting(gan, encoder), stored, {"smile": torch.rand(40)})
 """,
 }
