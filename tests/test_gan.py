@@ -14,7 +14,7 @@ from torch import nn
 
 from triptych import codecs, gan
 from triptych.codecs import BinCentres, Dequantised, Floats
-from triptych.core import Encodes, HasDensity, evaluating, require
+from triptych.core import Encodes, HasDensity, StandardNormal, evaluating, require
 from triptych.errors import TriptychError
 from triptych.gan import (
     GAN,
@@ -37,7 +37,7 @@ from triptych.gan.networks import uniform_prior
 from triptych.parts import build as built
 from triptych.parts import describe
 
-PARTS = {name: getattr(room, name) for room in (codecs, gan) for name in room.__all__}
+PARTS = {name: getattr(room, name) for room in (codecs, gan) for name in room.__all__} | {"StandardNormal": StandardNormal}
 
 
 # --- the pair -----------------------------------------------------------------------------------------------------------

@@ -150,3 +150,23 @@ def test_what_cannot_be_fitted_afterwards_is_refused():
         PriorPlayer(VAE((6,), 2, prior=compose.VampPrior(2, (6,), 3)))
     with pytest.raises(TriptychError, match="prior_steps"):
         families.players(dataclasses.replace(recipe(), steps=5), VAE((6,), 2, prior=compose.flow_prior(2, 1, 4)))
+
+
+def test_a_run_with_other_steps_than_before_begins_the_stages_that_it_has_not_begun(tmp_path, data):
+    """Cut in the VAE's stage and ended soon, its prior is fitted at once; gone on with, it is fitted anew after the VAE."""
+    run = started(tmp_path / "run", data)
+
+    def interrupt(round_, _numbers):
+        if round_.step == 15:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(run, data, watch=interrupt, notice=lambda line: None)
+    shorter = Run.resume(tmp_path / "run", steps=STEPS - ALONE + 8)  # the prior's stage would have begun at 8
+    assert set(shorter.begun) == {"vae"}
+    fit(shorter, data, notice=lambda line: None)
+    assert shorter.begun == {"vae": 0, "prior": 15} and bool(shorter.model.prior.fitted)
+    longer = Run.resume(tmp_path / "run", steps=STEPS + 10)
+    assert set(longer.begun) == {"vae"}
+    fit(longer, data, notice=lambda line: None)
+    assert longer.begun == {"vae": 0, "prior": ALONE + 10}

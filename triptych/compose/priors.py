@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from triptych.bijections import ActNorm, Bijection, Chain, Whiten
+from triptych.bijections import Bijection, Chain, InvertibleLU, Whiten
 from triptych.bijections.actnorm import Initialised
 from triptych.core import GenerativeModel, HasDensity, HasPosterior, Prior, StandardNormal
 from triptych.errors import TriptychError, check_size
@@ -73,12 +73,12 @@ class DensityPrior(Prior):
 
 
 def gaussian_prior(latent_dim: int) -> DensityPrior:
-    """N(m, Σ) with the codes' own mean and covariance, which `fit` sets in closed form; gradients refine its spreads.
+    """N(m, Σ) with the codes' own mean and covariance, set in closed form; gradients refine a linear map behind it.
 
     >>> gaussian_prior(3).latent_dim
     3
     """
-    return DensityPrior(Flow((latent_dim,), Chain([Whiten(latent_dim), ActNorm(latent_dim)])))
+    return DensityPrior(Flow((latent_dim,), Chain([Whiten(latent_dim), InvertibleLU(latent_dim)])))
 
 
 def flow_prior(latent_dim: int, depth: int = 8, width: int = 128) -> DensityPrior:

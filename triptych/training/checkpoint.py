@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,12 +25,14 @@ class Progress:
         rate_scale: factor on the recipe's learning rate, halved by each rollback.
         rollbacks: how often the last good state was restored.
         data_size: how many training examples the run began with; None before the first `fit`.
+        begun: the step at which each player began, by its name; None in files of earlier versions: at its first.
     """
 
     step: int = 0
     rate_scale: float = 1.0
     rollbacks: int = 0
     data_size: int | None = None
+    begun: dict[str, int] | None = field(default_factory=dict)
 
 
 class Checkpoint(NamedTuple):
@@ -89,7 +91,7 @@ def _read(folder: Path) -> Checkpoint:
     numbers = storage.read_json(folder / "state.json")
     if storage.digest(folder / "state.safetensors") != numbers["sha256"]:
         raise TriptychError("state.safetensors is not what was written")
-    progress = Progress(**{f.name: numbers[f.name] for f in fields(Progress)})
+    progress = Progress(**{"begun": None, **{f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}})
     return Checkpoint(progress, numbers["param_groups"], storage.read_tensors(folder / "state.safetensors"))
 
 

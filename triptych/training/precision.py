@@ -15,7 +15,8 @@ def settled(recipe: Recipe, device: torch.device) -> Recipe:
 
     A run keeps what was decided in its recipe.json, so that it goes on in the same precision on any machine.
 
-    >>> settled(Recipe(None, None), torch.device("meta")).training.precision
+    >>> from triptych.families import preset
+    >>> settled(preset("vae"), torch.device("meta")).training.precision
     'float32'
     """
     if recipe.training.precision != "auto":

@@ -154,20 +154,20 @@ class Run:
     def begin(self, data: Split) -> dict[str, str]:
         """Lets the players begin whose first round this is; returns their remarks by what they are about.
 
-        What those leave behind who played their last round before is the average of their weights: the next stage builds on
+        What those leave behind who have played their last round is the average of their weights: the next stage builds on
         it, and it stays what it is.
         """
         remarks: dict[str, str] = {}
-        for player in self.players.values():
-            if player.span.last == self.step:
+        beginners = {n: p for n, p in self.playing(self.step).items() if n not in self.begun}
+        for player in self.players.values() if beginners else ():
+            if player.span.last is not None and player.span.last <= self.step:
                 self.average.settle(player)
-        for player in self.players.values():
-            if player.span.first != self.step or not player.span.holds(self.step):
-                continue
+        for name, player in beginners.items():
             # the same on every process, and again where a run is resumed here
             with seeded(noise_seed(self.recipe.seed, self.step, 0, _BEGINNING), self.device):
                 remarks |= player.begin(lambda n: self._look(data, n))
             self.average.begin(player, self.step)
+            self.begun[name] = self.step
         return remarks
 
     def _look(self, data: Split, n: int) -> tuple[Tensor, Tensor | None]:
@@ -176,6 +176,12 @@ class Run:
         context = self._context(data)
         x = self.model.codec.encode(data[rows].to(self.device))
         return x, None if context is None else context[rows].to(self.device)
+
+    @property
+    def begun(self) -> dict[str, int]:
+        """The step at which each player began, of those who have."""
+        assert self.progress.begun is not None  # files that do not say it are completed by `restore`
+        return self.progress.begun
 
     @property
     def averaged(self) -> GenerativeModel:
@@ -290,8 +296,12 @@ class Run:
             optimisers.load(optimizer, stored.section(f"optimizer.{name}."), stored.param_groups[name])
             self.players[name].follow_buffers()
         self.progress, self.saved_step = stored.progress, stored.progress.step
-        for player in sorted(self.players.values(), key=lambda player: player.span.first):
-            self.average.begin(player, player.span.first if player.span.first < self.step else 0)
+        # with other steps than before, a stage may lie ahead again: it then begins anew
+        started = {n: p.span.first for n, p in self.players.items() if p.span.first < self.step}
+        begun = started if self.progress.begun is None else self.progress.begun
+        self.progress.begun = {name: begun[name] for name in started if name in begun}
+        for name, player in sorted(self.players.items(), key=lambda item: item[1].span.first):
+            self.average.begin(player, self.begun.get(name, 0))
         if self.is_main:
             metrics.cut(self.folder / "metrics.jsonl", self.step)
 
