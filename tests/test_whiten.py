@@ -17,6 +17,7 @@ from triptych.bijections import Bijection, Chain, FactorOut, Flatten, MultiScale
 from triptych.data.splits import Split
 from triptych.errors import TriptychError
 from triptych.flow import Flow
+from triptych.objectives.flow import FlowPlayer
 
 KINDS = ("pca", "zca")
 
@@ -230,3 +231,16 @@ def test_a_model_built_for_data_sees_as_many_as_it_asks_for_flipped_as_in_traini
         made = families.build_for(recipe, split, model)
         assert made.bijection.parts[2].seen == 256
         assert made.bijection.parts[1].mean.view(4, 4)[0, 3].item() == pytest.approx(right, rel=0.15)
+
+
+def test_few_examples_and_components_left_out_are_told(tmp_path):
+    layer = Whiten(30)
+    layer.fit(torch.randn(40, 30))
+    assert layer.remark() == "40 examples are few for 30 variances: held-out parts of them give these"
+    layer.fit(torch.randn(100, 30))
+    assert not layer.remark()
+    low = Whiten(30, rank=10)
+    low.fit(torch.randn(100, 30))
+    assert low.remark() == "10 of 30 components have a variance of their own, the rest one in common"
+    player = FlowPlayer(Flow((30,), low))
+    assert player.begin(lambda n: (torch.zeros(n, 30), None)) == {"whitening bijection": low.remark()}

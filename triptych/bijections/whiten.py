@@ -5,7 +5,7 @@ Shapes: x, z (B, C, *S); N rows (N, C), one for each example and position; U (C,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ MOST_CHANNELS = 4096
 """Channels that are whitened without a rank: U holds C² numbers, 64 MiB at this bound."""
 _FLOOR = 1e-6  # smallest variance, in units of the channels' mean one: what is constant shall not be divided by zero
 _FOLDS = 4
+_FEW = 2  # examples for each channel from which on nothing is said
 _AT_ONCE = 2**21  # numbers of float64 at a time
 _OVERSAMPLED, _ITERATIONS = 10, 4  # of the randomised decomposition (Halko et al. 2011, sections 4.2 and 4.5)
 
@@ -56,6 +57,7 @@ class Whiten(Initialised):
     """
 
     examples = 20_000
+    seen: int = 0  # rows of the last fit
     mean: Tensor
     components: Tensor
     rotation: Tensor
@@ -108,6 +110,17 @@ class Whiten(Initialised):
         if len(units) < 2 * _FOLDS:
             units = units.reshape(-1, 1, x.shape[1])
         self._set(*_fitted(units, len(self.std)))
+        self.seen = units.shape[0] * units.shape[1]
+
+    def remark(self) -> str:
+        """What a person should know of the last fit: that examples were few, that the rank leaves components out; or ""."""
+        channels, kept = self.components.shape
+        said = []
+        if 0 < self.seen < _FEW * channels:
+            said.append(f"{self.seen:,} examples are few for {channels:,} variances: held-out parts of them give these")
+        if self.rank is not None:
+            said.append(f"{kept:,} of {channels:,} components have a variance of their own, the rest one in common")
+        return "; ".join(said)
 
     @torch.no_grad()
     def set_moments(self, mean: Tensor | None = None, covariance: Tensor | None = None) -> None:
@@ -176,12 +189,16 @@ class _Moments(NamedTuple):
             scatter.addmm_(centred.T, centred)
         return cls(n, mean, scatter / places)
 
-    def without(self, part: _Moments) -> _Moments:
-        """Of the units that are not in the part."""
-        n = self.n - part.n
-        mean = (self.n * self.mean - part.n * part.mean) / n
-        between = part.mean - mean
-        return _Moments(n, mean, self.scatter - part.scatter - torch.outer(between, between) * (n * part.n / self.n))
+    @classmethod
+    def joined(cls, parts: Sequence[_Moments]) -> _Moments:
+        """Of the units of all parts."""
+        n = sum(part.n for part in parts)
+        mean = torch.stack([part.n * part.mean for part in parts]).sum(0) / n
+        scatter = torch.zeros_like(parts[0].scatter)
+        for part in parts:
+            scatter += part.scatter
+            scatter.addr_(part.mean - mean, part.mean - mean, alpha=part.n)
+        return cls(n, mean, scatter)
 
 
 def _chunks(units: Tensor) -> Iterator[Tensor]:
@@ -203,15 +220,15 @@ def _fitted(units: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
 
 def _exactly(units: Tensor, kept: int, folds: int) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, components, and each fold's variances (folds, C), by covariance matrices."""
-    whole, held_out = _Moments.of(units), []
-    for k in range(folds):
-        part = _Moments.of(units[k::folds])
-        others = whole.without(part)
+    parts, held_out = [_Moments.of(units[k::folds]) for k in range(folds)], []
+    for part in parts:
+        others = _Moments.joined([other for other in parts if other is not part])
         between = part.mean - others.mean
         covariance = part.scatter / part.n + torch.outer(between, between)
         components = _decomposed(others.scatter, units.shape[-1])[0]
         variance = ((covariance @ components) * components).sum(0)
         held_out.append(_shared(variance, others.n * units.shape[1] - 1))
+    whole = _Moments.joined(parts)
     return whole.mean, _decomposed(whole.scatter, kept)[0], torch.stack(held_out)
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor
 
-from triptych.bijections import FlowSteps
+from triptych.bijections import FlowSteps, Whiten
 from triptych.flow import Flow, flow_health, most_extreme
-from triptych.objectives.player import Findings, Loss, Player
+from triptych.objectives.player import Findings, Look, Loss, Player
 
 _LOOKED_AT = 8  # examples that `inspect` encodes and decodes
 _ROUND_TRIP = 1e-3  # error from which on it is reported, in units of the largest value: a quarter of an 8-bit pixel's bin
@@ -42,6 +42,11 @@ class FlowPlayer(Player):
             return Loss(per_dimension, {"nll": nll.detach()})
         bits = per_dimension + self.model.codec.added_bits(self.model.measure)
         return Loss(bits, {"bits_per_dim": bits.detach()})
+
+    def begin(self, look: Look) -> dict[str, str]:
+        """Says where a whitening had few examples, or leaves components out."""
+        layers = [(name, layer) for name, layer in self.model.named_modules() if isinstance(layer, Whiten)]
+        return {f"whitening {name}": said for name, layer in layers if (said := layer.remark())}
 
     def inspect(self) -> Findings:
         if not self._seen:
