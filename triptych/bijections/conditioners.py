@@ -82,15 +82,16 @@ class PositionShift(nn.Module):
         shape: (C, *S) of h; None makes a module without parameters that returns h.
     """
 
-    bias: nn.Parameter | None
+    bias: nn.Parameter | None  # (*S, C): channels last, as a convolution leaves h, or the sum takes as long as a convolution
 
     def __init__(self, shape: Sequence[int] | None):
         super().__init__()
-        self.register_parameter("bias", None if shape is None else nn.Parameter(torch.zeros(*shape)))
+        bias = None if shape is None else nn.Parameter(torch.zeros(*shape[1:], shape[0]))
+        self.register_parameter("bias", bias)
 
     def forward(self, h: Tensor) -> Tensor:
         """h (B, C, *S) -> (B, C, *S)."""
-        return h if self.bias is None else h + self.bias.to(h.dtype)
+        return h if self.bias is None else h + self.bias.to(h.dtype).movedim(-1, 0)
 
 
 class ConvNet(Conditioner):
@@ -180,7 +181,7 @@ class ConvNet(Conditioner):
         grad_x, *first = _layer_gradients(grad_h1, x, w1)
         grad_x = torch.ops.aten.hardtanh_backward(grad_x, x, -self.bound, self.bound)
         grad_context, maps = self._context_gradients(told, grad_h1, grad_h)
-        shifts = [] if self.position_in.bias is None else [grad_h1.sum(0), grad_h.sum(0)]
+        shifts = [] if self.position_in.bias is None else [g.movedim(1, -1).sum(0) for g in (grad_h1, grad_h)]
         grads: list[Any] = [grad_x, grad_context, *first, *hidden, *last, *maps, *shifts]
         if x.dtype != grad.dtype:
             grads = [g if g is None else g.to(grad.dtype) for g in grads]
