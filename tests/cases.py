@@ -334,7 +334,7 @@ def _whiten(kind: str, low: bool = False) -> Callable[[Shape], Bijection]:
 
 def _whole(shape: Shape) -> Bijection:
     """The whole event as one vector, and back."""
-    whiten = bijections.Whiten(math.prod(shape), "zca")
+    whiten = bijections.Whiten(math.prod(shape), "zca", places=shape[1:], reach=1.5)
     return bijections.Chain([bijections.Flatten(shape), whiten, bijections.Unflatten(shape)])
 
 

@@ -112,6 +112,25 @@ def test_held_out_variances_are_better_for_new_data_than_the_samples_own(n):
     assert abs(spread(corrected, new) - 1) < (1 if n == 6 else 0.3)
 
 
+@pytest.mark.parametrize("shape", [(2, 5, 6), (3, 12)])
+def test_with_a_reach_the_components_are_those_of_the_tapered_covariance(shape):
+    """And where distant values have little to do with each other, the Gaussian is better for new data."""
+    size, places = math.prod(shape), shape[1:]
+    at = torch.cartesian_prod(*(torch.arange(side).double() for side in places)).view(-1, len(places)).repeat(shape[0], 1)
+    square = torch.cdist(at, at).square()
+    true = torch.exp(-square / 2) + 0.1 * torch.eye(size).double()
+    factor, noise = torch.linalg.cholesky(true), torch.Generator().manual_seed(0)
+    rows, new = (torch.randn(n, size, generator=noise).double() @ factor.T for n in (100, 2000))
+    local, plain = Whiten(size, "zca", places=places, reach=2.0).double(), Whiten(size, "zca").double()
+    for layer in (local, plain):
+        layer.fit(rows)
+    tapered = torch.cov(rows.T, correction=0) * torch.exp(-square / 8)
+    expected = torch.from_numpy(np.linalg.eigh(tapered.numpy())[1]).flip(1)
+    overlap = (expected * local.components).sum(0).abs()
+    torch.testing.assert_close(overlap, torch.ones(size).double(), atol=1e-6, rtol=0)
+    assert (log_probs(local, new) - log_probs(plain, new)).mean() > 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_float32_goes_there_and_back(kind):
     """Standard deviations over four decades: an error of z does no harm to x where z was stretched."""
@@ -143,6 +162,10 @@ def test_many_channels_are_refused_without_a_rank_and_fitted_with_one(monkeypatc
         Whiten(3 * 64 * 64)
     with pytest.raises(TriptychError, match="rank should be a whole number from 1 to 3"):
         Whiten(4, rank=4)
+    with pytest.raises(TriptychError, match=r"a reach is for whole events of \(3,\) positions, without a rank"):
+        Whiten(4, places=(3,), reach=1.0)
+    with pytest.raises(TriptychError, match="without a rank"):
+        Whiten(6, rank=2, places=(3,), reach=1.0)
     rows = gaussian(800, 60)[0]
     exact, rough = Whiten(60, "zca", 10).double(), Whiten(60, "zca", 10).double()
     exact.fit(rows)

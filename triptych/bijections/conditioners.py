@@ -1,6 +1,6 @@
 """Conditioners: the networks inside coupling layers, which are never inverted.
 
-Shapes: x (B, C_in, *S), context (B, K) or None -> h (B, C_out, *S), for vectors, sequences and pictures.
+Shapes: x (B, C_in, *S), context (B, K), (B, K, *S) or None -> h (B, C_out, *S), for vectors, sequences and pictures.
 """
 
 from __future__ import annotations
@@ -57,6 +57,8 @@ class Conditioner(nn.Module, Part, ABC):
 class ContextShift(nn.Module):
     """h + W c at every position, W from zero: zeros, which say "unknown", add nothing, and nor does no context.
 
+    The context may have positions, the same as h, and each sees its own.
+
     Args:
         context_dim: K; 0 makes a module without parameters that returns h.
         channels: C of h.
@@ -69,10 +71,11 @@ class ContextShift(nn.Module):
         self.register_parameter("weight", nn.Parameter(torch.zeros(channels, context_dim)) if context_dim else None)
 
     def forward(self, h: Tensor, context: Tensor | None) -> Tensor:
-        """h (B, C, *S), context (B, K) or None -> (B, C, *S)."""
+        """h (B, C, *S), context (B, K), (B, K, *S) or None -> (B, C, *S)."""
         if self.weight is None or context is None:
             return h
-        return h + per_channel(F.linear(context, self.weight), h)
+        shift = F.linear(context.movedim(1, -1), self.weight).movedim(-1, 1)
+        return h + (per_channel(shift, h) if shift.ndim == 2 else shift)
 
 
 class PositionShift(nn.Module):
@@ -192,9 +195,12 @@ class ConvNet(Conditioner):
         maps = [w for w in (self.context_in.weight, self.context_out.weight) if w is not None]
         if not told:
             return None, [None] * len(maps)
-        at_in, at_out = (g.sum(tuple(range(2, g.ndim))) if g.ndim > 2 else g for g in (grad_h1, grad_h))
+        context, shared = told[0], told[0].ndim < grad_h.ndim  # one context for all positions
+        at_in, at_out = (g.sum(tuple(range(2, g.ndim))) if shared else g for g in (grad_h1, grad_h))
+        seen, at_in, at_out = (t.movedim(1, -1).flatten(0, -2) for t in (context, at_in, at_out))
         to_in, to_out = (w.to(grad_h.dtype) for w in maps)
-        return at_in @ to_in + at_out @ to_out, [at_in.T @ told[0], at_out.T @ told[0]]
+        grad = (at_in @ to_in + at_out @ to_out).view_as(context.movedim(1, -1)).movedim(-1, 1)
+        return grad, [at_in.T @ seen, at_out.T @ seen]
 
     @torch.no_grad()
     def initialize(self, x: Tensor, context: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ Shapes: x, z (B, C, *S); N rows (N, C), one for each example and position; U (C,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
@@ -41,11 +42,17 @@ class Whiten(Initialised):
     kind. A variance is at least 1e-6 of their mean, so that constant channels are safe.
 
     A whole event is whitened as a vector: Chain([Flatten(shape), Whiten(D), Unflatten(shape)]); patches after a `Squeeze`.
+    Of a picture's D²/2 covariances, most are those of distant pixels, small, and for the greater part chance. With a reach r
+    a covariance at distance d is multiplied by exp(−d²/2r²) first, as ensemble Kalman filters do (Houtekamer & Mitchell
+    2001, section 3); a product of two such matrices, entry by entry, is a covariance again (Schur).
 
     Args:
         channels: C.
         kind: "pca" or "zca".
         rank: r, from 1 to C − 1; None keeps all components, which takes C² numbers and is refused beyond C = 4,096.
+        places: S of a whole event that was flattened from (C′, *S) to C = C′·|S| channels.
+        reach: distance of positions, among those places, at which covariances are multiplied by e^(−½); None believes them
+            as they are. Without a rank only.
 
     Raises:
         TriptychError: for sizes that cannot be, and for use before data were seen.
@@ -64,7 +71,14 @@ class Whiten(Initialised):
     std: Tensor
     rest: Tensor
 
-    def __init__(self, channels: int, kind: Literal["pca", "zca"] = "pca", rank: int | None = None):
+    def __init__(
+        self,
+        channels: int,
+        kind: Literal["pca", "zca"] = "pca",
+        rank: int | None = None,
+        places: Sequence[int] = (),
+        reach: float | None = None,
+    ):
         super().__init__()
         check_choice("kind", kind, ("pca", "zca"))
         check_size("channels", channels, 2**31)
@@ -73,7 +87,10 @@ class Whiten(Initialised):
         elif channels > MOST_CHANNELS:
             raise TriptychError(f"whitening {channels:,} channels takes a matrix of {channels**2:,} numbers: give a rank, "
                                 f"such as rank=512, or whiten patches (Squeeze first)")  # fmt: skip
-        self.kind, self.rank = kind, rank
+        if channels % math.prod(places) or (reach is not None and rank is not None):
+            raise TriptychError(f"a reach is for whole events of {tuple(places)} positions, without a rank: got {channels} "
+                                f"channels, rank={rank}")  # fmt: skip
+        self.kind, self.rank, self.places, self.reach = kind, rank, tuple(places), reach
         kept = channels if rank is None else rank
         self.reflected = kind == "pca" and rank is not None
         self.register_buffer("mean", torch.zeros(channels))
@@ -109,7 +126,7 @@ class Whiten(Initialised):
         units = x.movedim(1, -1).flatten(1, -2) if x.ndim > 2 else x[:, None]  # (B, P, C)
         if len(units) < 2 * _FOLDS:
             units = units.reshape(-1, 1, x.shape[1])
-        self._set(*_fitted(units, len(self.std)))
+        self._set(*_fitted(units, len(self.std), self.places, self.reach))
         self.seen = units.shape[0] * units.shape[1]
 
     def remark(self) -> str:
@@ -207,29 +224,42 @@ def _chunks(units: Tensor) -> Iterator[Tensor]:
     yield from (chunk.double() for chunk in rows.split(max(1, _AT_ONCE // rows.shape[1])))
 
 
-def _fitted(units: Tensor, kept: int) -> tuple[Tensor, Tensor, Tensor]:
+def _fitted(units: Tensor, kept: int, places: Sequence[int], reach: float | None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, components U (C, kept) and held-out variances (C,) of units (N, P, C)."""
     from sklearn.isotonic import isotonic_regression  # half a second to import
 
     folds = min(_FOLDS, len(units))
-    fit = _exactly if units.shape[-1] <= MOST_CHANNELS else _roughly
-    mean, components, held_out = fit(units, kept, folds)
+    if units.shape[-1] <= MOST_CHANNELS:
+        taper = None if reach is None else _taper(places, reach, units)
+        mean, components, held_out = _exactly(units, kept, folds, taper)
+    else:
+        mean, components, held_out = _roughly(units, kept, folds)
     monotone = isotonic_regression(held_out.mean(0).cpu().numpy(), increasing=False)
     return mean, components, torch.from_numpy(monotone.copy()).to(units.device)
 
 
-def _exactly(units: Tensor, kept: int, folds: int) -> tuple[Tensor, Tensor, Tensor]:
+def _exactly(units: Tensor, kept: int, folds: int, taper: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, components, and each fold's variances (folds, C), by covariance matrices."""
     parts, held_out = [_Moments.of(units[k::folds]) for k in range(folds)], []
     for part in parts:
         others = _Moments.joined([other for other in parts if other is not part])
         between = part.mean - others.mean
         covariance = part.scatter / part.n + torch.outer(between, between)
-        components = _decomposed(others.scatter, units.shape[-1])[0]
+        components = _decomposed(others.scatter, units.shape[-1], taper)[0]
         variance = ((covariance @ components) * components).sum(0)
-        held_out.append(_shared(variance, others.n * units.shape[1] - 1))
+        # a taper leaves no direction without variance, hence none that is arbitrary
+        held_out.append(_shared(variance, others.n * units.shape[1] - 1 if taper is None else len(variance)))
     whole = _Moments.joined(parts)
-    return whole.mean, _decomposed(whole.scatter, kept)[0], torch.stack(held_out)
+    return whole.mean, _decomposed(whole.scatter, kept, taper)[0], torch.stack(held_out)
+
+
+def _taper(places: Sequence[int], reach: float, units: Tensor) -> Tensor:
+    """exp(−d² / 2 reach²) for each two of the channels (C, C), d the distance of their positions."""
+    taper = torch.ones(1, 1, dtype=torch.float64, device=units.device)
+    for side in places:
+        at = torch.arange(side, dtype=torch.float64, device=units.device)
+        taper = torch.kron(taper, (-0.5 * ((at[:, None] - at) / reach).square()).exp())
+    return taper.repeat(*(units.shape[-1] // len(taper),) * 2)
 
 
 def _roughly(units: Tensor, kept: int, folds: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -252,8 +282,9 @@ def _shared(variance: Tensor, ranks: int) -> Tensor:
     return torch.cat([variance[:ranks], variance[ranks:].mean().expand(len(variance[ranks:]))])
 
 
-def _decomposed(covariance: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-    """Its first `kept` eigenvectors (C, kept), from large to small, and all eigenvalues (C,)."""
+def _decomposed(covariance: Tensor, kept: int, taper: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Its first `kept` eigenvectors (C, kept), from large to small, and all eigenvalues (C,), tapered first."""
+    covariance = covariance if taper is None else covariance * taper
     variance, components = torch.linalg.eigh(covariance)
     return _signed(components.flip(1)[:, :kept]), variance.flip(0)
 

@@ -207,11 +207,15 @@ def whitener(kind: str, shape: Sequence[int]) -> list[Bijection]:
     if kind == "none":
         return []
     size = math.prod(shape)
-    whiten = Whiten(size, kind, _RANK if size > MOST_CHANNELS else None)  # type: ignore[arg-type]
+    if size > MOST_CHANNELS:
+        whiten = Whiten(size, kind, rank=_RANK)  # type: ignore[arg-type]
+    else:
+        whiten = Whiten(size, kind, places=shape[1:], reach=_REACH * max(shape[1:], default=0) or None)  # type: ignore[arg-type]
     return [whiten] if len(shape) == 1 else [Flatten(shape), whiten, Unflatten(shape)]
 
 
 _RANK = 512  # components of events of which there is no room for all
+_REACH = 0.25  # of the longest side
 
 
 def conditional_end(event_shape: Sequence[int], context_dim: int) -> list[Bijection]:
