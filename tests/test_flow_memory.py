@@ -108,6 +108,23 @@ def test_gradients_with_respect_to_the_context_and_its_maps(shape, coupling, mem
 
 
 @pytest.mark.parametrize("memory", MODES)
+@pytest.mark.parametrize("shape", [(4, 3), (3, 4, 2)], ids=str)
+def test_gradients_with_respect_to_a_context_with_positions(shape, memory):
+    """Each position sees its own; one that is the same everywhere is the context without positions."""
+    steps, x = steps_of(shape, memory, context_dim=4)
+    seen = torch.randn(7, 4, *shape[1:], dtype=torch.float64, requires_grad=True)
+    sources = [x.requires_grad_(), seen, *steps.parameters()]
+    truth = torch.autograd.grad(loss_of(*one_by_one(steps, x, seen)), sources)
+    assert all(g.abs().max() > 0 for g in truth)
+    torch.testing.assert_close(torch.autograd.grad(loss_of(*steps(x, seen)), sources), truth, atol=1e-9, rtol=1e-9)
+    same = torch.randn(7, 4, dtype=torch.float64)
+    everywhere = same.view(7, 4, *(1,) * len(shape[1:])).expand(7, 4, *shape[1:])
+    torch.testing.assert_close(steps(x, everywhere), steps(x, same), atol=1e-12, rtol=1e-12)
+    with torch.no_grad():
+        torch.testing.assert_close(steps.inverse(steps(x, seen)[0], seen), x, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("memory", MODES)
 def test_conditional_steps_without_a_context(memory):
     """As with an unknown one; the context's maps have no gradient."""
     steps, x = steps_of((4, 3), memory, context_dim=2)
