@@ -19,7 +19,8 @@ from common import arguments, begin, trained, write
 
 import triptych
 from triptych import edit, evaluate, families, figures, recipes
-from triptych.core import GenerativeModel, HasDensity, require
+from triptych.capabilities import HasDensity, require
+from triptych.core import GenerativeModel
 from triptych.data import Splits, load
 from triptych.pretrained import initial_model
 from triptych.training.run import Run

@@ -22,7 +22,8 @@ from stacked import reader
 from torch import Tensor, nn
 
 from triptych import families, figures
-from triptych.core import GenerativeModel, HasDensity
+from triptych.capabilities import HasDensity
+from triptych.core import GenerativeModel
 from triptych.data import Split, load
 from triptych.data.faces import ATTRIBUTES
 from triptych.evaluate import importance_nll

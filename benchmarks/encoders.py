@@ -27,7 +27,8 @@ from hinge_measures import learned_features
 from judging import SMILE, reader_of, smile_of
 
 from triptych import edit, families, figures
-from triptych.core import Encodes, Estimate, GenerativeModel
+from triptych.capabilities import Encodes
+from triptych.core import Estimate, GenerativeModel
 from triptych.data import Splits, load
 from triptych.evaluate import sample_quality
 

@@ -64,7 +64,6 @@ KINDS: dict[str, Kind] = {
     "glow-whitened": Kind("Glow + whitening", "glow", ("model.whiten=zca", "model.positions=true")),
     "spectral": Kind("spectral flow", "spectral"),
 }
-_EVERYWHERE = ("training.precision=bf16",)
 
 
 def main() -> None:
@@ -170,7 +169,7 @@ def planned(out: Path, name: str, options: argparse.Namespace, kind: Kind, train
 def recipe_of(options: argparse.Namespace, kind: Kind) -> recipes.Recipe:
     recipe = families.preset(kind.family, data=options.data)
     recipe = dataclasses.replace(recipe, data=options.data, size=options.size, seed=options.seed)
-    return altered(recipe, [*_EVERYWHERE, *kind.changes, *options.change])
+    return altered(recipe, [*kind.changes, *options.change])
 
 
 def lasting(recipe: recipes.Recipe, kind: Kind, steps: int) -> recipes.Recipe:

@@ -14,7 +14,8 @@ import torch
 from judging import SMILE, smile_of
 
 from triptych import edit, figures, storage
-from triptych.core import Encodes, GenerativeModel, HasDensity, Layered
+from triptych.capabilities import Encodes, HasDensity, Layered
+from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
 from triptych.evaluate import evaluate, sample_quality
 from triptych.evaluate.features import Features, Kept, Learned, learn_features

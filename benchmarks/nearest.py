@@ -21,7 +21,7 @@ import torch
 from common import altered, arguments, begin, trained, write
 
 from triptych import doctor, evaluate, families, figures
-from triptych.core import HasDensity
+from triptych.capabilities import HasDensity
 from triptych.data import Splits, load
 from triptych.data.splits import fixed_subset
 

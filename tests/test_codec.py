@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import triptych
 from triptych import codecs
+from triptych.capabilities import HasDensity
 from triptych.codecs import Attribute, Binarised, BinCentres, Conditions, Dequantised, Floats
-from triptych.core import Codec, Estimate, GenerativeModel, HasDensity
+from triptych.core import Codec, Estimate, GenerativeModel
 from triptych.errors import TriptychError
 from triptych.evaluate import bits_per_dim, log_likelihoods
 from triptych.nets import MLP
@@ -192,7 +193,7 @@ def test_conditions_are_described_and_rebuilt():
     made = Conditions.of(["age", "hair"], values, {"age": "continuous", "hair": "class"}, {"hair": ("a", "b", "c")})
     found = build(describe(made), {"Conditions": Conditions})
     assert found.attributes == made.attributes and torch.equal(found.encode(values), made.encode(values))
-    with pytest.raises(TriptychError, match="no attribute 'hare': did you mean hair"):
+    with pytest.raises(TriptychError, match="unknown attribute 'hare': did you mean hair"):
         Conditions.of(["hare"], values, {})
 
 

@@ -15,8 +15,8 @@ from test_flow_layers import EXACT, every_case, prepared
 import triptych
 from triptych import edit
 from triptych.bijections import ActNorm, Chain, Flatten, InvertibleLU, Squeeze
+from triptych.capabilities import Layered
 from triptych.cli import main
-from triptych.core import Layered
 from triptych.errors import NotSupported, TriptychError
 
 FLOWS = [name for name, case in MODELS.items() if isinstance(case.model(), Layered)]

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from triptych import edit
+from triptych.capabilities import Encodes
 from triptych.codecs import Floats
-from triptych.core import Encodes, GenerativeModel
+from triptych.core import GenerativeModel
 from triptych.errors import TriptychError
 from triptych.pretrained import stamp
 
@@ -275,7 +276,7 @@ def test_errors_are_for_people():
     found = edit.learn_directions(model, x, attributes)
     with pytest.raises(TriptychError, match="did you mean smile"):
         edit.learn_directions(model, x, {"smile": attributes["a"]}, names=["smiles"])
-    with pytest.raises(TriptychError, match="there is no direction"):
+    with pytest.raises(TriptychError, match="unknown direction"):
         edit.apply(model, x, {"zzz": 1.0}, found)
     with pytest.raises(TriptychError, match="expected a number"):
         edit.apply(model, x, {"a": "much"}, found)

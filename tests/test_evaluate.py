@@ -8,8 +8,9 @@ import torch
 
 import triptych
 from triptych import evaluate
+from triptych.capabilities import Encodes, HasDensity
 from triptych.codecs import Attribute, Conditions, Floats
-from triptych.core import Encodes, Estimate, GenerativeModel, HasDensity
+from triptych.core import Estimate, GenerativeModel
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.evaluate.latent import codes

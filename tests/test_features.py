@@ -286,7 +286,7 @@ def test_only_what_is_alike_is_compared(measured):
         with pytest.raises(TriptychError, match=f"not comparable: {what}") as error:
             novel.compare(other, "fid")
         assert "\n" not in str(error.value)
-    with pytest.raises(TriptychError, match="no measure 'beauty': choose fid"):
+    with pytest.raises(TriptychError, match="unknown measure 'beauty': choose fid"):
         novel.compare(novel, "beauty")
     assert novel.compare(novel, "fid").value == 0
 

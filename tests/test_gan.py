@@ -13,8 +13,9 @@ from scipy import integrate, stats
 from torch import nn
 
 from triptych import codecs, gan
+from triptych.capabilities import Encodes, HasDensity, require
 from triptych.codecs import BinCentres, Dequantised, Floats
-from triptych.core import Encodes, HasDensity, StandardNormal, evaluating, require
+from triptych.core import StandardNormal, evaluating
 from triptych.errors import TriptychError
 from triptych.gan import (
     GAN,

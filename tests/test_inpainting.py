@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 import triptych
 from triptych import edit, vae
+from triptych.capabilities import HasDensity
 from triptych.codecs import Dequantised, Floats
-from triptych.core import GenerativeModel, HasDensity
+from triptych.core import GenerativeModel
 from triptych.errors import TriptychError
 
 

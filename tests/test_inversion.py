@@ -11,8 +11,9 @@ from cases import MODELS, perturbed
 
 import triptych
 from triptych import edit, storage
+from triptych.capabilities import Encodes
 from triptych.codecs import Floats
-from triptych.core import Encodes, GenerativeModel
+from triptych.core import GenerativeModel
 from triptych.edit import inversion
 from triptych.edit.inversion import (
     Inverting,

@@ -12,7 +12,8 @@ import torch
 from cases import MODELS, perturbed
 
 import triptych
-from triptych.core import Encodes, GenerativeModel, HasDensity, HasPosterior, require
+from triptych.capabilities import Encodes, HasDensity, HasPosterior, require
+from triptych.core import GenerativeModel
 from triptych.errors import TriptychError
 from triptych.gan import Adversarial
 from triptych.parts import describe

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 import triptych
-from triptych.core import Encodes
+from triptych.capabilities import Encodes
 from triptych.data import load
 from triptych.families import FAMILIES, from_json
 from triptych.pretrained import read_description, read_recipe

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 import triptych
 from triptych import families, parts, pretrained, recipes
 from triptych.bijections import Affine, Chain, Conditioner, Coupling, Permutation
+from triptych.capabilities import Encodes, HasDensity
 from triptych.codecs import BinCentres
-from triptych.core import Codec, Encodes, GenerativeModel, HasDensity
+from triptych.core import Codec, GenerativeModel
 from triptych.data import Split, Splits
 from triptych.errors import NotSupported, TriptychError
 from triptych.flow import Flow

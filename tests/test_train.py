@@ -269,7 +269,7 @@ def test_attributes_are_hidden_at_random_and_only_in_training(tmp_path):
 def test_a_missing_attribute_is_named(tmp_path):
     data, recipe = labelled(), tiny(given="digit")
     run = start(tmp_path / "run", recipe, data)
-    with pytest.raises(TriptychError, match="no attribute 'digit'"):
+    with pytest.raises(TriptychError, match="unknown attribute 'digit'"):
         train.fit(run, pixels())
 
 
@@ -576,9 +576,9 @@ def test_recipes_refuse_nonsense(change):
 
 
 def test_unknown_names_are_reported():
-    with pytest.raises(TriptychError, match="no family 'gan2': did you mean gan"):
+    with pytest.raises(TriptychError, match="unknown family 'gan2': did you mean gan"):
         families.preset("gan2")
-    with pytest.raises(TriptychError, match="no preset of vae 'huge'"):
+    with pytest.raises(TriptychError, match="unknown preset of vae 'huge'"):
         families.preset("vae", "huge")
     with pytest.raises(TriptychError, match="unknown VAEModel fields depth"):
         families.from_json({"family": "vae", "model": {"depth": 3}})

@@ -13,8 +13,9 @@ from scipy import stats
 
 import triptych
 from triptych import nets
+from triptych.capabilities import HasDensity
 from triptych.codecs import Floats
-from triptych.core import GenerativeModel, HasDensity, StandardNormal
+from triptych.core import GenerativeModel, StandardNormal
 from triptych.objectives.vae import VAEPlayer
 from triptych.randomness import seeded
 from triptych.vae import VAE, Bernoulli, DiscretisedLogistic, Gaussian, LaplaceNoise, LogisticNoise, defaults, estimators

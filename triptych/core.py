@@ -14,12 +14,13 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
+from triptych.capabilities import Encodes, HasDensity, HasPosterior, Layered
 from triptych.errors import NotSupported, TriptychError, check_size
 from triptych.parts import Part
 from triptych.randomness import standard_normal
@@ -148,9 +149,11 @@ class Prior(nn.Module, Part, ABC):
 
     Attributes:
         latent_dim: L.
+        alone: whether it can learn from codes alone, after the model whose codes they are.
     """
 
     latent_dim: int
+    alone: ClassVar[bool] = True
 
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
@@ -160,8 +163,9 @@ class Prior(nn.Module, Part, ABC):
     def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ p(z), (n, L); the temperature multiplies the noise that z is made of."""
 
-    def fit(self, z: Tensor) -> None:
-        """Sets from codes z (n, L) what can be set at once; the rest is learned by gradients of `log_prob`."""
+    def fit(self, z: Tensor, x: Tensor | None = None) -> None:
+        """Sets what can be set at once from codes z (n, L), and from the examples x (n, *E) whose codes they are where those
+        are known; the rest is learned by gradients of `log_prob`."""
 
     def attach(self, model: HasPosterior) -> None:
         """Called by a model that it becomes the prior of: for priors made of its posterior."""
@@ -179,12 +183,14 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         conditions: how attributes become the context (`triptych.codecs.Conditions`); None where nothing says it.
         bf16: whether the networks compute in bfloat16; everything around them (likelihoods, priors, sums) does not.
         examples: how many `initialize` should see (`first_size`).
+        truncates: whether a temperature acts in `truncated_decode`, and not on the prior's noise.
         grows: whether a step of training may leave some parameters without a gradient; several processes then look for them.
     """
 
     bf16: bool = False
     grows: bool = False
     examples: int = 256
+    truncates: bool = False
 
     def __init__(
         self,
@@ -235,18 +241,24 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """n examples x = decode(z), z ~ p(z) with its noise multiplied by the temperature: (n, *E).
+        """n examples x = decode(z), z ~ p(z) with its noise multiplied by the temperature, or truncated by it: (n, *E).
 
         Args:
             context: (n, K), or (1, K) for all.
         """
-        z = self.sample_prior(n, temperature=temperature, generator=generator)
-        return torch.cat([self.decode(z, c) for z, c in in_parts(z, self.check_context(context, n))])
+        _check_sampling(n, temperature)
+        z = self.sample_prior(n, temperature=1.0 if self.truncates else temperature, generator=generator)
+        parts = in_parts(z, self.check_context(context, n))
+        return torch.cat([self.truncated_decode(z, c, temperature) for z, c in parts])
+
+    def truncated_decode(self, z: Tensor, context: Tensor | None, temperature: float) -> Tensor:
+        """decode(z), with what else than the prior's noise a temperature acts on: nothing for most models."""
+        return self.decode(z, context)
 
     @torch.no_grad()
     def sample_prior(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ p(z), (n, L); the temperature acts on the noise that z is made of."""
-        check_sampling(n, temperature)
+        _check_sampling(n, temperature)
         if isinstance(self.prior, StandardNormal):
             return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
         return self.prior.sample(n, temperature=temperature, generator=generator).to(self.device)  # type: ignore[operator]
@@ -328,97 +340,19 @@ def first_size(examples: int, size: int) -> int:
     return min(examples, max(16, examples * (3 * 32 * 32) // size))
 
 
-_AT_ONCE = 256  # examples decoded together by `sample`, whatever n is: memory stays bounded
+_AT_ONCE = 256  # examples that a model takes together, whatever n is: memory stays bounded
 
 
-def in_parts(z: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
-    """z (n, L) and context (n, K), or None, in parts that are decoded at once."""
-    parts = z.split(_AT_ONCE)
+def in_parts(rows: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+    """Codes or examples (n, …) and their context (n, K), or None, in parts that a model takes at once."""
+    parts = rows.split(_AT_ONCE)
     return [*zip(parts, [None] * len(parts) if context is None else context.split(_AT_ONCE), strict=True)]
 
 
-def check_sampling(n: int, temperature: float) -> None:
+def _check_sampling(n: int, temperature: float) -> None:
     """Raises a `TriptychError` for no samples, and for a temperature that is negative or not finite."""
     if n < 1 or not 0 <= temperature < math.inf:
         raise TriptychError(f"sample expects n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
-
-
-class Encodes(ABC):
-    """x -> z. Exact for a flow, the posterior mean for a VAE."""
-
-    instead: ClassVar[str] = "has no encoder: use triptych.edit.invert, which finds z by optimisation"
-
-    @abstractmethod
-    def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """x (B, *E) -> z (B, L)."""
-
-
-class HasDensity(ABC):
-    """log p(x | context), exactly or as a lower bound.
-
-    Attributes:
-        bound: "exact", or "lower" where `log_prob` is a bound that tightens with k.
-        measure: "density" (nats per unit volume of model coordinates; bits/dim adds the bit depth) or "mass".
-    """
-
-    instead: ClassVar[str] = "has no density: use triptych.evaluate's sample-quality measures"
-    bound: Literal["exact", "lower"]
-    measure: Literal["density", "mass"]
-
-    @abstractmethod
-    def log_prob(
-        self, x: Tensor, context: Tensor | None = None, *, k: int = 1, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """log p(x | context) in nats, (B,); k draws for a bound."""
-
-
-class HasPosterior(ABC):
-    """q(z | x), and the two factors of p(x, z): what a variational bound, and estimators of log p(x), are made of."""
-
-    instead: ClassVar[str] = (
-        "has no q(z|x), nor noise p(x|z) to draw from (observe): use a VAE, or encode(x) where there is an encoder"
-    )
-    prior: nn.Module
-
-    @abstractmethod
-    def posterior(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """μ and log σ of q(z | x), each (B, L)."""
-
-    @abstractmethod
-    def log_prior(self, z: Tensor) -> Tensor:
-        """log p(z) in nats: (S, B, L) -> (S, B)."""
-
-    @abstractmethod
-    def log_likelihoods(self, x: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """log p(x | z) in nats of S codes for each example: x (B, *E), z (S, B, L) -> (S, B)."""
-
-    @abstractmethod
-    def observe(self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """A draw x ~ p(x | z), (B, *E): the picture with the model's own noise."""
-
-
-class Layered(ABC):
-    """x -> h_1 -> … -> z in invertible layers, so that data can be encoded to any depth and decoded from there exactly."""
-
-    instead: ClassVar[str] = "has no invertible layers whose activations could be edited: edit its z, leave the depth out"
-
-    @abstractmethod
-    def count_layers(self) -> int:
-        """How many layers there are: the depth of z."""
-
-    @abstractmethod
-    def truncated(self, layers: int) -> Any:
-        """The first `layers` layers as a model that encodes, x -> h (B, D), and decodes; it shares the parameters."""
-
-
-Capability = TypeVar("Capability", Encodes, HasDensity, HasPosterior, Layered)
-
-
-def require(model: nn.Module, capability: type[Capability]) -> Capability:
-    """The model, if it has the capability; else a `TriptychError` that names the alternative."""
-    if not isinstance(model, capability):
-        raise NotSupported(f"a {type(model).__name__} {capability.instead}")
-    return model
 
 
 def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:

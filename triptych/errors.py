@@ -26,17 +26,17 @@ def unknown(what: str, name: object, known: Iterable[object], advice: str = "") 
     """The error for a name that is not among the known ones: it offers the nearest, or else lists them all.
 
     >>> str(unknown("mask", "lefft", ["left", "right"]))
-    "there is no mask 'lefft': did you mean left?"
+    "unknown mask 'lefft': did you mean left?"
     >>> str(unknown("mask", "x", ["left", "right"]))
-    "there is no mask 'x': choose left or right"
+    "unknown mask 'x': choose left or right"
     """
     names = [str(k) for k in known]
     near = difflib.get_close_matches(str(name).lower(), names, n=3, cutoff=0.5)
     if near:
         hint = f"did you mean {_either(near)}?"
     else:
-        hint = f"choose {_either(names)}" if names else "there are none"
-    return TriptychError(f"there is no {what} {name!r}: {hint}{advice}")
+        hint = f"choose {_either(names)}" if names else "none are known here"
+    return TriptychError(f"unknown {what} {name!r}: {hint}{advice}")
 
 
 def _either(names: list[str]) -> str:

@@ -9,6 +9,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -130,11 +131,22 @@ def build(
     from triptych.randomness import seeded
 
     with seeded(recipe.seed):
-        model = family(recipe.family).build(recipe, batch, 0 if conditions is None else conditions.dim)
-        model = family(recipe.family).complete(recipe, model)
-        model.conditions = conditions
-        model.initialize(model.codec.encode(batch), context)
-        return model
+        made = family(recipe.family).build(recipe, batch, 0 if conditions is None else conditions.dim)
+        return _initialised(recipe, made, conditions, lambda examples: (batch, context))
+
+
+def _initialised(
+    recipe: Recipe,
+    model: GenerativeModel,
+    conditions: Conditions | None,
+    look: Callable[[int], tuple[Tensor, Tensor | None]],
+) -> GenerativeModel:
+    """The model with what its game needs besides and its conditions, initialised from stored values (n, *E) and contexts."""
+    model = family(recipe.family).complete(recipe, model)
+    model.conditions = conditions
+    stored, context = look(model.examples)
+    model.initialize(model.codec.encode(stored), context)
+    return model
 
 
 def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]], GenerativeModel] | None = None) -> Any:
@@ -149,8 +161,8 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     from triptych.codecs import Conditions
     from triptych.randomness import seeded
 
-    names, conditions, context = recipe.conditions, None, None
-    if names:
+    conditions = None
+    if names := recipe.conditions:
         conditions = Conditions.of(names, split.attributes, split.kinds, split.classes)
     dim = 0 if conditions is None else conditions.dim
     with seeded(recipe.seed):
@@ -161,13 +173,31 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
         if model.context_dim != dim:
             raise TriptychError(f"the model takes a context of {model.context_dim} numbers, --given makes {dim}: "
                                 f"build it with context_dim={dim}")  # fmt: skip
-        model = family(recipe.family).complete(recipe, model)
-        model.conditions = conditions
-        rows = first_rows(split, model.examples)
-        if conditions is not None:
-            context = conditions.of_data(split.attributes, split.kinds, split.classes, len(split))[rows]
-        model.initialize(model.codec.encode(_augmented(recipe, split, rows)), context)
-    return model
+        return _initialised(recipe, model, conditions, partial(first_examples, recipe, split, conditions))
+
+
+def first_examples(
+    recipe: Recipe, split: Split, conditions: Conditions | None, examples: int
+) -> tuple[Tensor, Tensor | None]:
+    """Stored values (n, *E) and context (n, K), or None, to set from what depends on data: always the same, from all over
+    the split, and changed as training will see them, since flipped pictures have another covariance.
+
+    Args:
+        examples: wanted; fewer of larger ones (`first_rows`).
+    """
+    import numpy as np
+    import torch
+
+    from triptych.data.batches import parse_augment
+
+    rows = first_rows(split, examples)
+    stored, random = split[rows].numpy(), np.random.default_rng(recipe.seed)
+    for change in parse_augment(recipe.augment, split):
+        stored = change(stored, random)
+    context = None
+    if conditions is not None:
+        context = conditions.of_data(split.attributes, split.kinds, split.classes, len(split))[rows]
+    return torch.from_numpy(np.ascontiguousarray(stored)), context
 
 
 def continued(recipe: Recipe, model: GenerativeModel) -> GenerativeModel:
@@ -176,19 +206,6 @@ def continued(recipe: Recipe, model: GenerativeModel) -> GenerativeModel:
 
     with seeded(recipe.seed):
         return family(recipe.family).complete(recipe, model).train()
-
-
-def _augmented(recipe: Recipe, split: Split, rows: Any) -> Tensor:
-    """Stored values of the rows, changed as training will see them: flipped pictures have another covariance."""
-    import numpy as np
-    import torch
-
-    from triptych.data.batches import parse_augment
-
-    stored, random = split[rows].numpy(), np.random.default_rng(recipe.seed)
-    for change in parse_augment(recipe.augment, split):
-        stored = change(stored, random)
-    return torch.from_numpy(np.ascontiguousarray(stored))
 
 
 def own_model(factory: Callable[..., Any], event_shape: tuple[int, ...], context_dim: int = 0) -> GenerativeModel:

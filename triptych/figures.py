@@ -92,7 +92,7 @@ def read_picture(path: str | Path, event_shape: Sequence[int]) -> Tensor:
         try:
             return torch.from_numpy(decode(Path(path), channels == 1, (size[0], size[1])).copy())[None]
         except FileNotFoundError:
-            raise TriptychError(f"there is no file {path}: check the name") from None
+            raise TriptychError(f"{path} does not exist: check the name") from None
         except Exception as error:  # broken bytes make Pillow raise nearly anything
             why = reason(error, str(path))
             raise TriptychError(f"{path} cannot be read as a picture: {why}; give a jpg, png or webp file") from None

@@ -62,7 +62,7 @@ def load(source: str | Path, *, revision: str | None = None, **own: Any) -> Gene
             arguments of huggingface_hub.snapshot_download, which are not modules.
 
     Raises:
-        TriptychError: when there is no such run, it is damaged or foreign, or one of its user's own parts is not given.
+        TriptychError: for a run that does not exist, is damaged or foreign, or lacks one of its user's own parts.
 
     >>> model = load("runs/faces")  # doctest: +SKIP
     """

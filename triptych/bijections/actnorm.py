@@ -16,8 +16,8 @@ LOG_SCALE_RATE = 3.0  # as in Glow's released code: log-scales learn three times
 CONSTANT = 1e-4  # a channel whose spread is below this is constant: dividing by it would blow noise up
 
 
-class Initialised(Bijection):
-    """A bijection that a first batch of data sets, with a flag that says whether one has.
+class SeesData(nn.Module):
+    """A module that data set, with a flag that says whether they have.
 
     The flag is a uint8 buffer, so that it is saved, copied and sent to other processes with the weights, and it is read from
     the device once, into a Python bool.
@@ -45,6 +45,14 @@ class Initialised(Bijection):
     def _load_from_state_dict(self, *arguments: Any, **options: Any) -> None:
         self._ready = False
         super()._load_from_state_dict(*arguments, **options)
+
+    def mark(self) -> None:
+        """Says that data have been seen."""
+        self.initialised.fill_(1)
+
+
+class Initialised(SeesData, Bijection):
+    """A bijection that a first batch of data sets."""
 
     def check_ready(self) -> None:
         """Raises a `TriptychError` if no data have been seen."""
@@ -109,7 +117,7 @@ class ActNorm(Initialised):
         mean, std = channel_statistics(x, "ActNorm", positions=self.shift.ndim > 1)
         self.shift.copy_(-mean)
         self.log_scale.copy_(-std.log() / LOG_SCALE_RATE)
-        self.initialised.fill_(1)
+        self.mark()
         return self(x)[0]
 
 

@@ -79,7 +79,7 @@ class BatchNorm(Initialised):
         mean, var = statistics(x)
         self.mean.copy_(mean)
         self.var.copy_(torch.where(var > CONSTANT**2, var, torch.ones_like(var)))
-        self.initialised.fill_(1)
+        self.mark()
 
     def update(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """The averages updated by a minibatch's statistics, through whose part alone gradients pass; the buffers are set."""

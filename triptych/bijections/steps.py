@@ -68,7 +68,7 @@ def fuse(steps: Sequence[FlowStep]) -> Affines:
 
 
 def inverted(steps: Sequence[FlowStep]) -> Affines:
-    """The inverse of `fuse`. Where there is none, the error names the layer at fault: of the first such step the layer that
+    """The inverse of `fuse`. If it does not exist, the error names the layer at fault: of the first such step the layer that
     holds NaN, or a mixing that by itself has no inverse, else the actnorm's scales."""
     inverse, useless = fuse(steps).inverted()
     if not useless.any():

@@ -18,7 +18,7 @@ from triptych.errors import TriptychError, check_choice, check_size
 
 MOST_CHANNELS = 4096
 """Channels that are whitened without a rank: U holds C² numbers, 64 MiB at this bound."""
-_FLOOR = 1e-6  # smallest variance, in units of the channels' mean one: what is constant shall not be divided by zero
+_FLOOR = 1e-6  # smallest variance, as a share of the mean one: without it constant channels would be divided by zero
 _FOLDS = 4
 _FEW = 2  # examples for each channel from which on nothing is said
 _AT_ONCE = 2**21  # numbers of float64 at a time
@@ -38,8 +38,8 @@ class Whiten(Initialised):
     A sample's covariance has its small variances too small and its large ones too large: with few data a Gaussian that
     believes it finds anything new all but impossible. So λ are variances of held-out data (Bartz 2016, arXiv 1611.00798):
     of each of 4 folds along the components of the other three, averaged by rank and made monotone. Directions in which the
-    data have none share the mean held-out variance that is left; with fewer examples than channels, some are always of that
-    kind. A variance is at least 1e-6 of their mean, so that constant channels are safe.
+    data do not vary, as some never do with fewer examples than channels, share the mean held-out variance that is left. A
+    variance is at least 1e-6 of their mean, so that constant channels are safe.
 
     A whole event is whitened as a vector: Chain([Flatten(shape), Whiten(D), Unflatten(shape)]); patches after a `Squeeze`.
     Of a picture's D²/2 covariances, most are those of distant pixels, small, and for the greater part chance. With a reach r
@@ -161,7 +161,7 @@ class Whiten(Initialised):
             components, rotation = _reflector(components.double())
             self.rotation.copy_(rotation)
         self.components.copy_(components)
-        self.initialised.fill_(1)
+        self.mark()
 
     def _stds(self) -> Tensor:
         """Of each of the C components."""

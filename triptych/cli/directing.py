@@ -50,7 +50,7 @@ def directions(words: Sequence[str]) -> None:
 
 def _asked(options: LearnDirections, model: GenerativeModel) -> str | None:
     """The depth that is asked for, a number, "auto" or None for z; checked before any work."""
-    from triptych.core import Layered, require
+    from triptych.capabilities import Layered, require
     from triptych.errors import check_size
 
     if options.depth is None:

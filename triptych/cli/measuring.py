@@ -90,7 +90,7 @@ def score(words: Sequence[str]) -> None:
 
 def _samples(options: Evaluate, model: GenerativeModel, split: Split) -> int:
     """How many samples are measured: some where they are asked for or nothing else can be; checked before any work."""
-    from triptych.core import HasDensity
+    from triptych.capabilities import HasDensity
     from triptych.evaluate.quality import FEWEST, check_counts
 
     if options.samples == 0 or (options.samples is None and isinstance(model, HasDensity)):

@@ -76,7 +76,7 @@ def load_model(source: str, own: str | None = None) -> GenerativeModel:
 
 def load_editable(source: str, own: str | None = None) -> GenerativeModel:
     """The model, together with a way to invert it where it has no encoder of its own: the run's learned one, if any."""
-    from triptych.core import Encodes
+    from triptych.capabilities import Encodes
     from triptych.edit.inversion import Inverting, is_outdated, load_encoder
 
     model, folder = load_model(source, own), folder_of(source)
@@ -96,7 +96,7 @@ def encoding(
         weights: `pretrained.stamp` of the model's.
         context: of a conditional model, what `stored` shows.
     """
-    from triptych.core import Encodes
+    from triptych.capabilities import Encodes
     from triptych.edit.inversion import Inverting, is_outdated, learn_encoder, load_encoder, save_encoder
 
     if isinstance(model, Encodes):

@@ -62,7 +62,7 @@ def _recipe_of(source: str | Path, family: str | None = None) -> Recipe:
 
 def _check_there(run: Path | None) -> None:
     if run is not None and not run.is_dir():
-        raise TriptychError(f"there is no run {run} to resume")
+        raise TriptychError(f"{run} is not a folder that could be resumed: check the name")
 
 
 def _resume(said: dict[str, Any]) -> None:

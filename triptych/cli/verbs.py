@@ -36,7 +36,7 @@ def sample(words: Sequence[str]) -> None:
     check_seed(options.seed)
     import torch
 
-    from triptych.core import HasPosterior, require
+    from triptych.capabilities import HasPosterior, require
 
     model = load_model(options.run, options.model)
     if options.observe:

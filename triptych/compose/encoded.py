@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from triptych.core import Codec, Encodes
+from triptych.capabilities import Encodes
+from triptych.core import Codec
 from triptych.gan import GAN
-from triptych.nets import encoder_network
+from triptych.nets import blank_encoder
 from triptych.parts import call, check_output, check_part
 
 _WIDTH = 32  # channels at full size of an encoder that is left out
@@ -61,8 +62,7 @@ class EncodedGAN(GAN, Encodes):
             prior=prior,
         )
         if encoder is None:
-            hidden = (32 * _WIDTH, 16 * _WIDTH)
-            encoder = encoder_network(self.event_shape, _WIDTH, latent_dim, hidden, context_dim)
+            encoder = blank_encoder(self.event_shape, latent_dim, _WIDTH, context_dim)
         self.encoder = check_part(encoder, "the encoder", "x", *(("context",) if context_dim else ()))
 
     def mapping(self) -> nn.Module:

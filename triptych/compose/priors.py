@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from triptych.bijections import Bijection, Chain, InvertibleLU, Whiten
-from triptych.bijections.actnorm import Initialised
-from triptych.core import GenerativeModel, HasDensity, HasPosterior, Prior, StandardNormal
+from triptych.bijections.actnorm import SeesData
+from triptych.capabilities import HasDensity, HasPosterior
+from triptych.core import GenerativeModel, Prior, StandardNormal
 from triptych.errors import TriptychError, check_size
 from triptych.flow import Flow
 from triptych.flow.glow import flow_steps
@@ -27,7 +28,7 @@ from triptych.randomness import standard_normal
 from triptych.vae.posteriors import Noise, NormalNoise, noise_of
 
 
-class DensityPrior(Prior):
+class DensityPrior(SeesData, Prior):
     """p(z) by any model of vectors with a density; N(0, I) until `fit` has seen codes.
 
     Args:
@@ -41,8 +42,6 @@ class DensityPrior(Prior):
     (True, torch.Size([4, 2]))
     """
 
-    fitted: Tensor
-
     def __init__(self, density: GenerativeModel):
         super().__init__()
         if not isinstance(density, HasDensity) or len(density.event_shape) != 1 or density.context_dim:
@@ -52,24 +51,23 @@ class DensityPrior(Prior):
             )
         self.density: Any = density
         self.latent_dim = density.event_shape[0]
-        self.register_buffer("fitted", torch.zeros((), dtype=torch.uint8))
 
     def log_prob(self, z: Tensor) -> Tensor:
-        return self.density.log_prob(z) if self.fitted else StandardNormal().log_prob(z)
+        return self.density.log_prob(z) if self.ready else StandardNormal().log_prob(z)
 
     def sample(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
-        if self.fitted:
+        if self.ready:
             return self.density.sample(n, temperature=temperature, generator=generator)
-        return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.fitted.device)
+        return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.initialised.device)
 
     @torch.no_grad()
-    def fit(self, z: Tensor) -> None:
+    def fit(self, z: Tensor, x: Tensor | None = None) -> None:
         """Initialises the density from codes z (n, L), anew where it was already; what it learned by gradients stays."""
         for layer in self.density.modules():
-            if isinstance(layer, Initialised):
+            if isinstance(layer, SeesData):
                 layer.forget()
         self.density.initialize(z)
-        self.fitted.fill_(1)
+        self.mark()
 
 
 def gaussian_prior(latent_dim: int) -> DensityPrior:
@@ -149,7 +147,7 @@ class MixturePrior(_Components):
         return self.logits.log_softmax(0), self.mu, self.log_sigma
 
     @torch.no_grad()
-    def fit(self, z: Tensor) -> None:
+    def fit(self, z: Tensor, x: Tensor | None = None) -> None:
         from sklearn.cluster import KMeans
 
         if len(z) < len(self.mu):
@@ -165,8 +163,8 @@ class MixturePrior(_Components):
 class VampPrior(_Components):
     """p(z) = 1/K Σ_k q(z|u_k), with learned pseudo-inputs u_k (Tomczak & Welling 2018, arXiv 1705.07120, eq. 9).
 
-    It learns with its VAE, whose posterior it uses, and cannot be fitted afterwards. Pseudo-inputs start at noise around ½,
-    or at training examples (`start`).
+    It learns with its VAE, whose posterior it uses, and cannot be fitted afterwards. Pseudo-inputs start at noise around ½;
+    `fit` puts them on examples.
 
     Args:
         latent_dim: L.
@@ -179,6 +177,8 @@ class VampPrior(_Components):
     (torch.Size([4]), torch.Size([3, 6]))
     """
 
+    alone = False
+
     def __init__(self, latent_dim: int, event_shape: Sequence[int], components: int = 100):
         super().__init__()
         check_size("components", components, 65_536)
@@ -190,8 +190,10 @@ class VampPrior(_Components):
         self._model = [model]
 
     @torch.no_grad()
-    def start(self, x: Tensor) -> None:
-        """Puts the pseudo-inputs on examples x (n, *E), repeated where they are fewer than K."""
+    def fit(self, z: Tensor, x: Tensor | None = None) -> None:
+        """Puts the pseudo-inputs on examples x (n, *E), repeated where they are fewer than K; without any they stay."""
+        if x is None:
+            return
         rows = torch.arange(len(self.pseudo_inputs), device=x.device) % len(x)
         self.pseudo_inputs.copy_(x[rows])
 

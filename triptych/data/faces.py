@@ -61,7 +61,7 @@ class Attribute:
     name: str
     """The key by which it is given and returned."""
     kind: Kind
-    """A continuous one is uniform over [low, high], a binary one is 0 or 1 with equal probability."""
+    """continuous: uniform over [low, high]; binary: 0 or 1 with equal probability."""
     low: float
     """Lower end of its range in the data set."""
     high: float

@@ -203,7 +203,7 @@ class Splits(dict[str, Split]):
     def __getattr__(self, name: str) -> Split:
         if name in self:
             return self[name]
-        raise AttributeError(f"there is no split {name!r}; there are {', '.join(self)}")
+        raise AttributeError(f"unknown split {name!r}: choose {' or '.join(self)}")
 
     def __repr__(self) -> str:
         return "\n".join(f"{name}: {split!r}" for name, split in self.items())

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import GenerativeModel, HasDensity, HasPosterior, evaluating
+from triptych.capabilities import HasDensity, HasPosterior
+from triptych.core import GenerativeModel, evaluating
 from triptych.data import Splits, fixed_subset
 from triptych.errors import check_size
 from triptych.evaluate import Pixels, active_units, copied, distinct_outputs, importance_nll, nearest_ratio

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from triptych.core import Encodes, GenerativeModel, Layered, require
+from triptych.capabilities import Encodes, Layered, require
+from triptych.core import GenerativeModel
 from triptych.edit.directions import Directions
 from triptych.errors import TriptychError
 from triptych.pretrained import save_model
@@ -33,7 +33,7 @@ class AtDepth(GenerativeModel, Encodes):
     Raises:
         TriptychError: for a depth that the model has not, and a model without such layers.
 
-    >>> import triptych
+    >>> import torch, triptych
     >>> flow = triptych.Glow((3, 8, 8), levels=2, depth=2, width=16)
     >>> x = torch.rand(4, 3, 8, 8)
     >>> flow.initialize(x)
@@ -57,16 +57,9 @@ class AtDepth(GenerativeModel, Encodes):
         """x -> h_k, (B, D)."""
         return self.part.encode(x, context)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        context: Tensor | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        return self.model.sample(n, context=context, temperature=temperature, generator=generator)
+    def sample(self, n: int, **settings: Any) -> Tensor:
+        """The whole model's."""
+        return self.model.sample(n, **settings)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, Path(save_directory))

@@ -12,7 +12,8 @@ from typing import TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from triptych.core import GenerativeModel, HasDensity, evaluating, require
+from triptych.capabilities import HasDensity, require
+from triptych.core import GenerativeModel, evaluating
 from triptych.errors import TriptychError, check_range, check_size, unknown
 from triptych.randomness import standard_normal
 

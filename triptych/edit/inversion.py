@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from triptych import storage
-from triptych.core import Encodes, GenerativeModel, evaluating, frozen
+from triptych.capabilities import Encodes
+from triptych.core import GenerativeModel, evaluating, frozen
 from triptych.errors import TriptychError, check_range, check_size
 from triptych.evaluate.features import descend
-from triptych.nets import encoder_network
+from triptych.nets import blank_encoder
 from triptych.objectives.encoder import inversion_errors
 from triptych.parts import call
 from triptych.pretrained import save_model, stamp
@@ -217,11 +218,6 @@ def _encoder_loss(
         told = model.check_context(None if context is None else context[rows], batch)
     codes, pictures = inversion_errors(model, partial(call, encoder), z, given, real, told)
     return codes + pictures
-
-
-def blank_encoder(event_shape: tuple[int, ...], latent_dim: int, width: int, context_dim: int = 0) -> nn.Module:
-    """The encoder's network before it has learned: convolutions for pictures, a perceptron for the rest."""
-    return encoder_network(event_shape, width, latent_dim, (32 * width, 16 * width), context_dim)
 
 
 def save_encoder(encoder: nn.Module, folder: Path, weights: str | None = None) -> None:

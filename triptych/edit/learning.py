@@ -27,7 +27,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import Encodes, GenerativeModel, require
+from triptych.capabilities import Encodes, require
+from triptych.core import GenerativeModel
 from triptych.edit.depth import depth_of, fitting
 from triptych.edit.directions import Anchors, Direction, Directions, calibrated
 from triptych.edit.inversion import coordinate_model

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from triptych.core import Encodes, GenerativeModel, require
+from triptych.capabilities import Encodes, require
+from triptych.core import GenerativeModel
 from triptych.edit.depth import fitting
 from triptych.edit.directions import Directions
 from triptych.edit.inversion import coordinate_model

@@ -53,7 +53,7 @@ class Features(ABC):
     def unseen(self, split: Split) -> np.ndarray:
         """Rows of the split that the features were not fitted to: all rows of any other split than the fitted one.
 
-        All rows, too, where none was kept out: there is nothing better.
+        All rows, too, where none was kept out.
         """
         if self.kept is not None and len(self.kept.rows) and self.kept.split == _identity(split):
             return self.kept.rows

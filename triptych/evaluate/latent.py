@@ -11,9 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from triptych.core import Encodes, Estimate, GenerativeModel, require
+from triptych.capabilities import Encodes, require
+from triptych.core import Estimate, GenerativeModel
+from triptych.vae.posteriors import ACTIVE
 
-ACTIVE = 0.01  # variance of the posterior mean over data above which a unit is active (Burda et al. 2016, section 5)
 WORST = 1e-3  # the fraction of all values that lies beyond the reported percentile
 
 

@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Generator, Tensor
 
-from triptych.core import Estimate, GenerativeModel, HasDensity, HasPosterior, require
+from triptych.capabilities import HasDensity, HasPosterior, require
+from triptych.core import Estimate, GenerativeModel
 from triptych.errors import TriptychError, check_size
 from triptych.evaluate.latent import batches
 from triptych.vae.estimators import bound_b
@@ -109,7 +110,7 @@ def log_likelihoods(
     """
     nats = negative_log_prob(model, stored, context, k, generator)
     found = {"log_prob": -nats}
-    with contextlib.suppress(TriptychError):  # where stored values are not pixels there are no bits per dimension
+    with contextlib.suppress(TriptychError):  # only pixels have bits per dimension
         added = model.codec.added_bits(require(model, HasDensity).measure)
         found["bits_per_dim"] = nats / (math.prod(model.event_shape) * math.log(2)) + added
     return found

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import Encodes, Estimate, GenerativeModel, HasDensity, HasPosterior
+from triptych.capabilities import Encodes, HasDensity, HasPosterior
+from triptych.core import Estimate, GenerativeModel
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError
 from triptych.evaluate.latent import active_units, codes, reconstruction_error, round_trip
@@ -76,7 +77,7 @@ def _likelihoods(
     model: GenerativeModel, stored: Tensor, context: Tensor | None, k: int, noise: torch.Generator
 ) -> dict[str, Estimate]:
     found = {"nll": importance_nll(model, stored, context=context, k=k, generator=noise)}
-    with contextlib.suppress(TriptychError):  # where stored values are not pixels there are no bits per dimension
+    with contextlib.suppress(TriptychError):  # only pixels have bits per dimension
         found["bits_per_dim"] = as_bits_per_dim(model, found["nll"])
     if context is not None:
         found["nll_unconditional"] = importance_nll(model, stored, k=k, generator=noise)

@@ -16,7 +16,8 @@ from typing import TypeAlias
 import torch
 from torch import Generator, Tensor
 
-from triptych.core import Estimate, GenerativeModel, HasPosterior, require
+from triptych.capabilities import HasPosterior, require
+from triptych.core import Estimate, GenerativeModel
 from triptych.errors import TriptychError
 from triptych.randomness import standard_normal
 

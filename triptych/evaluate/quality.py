@@ -36,7 +36,7 @@ class Quality:
         measures, floor: estimates by name; samples at the floor cannot be told from data by that measure.
         temperature: of the samples.
         reference: a digest of the real examples.
-        scales: of ms_ssim, with its window; None where there are no pictures.
+        scales: of ms_ssim, with its window; None for data that are not pictures.
     """
 
     features: str
@@ -109,13 +109,13 @@ def sample_quality(
 
     The floor has as many training examples in the samples' place, of those that the features were not fitted to
     (`Features.unseen`): to a network, examples that it was trained on are unlike new ones. Where fewer than 50 are left,
-    there is no floor. nearest_ratio takes the same ones, which the model was trained on. Shares and biases depend on both
-    counts: compare at equal ones. A conditional model draws its samples given the held-out examples' attributes.
+    the floor is left out. nearest_ratio takes the same ones, which the model was trained on. Shares and biases depend on
+    both counts: compare at equal ones. A conditional model draws its samples given the held-out examples' attributes.
 
     fid           Fréchet distance of the features (FID, where these are Inception's)
     kid           kernel distance of them; precision, recall, density, coverage: of balls to the 3rd neighbour
     c2st_…        accuracy of telling samples from data: ½ is the best
-    swd, swd_…    sliced Wasserstein distance × 10³ of 500 of the pictures (of features, where there are no pictures)
+    swd, swd_…    sliced Wasserstein distance × 10³ of 500 of the pictures (of the features, for other data)
     ms_ssim       of pairs of those samples: above the floor's it means less variety; its scales depend on the size
     nearest_ratio of distances by features to training and to held-out data: 1 for new samples, less for copies; not
                   finite where every sample is itself a held-out example

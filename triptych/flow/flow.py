@@ -28,8 +28,9 @@ from triptych.bijections.actnorm import Initialised
 from triptych.bijections.bijection import sum_event, wanted
 from triptych.bijections.dequantise import VariationalDequantisation
 from triptych.bijections.whiten import MOST_CHANNELS
+from triptych.capabilities import Encodes, HasDensity, Layered
 from triptych.codecs import Dequantised, Floats
-from triptych.core import LOG_2PI, Codec, Encodes, GenerativeModel, HasDensity, Layered
+from triptych.core import LOG_2PI, Codec, GenerativeModel
 from triptych.errors import TriptychError, check_choice, check_size
 from triptych.parts import check_part
 
@@ -214,7 +215,7 @@ def whitener(kind: str, shape: Sequence[int]) -> list[Bijection]:
     return [whiten] if len(shape) == 1 else [Flatten(shape), whiten, Unflatten(shape)]
 
 
-_RANK = 512  # components of events of which there is no room for all
+_RANK = 512  # components of events that are too large to keep all
 _REACH = 0.25  # of the longest side
 
 

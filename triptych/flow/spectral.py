@@ -115,8 +115,8 @@ def clipped(groups: Sequence[int], size: int) -> tuple[int, ...]:
 
 def _group(size: int, width: int, couplings: int, kind: str, told: int) -> Bijection:
     """μ and σ by what the group is told, then couplings of halves that take turns."""
-    half, parts = size // 2, [ContextAffine((size,), told)] if told else []
-    layers: list[Bijection] = [*parts]
+    half = size // 2
+    layers: list[Bijection] = [ContextAffine((size,), told)] if told else []
     for k in range(couplings):
         passing, changed = (size - half, half) if k % 2 else (half, size - half)
         transform = Spline() if kind == "spline" else Affine()

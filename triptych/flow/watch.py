@@ -77,7 +77,7 @@ def most_extreme(found: dict[str, float | str]) -> str:
 def _largest(compute: Callable[[], Tensor]) -> float:
     try:
         largest = compute().abs().max().item()
-    except TriptychError:  # not finite, or a singular matrix: there is no inverse
+    except TriptychError:  # not finite, or a singular matrix, which has no inverse
         return math.inf
     return largest if math.isfinite(largest) else math.inf
 

@@ -40,7 +40,7 @@ class Game:
         generator: what G minimises, (B,); `real` is ignored, and may be None, unless the game `pairs`.
         pairs: whether the generator's loss compares with real data: where it does not, their logits need not be computed.
         shift_free: whether a constant added to D changes no gradient of either side: then a logit's sign says nothing, and
-            σ(logit) is no probability.
+            σ(logit) is not a probability.
     """
 
     discriminator: Side

@@ -121,7 +121,7 @@ class Equalised(nn.Module):
 class Projection(nn.Module):
     """logit + ⟨V c, h⟩: how a discriminator judges whether features h fit a context (Miyato & Koyama 2018).
 
-    V starts at zero, so that the judge is blind to the context at first. Without a context (K = 0) there are no parameters.
+    V starts at zero, so that the judge is blind to the context at first. Without a context (K = 0) it has no parameters.
 
     Shapes: logits (B,) · h (B, features) · context (B, K), or None, which is as zeros
 

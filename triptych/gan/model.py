@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.codecs import BinCentres, Floats
-from triptych.core import Codec, GenerativeModel, check_sampling, in_parts
+from triptych.core import Codec, GenerativeModel
 from triptych.errors import NotSupported
 from triptych.gan.augment import Augmentation
 from triptych.gan.layers import exact
@@ -62,44 +62,23 @@ class Adversarial(GenerativeModel):
         """Real examples as the discriminator is shown them beside `draw`."""
         return x
 
-    @property
-    def layered(self) -> bool:
-        """Whether the generator's first layer can be told apart, so that samples are truncated by its features."""
-        return False
-
     def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """w (B, …) of the generator's first layer, where it is `layered`."""
+        """w (B, …) of the generator's first layer, where the model `truncates`."""
         raise NotSupported(f"the generator of this {type(self).__name__} has no first layer of its own: use decode")
 
     def render(self, w: Tensor, context: Tensor | None = None) -> Tensor:
         """What the rest of the generator makes of w, (B, *E): render(features(z)) = decode(z)."""
         raise NotSupported(f"the generator of this {type(self).__name__} has no first layer of its own: use decode")
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        context: Tensor | None = None,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """n examples G(z), (n, *E), truncated by the temperature: x = render(w̄ + temperature · (w − w̄)), w̄ = E_z w.
+    def truncated_decode(self, z: Tensor, context: Tensor | None, temperature: float) -> Tensor:
+        """render(w̄ + temperature · (w − w̄)), w̄ = E_z w: decode(z) at temperature 1.
 
         Features, not z: a network that normalises what it makes of z gives the same back whatever the length of z
         (the truncation of Karras et al. 2019, arXiv 1812.04948, appendix B). Where the generator is not a `Generator`, the
         temperature acts on the prior's noise, as in other families.
-
-        Args:
-            context: (n, K), or (1, K) for all.
         """
-        check_sampling(n, temperature)
-        if temperature == 1 or not self.layered:
-            return super().sample(n, context=context, temperature=temperature, generator=generator)
-        z = self.sample_prior(n, generator=generator)
-        return torch.cat([self._truncated(z, c, temperature) for z, c in in_parts(z, self.check_context(context, n))])
-
-    def _truncated(self, z: Tensor, context: Tensor | None, temperature: float) -> Tensor:
+        if temperature == 1 or not self.truncates:
+            return self.decode(z, context)
         w, mean = self.features(z, context), self._mean_features(context)
         return self.render(torch.lerp(mean, w, temperature), context).to(z.dtype)
 
@@ -137,7 +116,7 @@ class GAN(Adversarial):
             generator.
         codec: how stored values are read; None: `BinCentres` for (C, H, W), else `Floats`.
         context_dim: K; with 0 networks are called without a context.
-        prior: p(z); None: N(0, I), which training draws from in any case: a learned prior takes its place in sampling.
+        prior: p(z), which the game draws from too; None: N(0, I). One of `triptych.compose` is N(0, I) until it is fitted.
 
     Attributes:
         generator, discriminator: the two networks; train with one's parameters at a time.
@@ -183,7 +162,8 @@ class GAN(Adversarial):
         return check_output(self.generator, "the generator", x, (len(z), *self.event_shape)).to(z.dtype)
 
     @property
-    def layered(self) -> bool:
+    def truncates(self) -> bool:  # type: ignore[override]
+        """Whether the generator's first layer can be told apart, so that samples are truncated by its features."""
         return isinstance(self.generator, Generator)
 
     def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -152,6 +152,7 @@ class ProgressiveGAN(Adversarial):
     """
 
     grows = True
+    truncates = True
     generator: GrowingGenerator
     shown: Tensor
     begun: Tensor
@@ -221,10 +222,6 @@ class ProgressiveGAN(Adversarial):
         with self.networks():
             x = self.generator(z, self.stage_now, context)
         return (x.to(z.dtype) + 1) / 2
-
-    @property
-    def layered(self) -> bool:
-        return True
 
     def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         with self.networks():

@@ -4,7 +4,7 @@ Each is a part, takes x or z and a context (B, K) as second argument, and ignore
 """
 
 from triptych.nets.convolutions import ConvDecoder, ConvEncoder, Modulation, Residual, he_, pyramid
-from triptych.nets.encoders import encoder_network, suits_convolutions
+from triptych.nets.encoders import blank_encoder, encoder_network, suits_convolutions
 from triptych.nets.perceptrons import ACTIVATIONS, MLP, perceptron
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ConvEncoder",
     "Modulation",
     "Residual",
+    "blank_encoder",
     "encoder_network",
     "he_",
     "perceptron",

@@ -46,7 +46,7 @@ class Modulation(nn.Module):
     """h ⊙ (1 + γ(c)) + β(c), by channel: γ and β are linear in the context c, and zero at first.
 
     They have no bias, so that an unknown context (zeros) and none at all leave h (B, C, …) as it is. Without a context
-    (K = 0) there are no parameters. The context is multiplied by `gain` first.
+    (K = 0) the module has no parameters. The context is multiplied by `gain` first.
 
     >>> Modulation(3, 8)(torch.ones(2, 8, 5, 5), torch.eye(2, 3)).shape
     torch.Size([2, 8, 5, 5])

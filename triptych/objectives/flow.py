@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych.bijections import FlowSteps, Whiten
 from triptych.flow import Flow, flow_health, most_extreme
@@ -45,8 +45,7 @@ class FlowPlayer(Player):
 
     def begin(self, look: Look) -> dict[str, str]:
         """Says where a whitening had few examples, or leaves components out."""
-        layers = [(name, layer) for name, layer in self.model.named_modules() if isinstance(layer, Whiten)]
-        return {f"whitening {name}": said for name, layer in layers if (said := layer.remark())}
+        return whitening_remarks(self.model)
 
     def inspect(self) -> Findings:
         if not self._seen:
@@ -72,3 +71,9 @@ class FlowPlayer(Player):
         for module in self.model.modules():
             if isinstance(module, FlowSteps):
                 module.follow_buffers()
+
+
+def whitening_remarks(module: nn.Module) -> dict[str, str]:
+    """Where a whitening in it had few examples, or leaves components out, by its name."""
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, Whiten)]
+    return {f"whitening {name}": f"{name}: {said}" for name, layer in layers if (said := layer.remark())}

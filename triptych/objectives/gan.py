@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from triptych.core import Encodes, frozen, require
+from triptych.capabilities import Encodes, require
+from triptych.core import frozen
 from triptych.errors import TriptychError
 from triptych.gan import Adversarial
 from triptych.gan.augment import TARGET
@@ -125,7 +126,7 @@ class DiscriminatorPlayer(Adversary):
             samples = self.match.draw(x, context)
         self.match.shared = (samples, context) if self.match.share else None
         # at the last of every so many steps, so that the log's lines, at round numbers, show it; without gradients, as when
-        # a bad step is replayed, there is nothing to penalise
+        # a bad step is replayed, nothing can be penalised
         due = (step + 1) % self.penalty.every == 0 and torch.is_grad_enabled()
         penalty = self.penalty if due else Penalty()
         shown, shown_samples = self.augmentation(x), self.augmentation(samples.detach())

@@ -5,19 +5,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from triptych.compose import VampPrior
-from triptych.core import Encodes, GenerativeModel, HasPosterior, Prior, evaluating, require
+from triptych.capabilities import Encodes, HasPosterior, require
+from triptych.core import GenerativeModel, Prior, evaluating, in_parts
 from triptych.errors import TriptychError
+from triptych.objectives.flow import whitening_remarks
 from triptych.objectives.player import WHOLE, Look, Loss, Player, Span
 from triptych.vae.estimators import draw
+from triptych.vae.posteriors import ACTIVE
 
 EXAMPLES = 20_000  # whose codes a prior is initialised from
-ACTIVE = 0.01  # variance of the posterior mean over data below which a dimension of z is unused (Burda et al. 2016)
-FEW = 10  # examples for each dimension of z below which their covariance is remarked upon
 
 
 class PriorPlayer(Player):
-    """Minimises −E log p(z) over codes z of data, in nats: draws of q(z|x), or encode(x) where there is no posterior.
+    """Minimises −E log p(z) over codes z of data, in nats: draws of q(z|x), or encode(x) of a model without a posterior.
 
     It owns the prior alone: encoder and decoder stay as they are.
 
@@ -30,7 +30,7 @@ class PriorPlayer(Player):
 
     def __init__(self, model: GenerativeModel, span: Span = WHOLE, draws: int = 4, loop: object = None):
         super().__init__()
-        if not isinstance(model.prior, Prior) or isinstance(model.prior, VampPrior):
+        if not isinstance(model.prior, Prior) or not model.prior.alone:
             raise TriptychError(
                 f"a {type(model.prior).__name__} cannot be fitted to codes: give the model a triptych.compose prior such as "
                 "flow_prior(L); a VampPrior learns with its VAE"
@@ -43,38 +43,33 @@ class PriorPlayer(Player):
         nll = -self.prior.log_prob(self.codes(x, context)).mean()
         return Loss(nll, {"prior_nll": nll.detach()})
 
+    @torch.no_grad()
     def begin(self, look: Look) -> dict[str, str]:
         """Initialises the prior from the codes of many examples."""
         (model,), (x, context) = self._model, look(EXAMPLES)
-        contexts = [None] * len(x.split(_AT_ONCE)) if context is None else context.split(_AT_ONCE)
-        with evaluating(model), torch.no_grad():
-            parts = [*zip(x.split(_AT_ONCE), contexts, strict=True)]
-            z = torch.cat([self.codes(x, c, draws=1) for x, c in parts])
-            mu = torch.cat([model.encode(x, c) for x, c in parts])
-        self.prior.fit(z)
-        return _remarks(mu, model)
+        with evaluating(model):
+            seen = [self._seen(part, c, 1) for part, c in in_parts(x, context)]
+        centres, z = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        self.prior.fit(z, x)
+        return self._unused(centres) | whitening_remarks(self.prior)
+
+    def codes(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """z of x (B, *E), (draws · B, L)."""
+        return self._seen(x, context, self.draws)[1]
 
     @torch.no_grad()
-    def codes(self, x: Tensor, context: Tensor | None, draws: int | None = None) -> Tensor:
-        """z of x (B, *E), (draws · B, L)."""
+    def _seen(self, x: Tensor, context: Tensor | None, draws: int) -> tuple[Tensor, Tensor]:
+        """Where the codes of x lie (B, L), and codes (draws · B, L)."""
         (model,) = self._model
         if isinstance(model, HasPosterior):
-            return draw(model, x, context, draws or self.draws).z.flatten(0, 1)
-        return require(model, Encodes).encode(x, context)
+            q = draw(model, x, context, draws)
+            return q.mu, q.z.flatten(0, 1)
+        z = require(model, Encodes).encode(x, context)
+        return z, z
 
-
-_AT_ONCE = 500
-
-
-def _remarks(mu: Tensor, model: GenerativeModel) -> dict[str, str]:
-    """What a person should know of the codes (n, L) that a prior was fitted to."""
-    n, dims = mu.shape
-    remarks = {}
-    unused = int((mu.var(0, correction=0) < ACTIVE).sum()) if n > 1 else 0
-    if unused and isinstance(model, HasPosterior):
-        remarks["unused"] = f"{unused} of {dims} dimensions of z say nothing of x: the prior leaves them near N(0, 1)"
-    if n < FEW * dims:
-        remarks["few"] = (
-            f"the prior is fitted to {n} examples in {dims} dimensions: its small variances are corrected on held-out codes"
-        )
-    return remarks
+    def _unused(self, centres: Tensor) -> dict[str, str]:
+        (n, dims), (model,) = centres.shape, self._model
+        unused = int((centres.var(0, correction=0) < ACTIVE).sum()) if n > 1 else 0
+        if not unused or not isinstance(model, HasPosterior):
+            return {}
+        return {"unused": f"{unused} of {dims} dimensions of z say nothing of x: the prior leaves them near N(0, 1)"}

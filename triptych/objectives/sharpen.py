@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from triptych.compose import SharpenedVAE
-from triptych.core import evaluating
+from triptych.core import evaluating, in_parts
 from triptych.objectives.gan import Adversary, Match, agreed
 from triptych.objectives.player import WHOLE, Findings, Look, Loss, Span
 from triptych.vae.estimators import draw
@@ -21,7 +21,6 @@ STEP = 0.02  # by which log λ moves for each unit of drift past the bound
 HARD = 2.0  # bounds of drift beyond which the run is rolled back
 _MOST = 7.0  # log of the most that λ grows by: a thousandfold
 _MEMORY = 0.05  # of the newest minibatch in the running drift
-_AT_ONCE = 250
 
 
 @torch.no_grad()
@@ -73,9 +72,8 @@ class DecoderPlayer(Adversary):
     def begin(self, look: Look) -> dict[str, str]:
         """Measures the plain decoder's error."""
         model, (x, context) = self.model, look(LOOKED_AT)
-        contexts = [None] * len(x.split(_AT_ONCE)) if context is None else context.split(_AT_ONCE)
         with evaluating(model):
-            errors = [self._error(part, c) for part, c in zip(x.split(_AT_ONCE), contexts, strict=True)]
+            errors = [self._error(part, c) for part, c in in_parts(x, context)]
         model.plain_error.copy_(torch.cat(errors).mean())
         model.drift.fill_(1.0)
         model.log_weight.fill_(math.log(self.weight))

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from triptych.compose import VampPrior
-from triptych.core import HasPosterior, Prior, StandardNormal, evaluating
+from triptych.capabilities import HasPosterior
+from triptych.core import Prior, StandardNormal, evaluating
 from triptych.objectives.player import WHOLE, Look, Loss, Player, Span
 from triptych.vae import VAE
 from triptych.vae.estimators import Bound, Under, bound_b, draw
@@ -56,11 +56,8 @@ class VAEPlayer(Player):
         model = self._held[0]
         if self.own_prior and isinstance(model.prior, Prior):
             x, context = look(_FIRST)
-            if isinstance(model.prior, VampPrior):
-                model.prior.start(x)
-            else:
-                with evaluating(model), torch.no_grad():
-                    model.prior.fit(draw(model, x, context).z[0])
+            with evaluating(model), torch.no_grad():
+                model.prior.fit(draw(model, x, context).z[0], x)
         return {}
 
 

@@ -199,35 +199,61 @@ def from_numbers(
     context_dim: int = 0,
 ) -> GenerativeModel:
     """The GAN that the configurations' numbers and strings describe; its arguments are those of checkpoints of format 1."""
-    from triptych.compose import EncodedGAN
-    from triptych.gan import GAN, ConvDiscriminator, ConvGenerator, MaxoutGAN, MLPDiscriminator, MLPGenerator
-    from triptych.nets import encoder_network
+    from triptych.gan import MaxoutGAN
 
     check_choice("net", net, ("auto", "mlp", "maxout", "conv"))
     check_choice("prior", prior, ("gaussian", "uniform"))
-    codec = _codec(event_shape, reading, bits)
-    uniform, output = prior == "uniform", "sigmoid" if codec.is_picture else "linear"
+    common: dict[str, Any] = {"codec": _codec(event_shape, reading, bits), "context_dim": context_dim}
+    uniform = prior == "uniform"
     if net == "maxout":
-        return MaxoutGAN(
-            event_shape, latent_dim, hidden, maxout, pieces, drop_input, drop, uniform, codec=codec, context_dim=context_dim
-        )
-    generator: Any = partial(MLPGenerator, hidden=hidden)
-    discriminator: Any = partial(MLPDiscriminator, hidden=hidden[::-1])
+        return MaxoutGAN(event_shape, latent_dim, hidden, maxout, pieces, drop_input, drop, uniform, **common)
+    networks = _perceptrons(hidden)
     if _by_convolutions(net, event_shape):
-        generator = partial(ConvGenerator, width=width, norm=norm, blocks=blocks)
-        discriminator = partial(ConvDiscriminator, width=width, stddev_group=stddev_group, blocks=blocks)
+        networks = _convolutions(width, blocks, norm, stddev_group)
+    return _paired(event_shape, latent_dim, networks, uniform, width if encoder else None, code_prior, common)
+
+
+def _perceptrons(hidden: Sequence[int]) -> tuple[Any, Any]:
+    from triptych.gan import MLPDiscriminator, MLPGenerator
+
+    return partial(MLPGenerator, hidden=hidden), partial(MLPDiscriminator, hidden=hidden[::-1])
+
+
+def _convolutions(width: int, blocks: int, norm: Any, stddev_group: int) -> tuple[Any, Any]:
+    from triptych.gan import ConvDiscriminator, ConvGenerator
+
+    judge = partial(ConvDiscriminator, width=width, stddev_group=stddev_group, blocks=blocks)
+    return partial(ConvGenerator, width=width, norm=norm, blocks=blocks), judge
+
+
+def _paired(
+    event_shape: tuple[int, ...],
+    latent_dim: int,
+    networks: tuple[Any, Any],
+    uniform: bool,
+    encoder: int | None,
+    code_prior: str,
+    common: dict[str, Any],
+) -> GenerativeModel:
+    """A GAN of a generator and a discriminator that are still to be made, with an encoder of so many channels, or none."""
+    from triptych.compose import EncodedGAN
+    from triptych.gan import GAN
+    from triptych.nets import blank_encoder
+
+    codec, context_dim = common["codec"], common["context_dim"]
+    generator, discriminator = networks
+    output = "sigmoid" if codec.is_picture else "linear"
     parts: dict[str, Any] = {
         "generator": generator(latent_dim, event_shape, output=output, uniform=uniform, context_dim=context_dim),
         "discriminator": discriminator(event_shape, centre=codec.centred, context_dim=context_dim),
     }
-    common: dict[str, Any] = {"codec": codec, "context_dim": context_dim}
-    if not encoder and code_prior != "normal":
+    if encoder is not None:
+        parts["encoder"] = blank_encoder(event_shape, latent_dim, encoder, context_dim)
+        parts["prior"] = build_prior(code_prior, event_shape, latent_dim)
+        return EncodedGAN(event_shape, latent_dim, **parts, **common)
+    if code_prior != "normal":
         raise TriptychError(f"a {code_prior} prior is fitted to an encoder's codes of data: add --model.encoder")
-    if not encoder:
-        return GAN(event_shape, latent_dim, **parts, **common)
-    parts["encoder"] = encoder_network(event_shape, width, latent_dim, hidden, context_dim)
-    parts["prior"] = build_prior(code_prior, event_shape, latent_dim)
-    return EncodedGAN(event_shape, latent_dim, **parts, **common)
+    return GAN(event_shape, latent_dim, **parts, **common)
 
 
 def _by_convolutions(net: str, event_shape: tuple[int, ...]) -> bool:

@@ -155,7 +155,8 @@ def from_numbers(
 def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]:
     """The stages of a run: a player that maximises a bound; one that fits a prior which is not learned jointly; two that
     sharpen the decoder. Stages without steps are left out."""
-    from triptych.core import HasPosterior, Prior, require
+    from triptych.capabilities import HasPosterior, require
+    from triptych.core import Prior
     from triptych.objectives.player import Span
     from triptych.objectives.vae import VAEPlayer
     from triptych.vae.estimators import bound_a, bound_b, bound_k, score_function

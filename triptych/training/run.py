@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from triptych import figures, storage
 from triptych.core import GenerativeModel, evaluating
 from triptych.data.batches import Batch, Batches
-from triptych.data.splits import Split, fixed_subset
+from triptych.data.splits import Split
 from triptych.errors import TriptychError, unknown
-from triptych.families import players
+from triptych.families import first_examples, players
 from triptych.objectives.player import Player
 from triptych.pretrained import blank_model, described, read_recipe, write_card
 from triptych.randomness import noise_seed, seeded
@@ -171,11 +171,9 @@ class Run:
         return remarks
 
     def _look(self, data: Split, n: int) -> tuple[Tensor, Tensor | None]:
-        """x and context of n training examples from all over the data, always the same."""
-        rows = fixed_subset(len(data), n)
-        context = self._context(data)
-        x = self.model.codec.encode(data[rows].to(self.device))
-        return x, None if context is None else context[rows].to(self.device)
+        """x and context of up to n training examples: see `first_examples`."""
+        stored, context = first_examples(self.recipe, data, self.model.conditions, n)
+        return self.model.codec.encode(stored.to(self.device)), None if context is None else context.to(self.device)
 
     @property
     def begun(self) -> dict[str, int]:

@@ -20,7 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from triptych.core import HasPosterior, StandardNormal
+from triptych.capabilities import HasPosterior
+from triptych.core import StandardNormal
 from triptych.vae.posteriors import NormalNoise, noise_of
 from triptych.vae.schedules import free_bits
 
@@ -55,9 +56,6 @@ class Under(HasPosterior):
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.model.posterior(x, context)
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        return self.prior.log_prob(z.flatten(0, -2)).view(z.shape[:-1])  # type: ignore[operator]
 
     def log_likelihoods(self, x: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
         return self.model.log_likelihoods(x, z, context)
@@ -133,7 +131,7 @@ def score_function(
     """L^B with the naive gradient: f(z) ∇ log q(z|x) for the encoder, f = log p(x|z) (AEVB, section 2.2).
 
     The value is L^B's; only the gradient differs: draws are cut off from the encoder, and each draw's log q is weighted
-    by f less the mean of the other draws' (leave-one-out; with one draw there is no baseline).
+    by f less the mean of the other draws' (leave-one-out; one draw has no others, and so no baseline).
     """
     q = draw(model, x, context, draws)
     z = q.z.detach()

@@ -13,7 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from triptych.core import Encodes, GenerativeModel, HasDensity, HasPosterior, Prior
+from triptych.capabilities import Encodes, HasDensity, HasPosterior
+from triptych.core import GenerativeModel, Prior
 from triptych.errors import TriptychError
 from triptych.parts import call, check_output, check_part
 from triptych.vae.defaults import LATENT_DIM, convolutions, default_likelihood, perceptrons, suited_to_convolutions
@@ -123,10 +124,6 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
     def observe(self, z: Tensor, context: Tensor | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """A draw x ~ p(x|z), (B, *E): the picture with the model's own noise."""
         return self.likelihood.observe(self.outputs(z, context), generator)
-
-    def log_prior(self, z: Tensor) -> Tensor:
-        """log p(z) in nats: (S, B, L) -> (S, B), or (B, L) -> (B,)."""
-        return self.prior.log_prob(z.flatten(0, -2)).view(z.shape[:-1])  # type: ignore[operator]
 
     def log_likelihoods(self, x: Tensor, z: Tensor, context: Tensor | None = None) -> Tensor:
         """log p(x|z) for z (S, B, L), S codes for each example: (S, B) nats."""

@@ -13,10 +13,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Laplace
 
-from triptych.core import LOG_2PI, HasPosterior
+from triptych.capabilities import HasPosterior
+from triptych.core import LOG_2PI
 from triptych.distributions import Logistic
 from triptych.parts import Part
 from triptych.randomness import standard_normal
+
+ACTIVE = 0.01  # variance of the posterior mean over data above which a dimension is active (Burda et al. 2016, section 5)
 
 
 class Noise(Part, ABC):
