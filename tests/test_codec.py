@@ -164,7 +164,7 @@ def test_attributes_become_a_context_in_which_zeros_are_unknown():
 @pytest.mark.parametrize(
     "text, expected",
     [
-        ("glases=1", "no condition 'glases': did you mean glasses"),
+        ("glases=1", "unknown condition 'glases': did you mean glasses"),
         ("hair=red", "hair=red: expected one of dark, fair, grey"),
         ("glasses=often", "glasses=often: expected yes, no"),
         ("age=nan", "age=nan: expected a finite number"),

@@ -517,7 +517,7 @@ BAD: dict[str, tuple[Callable[[Path], object], dict[str, object], list[str]]] = 
     "a size of words": (lambda p: "digits", {"size": "large"}, ["height,width", "'large'"]),
     "half a size": (lambda p: "digits", {"size": 8.5}, ["8.5"]),
     "size of nothing": (lambda p: "digits", {"size": 0}, ["size"]),
-    "a distribution of no faces": (lambda p: "digits?age:beard=1", {}, ["no data set", "digits"]),
+    "a distribution of no faces": (lambda p: "digits?age:beard=1", {}, ["unknown data set", "digits"]),
     "a distribution that cannot be read": (lambda p: "faces?age=beard", {}, ["hair_length:beard=-0.9", "'age=beard'"]),
     "a distribution of unknown attributes": (lambda p: "faces?bread:age=0.5", {}, ["'bread'", "beard"]),
     "faces that are not square": (lambda p: "faces", {"size": (16, 24)}, ["square"]),
@@ -594,7 +594,7 @@ def test_split_indexing_and_checks() -> None:
     assert other.kinds == {"a": "binary"} and given == {"a": [0, 1] * 3}  # what was given is not changed
     with pytest.raises(AttributeError):
         other.skipped = ()  # type: ignore[misc]
-    with pytest.raises(AttributeError, match="there are train"):
+    with pytest.raises(AttributeError, match="choose train"):
         _ = Splits(train=split).valid
     fixed = np.zeros((2, 3), np.uint8)
     fixed.flags.writeable = False

@@ -28,6 +28,8 @@ def close(x, y):
 @pytest.mark.parametrize("folder", OLD, ids=lambda f: f.name)
 def test_outputs_are_the_same(folder):
     model, expected = triptych.load(folder), load_file(folder / "expected.safetensors")
+    held, stored = model.state_dict(), load_file(folder / "model.safetensors")
+    assert held.keys() == stored.keys() and all(torch.equal(held[name], stored[name]) for name in held)
     x = model.sample(3, generator=torch.Generator().manual_seed(1))
     assert close(x, expected["sample"])
     if isinstance(model, Encodes):

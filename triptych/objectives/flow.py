@@ -76,4 +76,4 @@ class FlowPlayer(Player):
 def whitening_remarks(module: nn.Module) -> dict[str, str]:
     """Where a whitening in it had few examples, or leaves components out, by its name."""
     layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, Whiten)]
-    return {f"whitening {name}": f"{name}: {said}" for name, layer in layers if (said := layer.remark())}
+    return {f"whitening {name}": said for name, layer in layers if (said := layer.remark())}

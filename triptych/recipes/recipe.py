@@ -91,7 +91,8 @@ class Objective(Protocol):
     """
 
     @property
-    def adversarial(self) -> bool: ...
+    def adversarial(self) -> bool:
+        """Whether a discriminator sees the pictures."""
 
 
 @dataclass(frozen=True)
