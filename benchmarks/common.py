@@ -82,11 +82,7 @@ def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, flo
     The second value is the seconds of training in all, kept in the folder over resumptions.
     """
     clock = folder / "seconds.json"
-    if (folder / "state").is_dir() and any((folder / "state").iterdir()):
-        run = Run.resume(folder, steps=recipe.steps)
-    else:
-        recipe = recipe.decided(len(data), data.is_image)
-        run = Run.create(folder, recipe, families.build_for(recipe, data), overwrite=(folder / "recipe.json").exists())
+    run = begun(folder, recipe, data)
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     if run.step < recipe.steps:
         start = time.perf_counter()
@@ -96,6 +92,14 @@ def trained(folder: Path, recipe: recipes.Recipe, data: Split) -> tuple[Run, flo
             before += time.perf_counter() - start
             clock.write_text(json.dumps(before))
     return run, before
+
+
+def begun(folder: Path, recipe: recipes.Recipe, data: Split) -> Run:
+    """The run in `folder`, where it had come to or still to be trained."""
+    if (folder / "state").is_dir() and any((folder / "state").iterdir()):
+        return Run.resume(folder, steps=recipe.steps)
+    recipe = recipe.decided(len(data), data.is_image)
+    return Run.create(folder, recipe, families.build_for(recipe, data), overwrite=(folder / "recipe.json").exists())
 
 
 _SHOWN = ("loss", "elbo", "kl", "bits_per_dim", "steps_per_s")

@@ -27,14 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import altered, arguments, begin, trained, write
-from hinge_measures import learned_features, measured
+from common import altered, arguments, begin, begun, trained, write
+from hinge_measures import learned_features, of_codes, of_samples
 from hinge_table import print_table
 from judging import SMILE, reader_of
 
 from triptych import families, recipes
 from triptych.data import Split, Splits, fixed_subset, load
 from triptych.errors import TriptychError
+from triptych.training.loop import fit
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ KINDS: dict[str, Kind] = {
     "vae-sharp": Kind("VAE + prior, sharpened", "vae", ("model.prior=flow",), (("objective.sharpen", 0.6),)),
     "gan": Kind("GAN", "dcgan"),
     "gan-encoder": Kind("GAN + encoder", "dcgan", ("model.encoder=true",)),
-    "glow": Kind("Glow", "glow", ()),
+    "glow": Kind("Glow", "glow", ("model.whiten=none", "model.positions=false")),
     "glow-whitened": Kind("Glow + whitening", "glow", ("model.whiten=zca", "model.positions=true")),
     "spectral": Kind("spectral flow", "spectral"),
 }
@@ -76,6 +77,9 @@ def main() -> None:
     parser.add_argument("--examples", type=int, help="train on so many of the training examples")
     parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32; needs --label")
     parser.add_argument("--label", default="", help="what such a run is called beside its kind")
+    parser.add_argument(
+        "--brief", action="store_true", help="samples and likelihood alone are measured, no edits: to tune by"
+    )
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--in-process", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -97,15 +101,20 @@ def run_all(out: Path, options: argparse.Namespace, kinds: list[str]) -> None:
     """Each kind that has no result yet, in a process of its own: memory and threads are then its own."""
     shared(out, options, load(options.data, size=options.size))
     for kind in kinds:
-        if (out / f"{name_of(options, kind)}.json").exists():
+        if finished(out / f"{name_of(options, kind)}.json", options.brief):
             print(f"{name_of(options, kind)}: done before")
             continue
         words = [f"--{word}={getattr(options, word)}" for word in ("data", "size", "seconds", "seed", "out", "label")]
         words += [f"--examples={options.examples}"] if options.examples else []
-        words += [f"--change={change}" for change in options.change]
+        words += [f"--change={change}" for change in options.change] + ["--brief"] * options.brief
         command = [sys.executable, __file__, *words, f"--kinds={kind}", "--in-process"]
         if code := subprocess.call(command, env={**os.environ, "OMP_NUM_THREADS": "1"}):
             print(f"{name_of(options, kind)}: ended with {code}, go on with the next", flush=True)
+
+
+def finished(path: Path, brief: bool) -> bool:
+    """Whether there are results, of edits too unless they are to be brief."""
+    return path.exists() and (brief or "smile" in json.loads(path.read_text()))
 
 
 def name_of(options: argparse.Namespace, kind: str) -> str:
@@ -134,7 +143,12 @@ def run_one(out: Path, options: argparse.Namespace, kind: str) -> None:
     results |= {"label": options.label, "examples": len(train), "steps": recipe.steps, "recipe": plan["recipe"]}
     results |= {"training_cpu_seconds": plan["spent"], "training_peak_megabytes": plan["peak"]}
     features, reader = shared(out, options, splits)
-    results |= measured(out, name, run, Splits(splits | {"train": train}), splits.train, options.data, features, reader)
+    splits, whole = Splits(splits | {"train": train}), splits.train
+    before = out / f"{name}.json"
+    known = finished(before, brief=True)
+    results |= json.loads(before.read_text()) if known else of_samples(out, name, run, splits, whole, features)
+    if not options.brief:
+        results |= of_codes(out, name, run, splits, options.data, reader)
     write(out, name, results)
 
 
@@ -180,19 +194,22 @@ def lasting(recipe: recipes.Recipe, kind: Kind, steps: int) -> recipes.Recipe:
 def affordable(
     folder: Path, recipe: recipes.Recipe, kind: Kind, train: Split, seconds: float
 ) -> tuple[int, dict[str, float]]:
-    """Steps that take so many CPU seconds: seconds = fixed + rate · steps, by two short trainings of all stages.
+    """Steps that take so many CPU seconds: seconds = building + fixed + rate · steps, by two short trainings of all stages.
 
-    One before them, not counted, pays for what a process does once.
+    One before them, not counted, pays for what a process does once. Building is timed apart: where a covariance is fitted it
+    takes as long as hundreds of steps, and never quite the same.
     """
-    spent = []
+    built, spent = [], []
     for steps in (_PROBES[0], *_PROBES):
         start = time.process_time()
-        trained(folder, lasting(recipe, kind, steps), train)
-        spent.append(time.process_time() - start)
+        run = begun(folder, lasting(recipe, kind, steps), train)
+        built.append(time.process_time() - start)
+        fit(run, train)
+        spent.append(time.process_time() - start - built[-1])
         shutil.rmtree(folder)
-    _, less, more = spent
+    building, (_, less, more) = min(built), spent
     rate = max(more - less, 0.1 * more) / (_PROBES[1] - _PROBES[0])
-    fixed = max(0.0, less - rate * _PROBES[0])
+    fixed = building + max(0.0, less - rate * _PROBES[0])
     return max(1, int((seconds - fixed) / rate)), {"cpu_seconds_per_step": rate, "fixed": fixed}
 
 

@@ -43,24 +43,27 @@ def learned_features(folder: Path, data: str, train: Split) -> Features:
     return found
 
 
-def measured(
-    out: Path, name: str, run: Any, splits: Splits, whole: Split, data: str, features: Features, reader: edit.Reader
-) -> dict[str, Any]:
-    """All measures of a trained run.
+def of_samples(out: Path, name: str, run: Any, splits: Splits, whole: Split, features: Features) -> dict[str, Any]:
+    """How good a trained run's samples are, how likely data are under it, what it costs; and a sheet of 64 samples.
 
     Args:
         splits: what it was trained on, and what was held out.
         whole: the whole training split, to which the features were fitted but for some.
     """
-    model, results = run.averaged.eval(), {}
-    quality = sample_quality(model, splits.test, whole, features, n=SAMPLES)
-    results["quality"] = quality.as_json()
+    model = run.averaged.eval()
+    results: dict[str, Any] = {"quality": sample_quality(model, splits.test, whole, features, n=SAMPLES).as_json()}
     drawn = model.sample(64, generator=torch.Generator().manual_seed(0))
     figures.save(model.codec.decode(drawn), out / f"{name}_samples.png", columns=8)
     results["likelihood"] = likelihoods(model, splits.test)
     results["sample_64_cpu_seconds"] = cpu_seconds(lambda: model.sample(64))
     results["megabytes"] = (run.folder / "model.safetensors").stat().st_size / 1e6
     results["parameters"] = sum(p.numel() for p in model.parameters())
+    return results
+
+
+def of_codes(out: Path, name: str, run: Any, splits: Splits, data: str, reader: edit.Reader) -> dict[str, Any]:
+    """How a trained run encodes, reconstructs and edits; and strips of smiles."""
+    model, results = run.averaged.eval(), {}
     coder, results["encoder"] = encoding(model, splits.train)
     few = splits.test[:64]
     results["encode_64_cpu_seconds"] = cpu_seconds(lambda: coder.encode(coder.codec.centre(few)))

@@ -61,7 +61,7 @@ def likelihood(r: Result) -> float | None:
 
 
 def smile(field: str) -> Callable[[Result], float | None]:
-    return lambda r: r["smile"][field]
+    return lambda r: r.get("smile", {}).get(field)
 
 
 def smile_at_depth(field: str) -> Callable[[Result], float | None]:
@@ -85,13 +85,13 @@ _FLOORS = {
 COLUMNS: dict[str, tuple[Callable[[Result], float | None], str]] = {
     **{title: (measure(name), ".3g") for title, name in _FLOORS.items()},
     "bits/dim": (likelihood, ".3f"),
-    "reconstruction": (lambda r: r["reconstruction_rmse"]["value"], ".2g"),
+    "reconstruction": (lambda r: r.get("reconstruction_rmse", {}).get("value"), ".2g"),
     "smile moves": (smile("share"), ".0%"),
     "drags": (smile("leakage"), ".0%"),
     "at a depth moves": (smile_at_depth("share"), ".0%"),
     "drags there": (smile_at_depth("leakage"), ".0%"),
     "sample 64, s": (lambda r: r["sample_64_cpu_seconds"], ".2g"),
-    "encode 64, s": (lambda r: r["encode_64_cpu_seconds"], ".2g"),
+    "encode 64, s": (lambda r: r.get("encode_64_cpu_seconds"), ".2g"),
     "MB": (lambda r: r["megabytes"], ".1f"),
     "peak MB": (lambda r: r["training_peak_megabytes"], ".0f"),
     "steps": (lambda r: r["steps"], ",.0f"),

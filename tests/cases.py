@@ -99,7 +99,12 @@ def _realnvp(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **set
 
 
 def _spectral(shape: Shape, stored: Callable[..., Callable[[int], Tensor]], **settings) -> Case:
-    return _flow(SpectralFlow, shape, stored, **{"groups": (4, 3), "width": 8, "couplings": 2, "splines": 1, **settings})
+    return _flow(
+        SpectralFlow,
+        shape,
+        stored,
+        **{"groups": (4, 3), "width": 8, "coupling_width": 8, "couplings": 2, "splines": 1, **settings},
+    )
 
 
 def _flow_of_parts(context_dim: int = 0) -> Flow:

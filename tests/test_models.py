@@ -183,7 +183,7 @@ def test_save_and_load(name, tmp_path):
 def widen(described):
     """Adds 1 to the sizes of every network in a model's description."""
     for key, value in described.items() if isinstance(described, dict) else enumerate(described):
-        if key == "width":
+        if key in ("width", "coupling_width"):
             described[key] = value + 1
         elif key == "hidden":
             described[key] = [n + 1 for n in value]

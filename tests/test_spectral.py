@@ -82,7 +82,7 @@ def test_groups_that_do_not_fit_are_refused():
 
 def test_a_group_depends_on_those_before_it_and_on_no_other():
     torch.manual_seed(0)
-    model = SpectralFlow((9,), groups=(2, 3), width=8, couplings=2, splines=1)
+    model = SpectralFlow((9,), groups=(2, 3), width=8, coupling_width=8, couplings=2, splines=1)
     model.initialize(torch.randn(64, 9))
     layer = model.bijection.parts[2]
     for p in layer.parameters():
@@ -107,7 +107,7 @@ def test_at_first_it_is_the_gaussian_of_the_data():
     rng = np.random.default_rng(0)
     mean, root = rng.normal(size=6), np.tril(rng.normal(size=(6, 6))) + 2 * np.eye(6)
     x = torch.from_numpy(mean + rng.normal(size=(20_000, 6)) @ root.T)
-    model = SpectralFlow((6,), groups=(2, 2), width=8).double().eval()
+    model = SpectralFlow((6,), groups=(2, 2), width=8, coupling_width=8).double().eval()
     model.initialize(x)
     expected = stats.multivariate_normal(mean, root @ root.T).logpdf(x[:500].numpy())
     np.testing.assert_allclose(model.log_prob(x[:500]).detach(), expected, rtol=0.02)
@@ -122,7 +122,7 @@ def test_a_trained_one_knows_what_a_gaussian_does_not():
         points = torch.stack([angle.cos(), angle.sin()], 1) * (3 + 0.1 * torch.randn(n, 1))
         return torch.cat([points, points[:, :1] * points[:, 1:] + 0.1 * torch.randn(n, 1)], 1)
 
-    model = SpectralFlow((3,), groups=(2,), width=32, couplings=4)
+    model = SpectralFlow((3,), groups=(2,), width=32, coupling_width=32, couplings=4)
     model.initialize(ring(2000))
     before = model.log_prob(ring(1000)).mean().item()
     optimizer = torch.optim.Adam(model.parameters(), 5e-3)
@@ -138,7 +138,7 @@ def test_a_trained_one_knows_what_a_gaussian_does_not():
 
 def test_networks_in_bf16_score_alike_and_it_goes_there_and_back_in_float32():
     torch.manual_seed(0)
-    model = SpectralFlow((1, 8, 8), groups=(8, 8, 16), width=32).eval()
+    model = SpectralFlow((1, 8, 8), groups=(8, 8, 16), width=32, coupling_width=32).eval()
     x = torch.rand(300, 1, 8, 8)
     model.initialize(x)
     for p in model.parameters():
@@ -156,6 +156,6 @@ def test_it_is_made_of_numbers_and_of_any_size():
     with pytest.raises(TriptychError, match="give at least 2"):
         SpectralFlow((1, 1, 1))
     with torch.device("meta"):
-        large = SpectralFlow((3, 64, 64), groups=(16, 32), width=8)
+        large = SpectralFlow((3, 64, 64), groups=(16, 32), width=8, coupling_width=8)
     whiten = large.bijection.parts[1]
     assert whiten.rank == 48 and large.bijection.parts[2].sizes == (16, 32, 3 * 64 * 64 - 48)

@@ -42,9 +42,10 @@ class SpectralFlow(Flow):
     Args:
         event_shape: any; D values, at least 2.
         groups: sizes of the groups; what D has beyond them is the last, and sizes beyond D are left out.
-        width: of the networks.
+        width: of each t_i.
         depth: residual blocks in each t_i.
         couplings: of each group that has any.
+        coupling_width: of the couplings' networks.
         splines: how many groups are coupled by splines.
         coupled: how many groups are coupled at all.
         rank: principal components that are kept apart; the rest shares one variance. None keeps all up to D = 4,096, and
@@ -69,9 +70,10 @@ class SpectralFlow(Flow):
         self,
         event_shape: Sequence[int],
         groups: Sequence[int] = GROUPS,
-        width: int = 256,
-        depth: int = 2,
+        width: int = 512,
+        depth: int = 1,
         couplings: int = 4,
+        coupling_width: int = 128,
         splines: int = 3,
         coupled: int = 5,
         rank: int | None = None,
@@ -81,7 +83,8 @@ class SpectralFlow(Flow):
     ):
         shape, size = tuple(event_shape), math.prod(event_shape)
         check_layers("groups", groups)
-        for name, value in (("width", width), ("depth", depth), ("couplings", couplings)):
+        sides = {"width": width, "depth": depth, "couplings": couplings, "coupling_width": coupling_width}
+        for name, value in sides.items():
             check_size(name, value, 8_192)
         if size < 2:
             raise TriptychError(f"event_shape {shape} has one value, which has nothing to couple with: give at least 2")
@@ -93,7 +96,7 @@ class SpectralFlow(Flow):
         for i, group in enumerate(sizes):
             told = width if i else context_dim
             kind = "spline" if i < splines else "affine"
-            parts.append(_group(group, width, couplings if i < coupled and group > 1 else 0, kind, told))
+            parts.append(_group(group, coupling_width, couplings if i < coupled and group > 1 else 0, kind, told))
             if i:
                 trunks.append(ResidualDense(sum(sizes[:i]), None, width, depth, context_dim))
         chain = [Flatten(shape), Whiten(size, rank=rank), Autoregressive(sizes, parts, trunks)]

@@ -214,7 +214,7 @@ class ConvGenerator(Generator):
         latent_dim: int,
         event_shape: Sequence[int],
         width: int = 32,
-        norm: Norm = "pixel",
+        norm: Norm = "none",
         output: Output = "sigmoid",
         blocks: int = 0,
         uniform: bool = False,

@@ -90,12 +90,14 @@ class SpectralModel:
 
     groups: tuple[int, ...] = (16, 16, 32, 64, 128, 256, 512)
     """Sizes of the groups, from large to small variance; all other components are one more group."""
-    width: int = 256
-    """Hidden units of all networks."""
-    depth: int = 2
-    """Residual blocks of each group's trunk, which sees the groups before it."""
+    width: int = 512
+    """Hidden units of each group's trunk, which sees the groups before it."""
+    depth: int = 1
+    """Residual blocks of each trunk."""
     couplings: int = 4
     """Couplings of each group that has any."""
+    coupling_width: int = 128
+    """Hidden units of the couplings' networks."""
     splines: int = 3
     """How many groups are coupled by splines, those after them by affine maps."""
     coupled: int = 5
@@ -219,12 +221,13 @@ REALNVP_PRESETS: dict[str, Recipe] = {
     ),
 }
 
+_ALIGNED = GlowModel(whiten="zca", positions=True)  # of pictures in which a position means something: benchmarks/hinge.py
 GLOW_PRESETS: dict[str, Recipe] = {
     "default": _recipe(GlowModel()),
-    "faces": _recipe(GlowModel(), data="faces", size=32),
+    "faces": _recipe(_ALIGNED, data="faces", size=32),
     "mnist": _recipe(GlowModel(), data="mnist"),
     "fashion-mnist": _recipe(GlowModel(), data="fashion-mnist"),
-    "celeba": _recipe(GlowModel(), data="celeba10k", size=32, augment="flip"),
+    "celeba": _recipe(_ALIGNED, data="celeba10k", size=32, augment="flip"),
     "cifar10-4k": _recipe(GlowModel(), data="cifar10-4k", augment="flip"),
     # the appendix's table of levels, depth, coupling and batch; Adamax as in the released code
     "paper-cifar10": _paper_glow("cifar10", None, 512, GlowModel(levels=3, depth=32, width=512), augment="flip,shift"),
@@ -235,7 +238,8 @@ GLOW_PRESETS: dict[str, Recipe] = {
     ),
 }
 
-_SPECTRAL = Training(batch=128, rate=1e-3, rate_warmup=200, clip=1.0)
+# a strong decay: of thousands of examples a trunk learns hundreds of components by heart
+_SPECTRAL = Training(batch=128, optimizer="adamw", rate=3e-3, weight_decay=1.0, rate_warmup=200, clip=1.0)
 SPECTRAL_PRESETS: dict[str, Recipe] = {
     "default": _recipe(SpectralModel(), training=_SPECTRAL),
     "faces": _recipe(SpectralModel(), data="faces", size=32, training=_SPECTRAL),

@@ -51,7 +51,7 @@ class DCGANModel:
     """Channels at full size; they double at each level, up to 8 times."""
     blocks: int = 0
     """Residual blocks at each level."""
-    norm: Literal["none", "batch", "pixel"] = "pixel"
+    norm: Literal["none", "batch", "pixel"] = "none"
     """Normalisation in the generator; the discriminator never has any."""
     stddev_group: int = 4
     """Examples that share a minibatch standard deviation, by which the discriminator sees a collapse; 0 leaves it out."""
@@ -334,13 +334,14 @@ _ENCODER: dict[str, Any] = {"optimizer": "adam", "rate": 1e-3, "momentum": 0.9, 
 _GAN_2014 = Training(
     batch=100, optimizer="sgd", rate=0.1, momentum=0.5, momentum_end=0.7, decay="exponential", rate_end=0.61
 )
-_DCGAN = Training(batch=64, rate=5e-4, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.998)
+# small minibatches: of what one core can show, more and larger steps
+_DCGAN = Training(batch=16, rate=1.5e-3, momentum=0.0, beta2=0.99, decay="cosine", rate_end=0.1, ema=0.99)
 # Karras et al. 2018, appendix A.1; the gradient's target of 1 is for [−1, 1], as their λ
 _PROGRESSIVE = Training(batch=16, rate=1e-3, momentum=0.0, beta2=0.99, decay="constant", ema=0.999)
 
 _paper = partial(Recipe, GANModel(), GANObjective(discriminator_weight=0.5), training=_GAN_2014)
-# what was best with the same time, on faces and in modes found: benchmarks/games.py
-_convolutional = partial(Recipe, objective=GANObjective(game="relativistic", penalty="r1r2"), training=_DCGAN)
+# what was best with the same time: benchmarks/games.py, hinge.py
+_convolutional = partial(Recipe, objective=GANObjective(game="relativistic", penalty="r1r2", share=True), training=_DCGAN)
 _growing = partial(Recipe, objective=GANObjective(game="wgan", penalty="gp", drift=1e-3), training=_PROGRESSIVE)
 
 GAN_PRESETS: dict[str, Recipe] = {
