@@ -1,5 +1,6 @@
 """A GAN's life on the command line: train, evaluate, sample, doctor, directions, edit, mix."""
 
+import dataclasses
 import functools
 import json
 
@@ -11,6 +12,7 @@ from triptych import families
 from triptych.cli import main
 from triptych.edit import inversion
 from triptych.pretrained import read_recipe
+from triptych.recipes.recipe import OFTEN
 
 TINY = {
     "dcgan": ["--data", "digits", "--model.width", "4", "--model.latent-dim", "4"],
@@ -193,24 +195,34 @@ def test_what_cannot_become_directions_is_said_before_an_encoder_is_learned(tmp_
     "said, kept",
     [([], "diffaug"), (["flip"], "flip,diffaug"), (["none"], "none"), (["flip,none"], "flip,none"), (["ada"], "ada")],
 )
-def test_few_pictures_are_augmented_unless_something_else_is_said(tmp_path, capsys, said, kept):
+def test_pictures_seen_often_are_augmented_unless_something_else_is_said(tmp_path, capsys, monkeypatch, said, kept):
     """It is decided when a run starts, and written down: a resumed run asks no more, nor does one of an earlier version."""
+    monkeypatch.setattr("triptych.recipes.recipe.OFTEN", 0.01)
     run = tmp_path / "run"
     augment = ["--augment", *said] if said else []
     assert main(["train", "dcgan", *TINY["dcgan"], *FEW, *augment, "--out", str(run)]) == 0
     assert json.loads((run / "recipe.json").read_text())["recipe"]["augment"] == kept
-    assert ("pictures are few" in capsys.readouterr().err) == ("diffaug" in kept)
+    assert ("know them by heart" in capsys.readouterr().err) == ("diffaug" in kept)
     assert read_recipe(run).decided(10, pictures=True).augment == kept
     assert main(["train", "--resume", str(run), "--steps", "13"]) == 0
-    assert read_recipe(run).augment == kept and "pictures are few" not in capsys.readouterr().err
+    assert read_recipe(run).augment == kept and "know them by heart" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("family", ["vae", "glow", "dcgan", "progressive"])
 def test_what_is_left_to_the_data(family):
-    recipe = families.preset(family)
+    recipe = dataclasses.replace(families.preset(family), steps=4000)
+    often = 4000 * recipe.training.batch // OFTEN
     gan = family in ("dcgan", "progressive")
-    assert recipe.decided(1000, pictures=True).differentiable == ("diffaug" if gan else "none")
-    assert recipe.decided(20_000, pictures=True) == recipe.decided(1000, pictures=False) == recipe
+    assert recipe.decided(often, pictures=True).differentiable == ("diffaug" if gan else "none")
+    assert recipe.decided(often + 1, pictures=True) == recipe.decided(often, pictures=False) == recipe
+
+
+def test_sharpening_counts_its_own_steps():
+    """A VAE's discriminator sees nothing of the steps before it plays."""
+    recipe = dataclasses.replace(families.preset("vae"), steps=4000)
+    sharp = dataclasses.replace(recipe, objective=dataclasses.replace(recipe.objective, sharpen=1000))
+    assert not recipe.adversarial and sharp.adversarial
+    assert sharp.judged_times(100) == 10 * recipe.training.batch
 
 
 def test_fine_tuning_and_resuming(run, tmp_path, capsys):

@@ -119,7 +119,11 @@ def _start(name: str, said: dict[str, Any]) -> None:
 def _decided(recipe: Recipe, data: Split) -> Recipe:
     decided = recipe.decided(len(data), data.is_image)
     if decided.augment != recipe.augment:
-        notice(f"{len(data)} pictures are few for a discriminator, which sees them through diffaug: --augment none does not")
+        times = recipe.judged_times(len(data))
+        notice(
+            f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so as "
+            "not to know them by heart (--augment none: as they are)"
+        )
     return decided
 
 

@@ -86,7 +86,7 @@ def _changes(unset: bool, part: str, field: str, value: str, recipe: Recipe) -> 
     """Whether the flag would change something; None if the field does not exist or has no effect."""
     if part == "augment":
         # where there is a discriminator, ada is for few data; elsewhere the other augmentations are
-        if recipe.objective.adversarial != (value == "ada"):
+        if recipe.adversarial != (value == "ada"):
             return None
         names = {name.strip() for name in recipe.augment.split(",")}
         return recipe.differentiable == "none" if value == "ada" else not set(value.split(",")) <= names

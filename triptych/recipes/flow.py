@@ -113,12 +113,14 @@ class SpectralModel:
 class FlowObjective:
     """The exact likelihood, and what is watched while it is maximised."""
 
-    adversarial: ClassVar[bool] = False
-
     drift_bound: float = 1e-3
     """Drift of the reversible inversion beyond which gradients are computed with checkpoints instead."""
     sample_bound: float = 10.0
     """Values of samples at temperature 1 beyond which training warns, in units of the data's largest (1 for pixels)."""
+
+    def judged(self, steps: int) -> int:
+        """A flow has no discriminator."""
+        return 0
 
 
 def nice(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:

@@ -86,8 +86,6 @@ class ProgressiveModel:
 class GANObjective:
     """The game between generator and discriminator."""
 
-    adversarial: ClassVar[bool] = True
-
     game: Literal["nonsaturating", "minimax", "wgan", "relativistic"] = "nonsaturating"
     """The losses: one of the 2014 paper's two, Wasserstein's, or the relativistic one on pairs of data and samples."""
     plays: int = 1
@@ -117,6 +115,10 @@ class GANObjective:
     ada_images: int | None = None
     """Real pictures seen while the probability of --augment ada goes from 0 to 1; without a number a tenth of the run's, at
     most the paper's 500,000."""
+
+    def judged(self, steps: int) -> int:
+        """All that it is shown, k minibatches a step."""
+        return steps * self.plays
 
     @property
     def penalising(self) -> Penalising:

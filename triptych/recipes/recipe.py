@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_t
 from triptych.errors import TriptychError, check_choice, check_layers, check_range
 
 _TINY, _HUGE = 1e-12, 1e12
-FEW = 20_000  # training pictures below which a discriminator sees them augmented
+OFTEN = 500  # times that a discriminator sees each picture in a run, from which on it sees them augmented
 
 RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, _HUGE),
@@ -85,15 +85,10 @@ class Settings(Protocol):
 
 
 class Objective(Protocol):
-    """A family's configuration of its training game.
+    """A family's configuration of its training game."""
 
-    Attributes:
-        adversarial: whether a discriminator sees the pictures, so that they may be augmented on the way to it.
-    """
-
-    @property
-    def adversarial(self) -> bool:
-        """Whether a discriminator sees the pictures."""
+    def judged(self, steps: int) -> int:
+        """How many minibatches of a run of so many steps a discriminator sees; 0: there is none to see any."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +146,7 @@ class Recipe:
     """Resize the shorter side to this and crop the centre."""
     augment: str = ""
     """Augmentations, joined by commas: flip, shift; a GAN's discriminator sees pictures through diffaug (all of them), ada
-    (as many as needed) or none: where nothing is said, diffaug with fewer than 20,000 pictures, else none."""
+    (as many as needed) or none: where nothing is said, diffaug if it is to see each picture 500 times, else none."""
     given: str = ""
     """Attributes that the model is conditioned on, joined by commas, such as smile,glasses."""
     steps: int = 5000
@@ -171,8 +166,13 @@ class Recipe:
             check_fields(settings)
         if self.training.decay == "exponential" and not self.training.rate_end:
             raise TriptychError("an exponential decay never reaches 0: choose --training.rate-end above 0, or decay cosine")
-        if self.differentiable != "none" and not self.objective.adversarial:
+        if self.differentiable != "none" and not self.adversarial:
             raise TriptychError(f"augment {self.differentiable} is for what a discriminator sees: choose flip or shift")
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether a discriminator sees the pictures, so that they may be augmented on the way to it."""
+        return self.objective.judged(self.steps) > 0
 
     @property
     def differentiable(self) -> Literal["none", "diffaug", "ada"]:
@@ -191,19 +191,30 @@ class Recipe:
     def decided(self, examples: int, pictures: bool) -> Recipe:
         """The recipe with what it leaves to the training data decided, to be asked before a run starts.
 
-        A discriminator soon knows few pictures by heart: it sees them through diffaug where nothing else is said.
+        A discriminator that sees the same pictures again and again knows them by heart in the end: where nothing else is
+        said it sees them through diffaug if it sees each 500 times. Augmented from the start they teach far more slowly:
+        benchmarks/hinge.py --examples.
 
         Args:
             examples: of the training data.
             pictures: whether they are 8-bit pictures.
 
         >>> from triptych.families import preset
-        >>> [preset("dcgan").decided(n, pictures=True).augment for n in (1_000, 60_000)]
+        >>> [preset("dcgan").decided(n, pictures=True).augment for n in (100, 1_000)]
         ['diffaug', '']
         """
-        if not self.objective.adversarial or self._chosen() or not pictures or examples >= FEW:
+        if self._chosen() or not pictures or self.judged_times(examples) < OFTEN:
             return self
         return dataclasses.replace(self, augment=",".join(filter(None, (self.augment, "diffaug"))))
+
+    def judged_times(self, examples: int) -> float:
+        """How often a discriminator sees each of so many training examples; 0 where there is none.
+
+        >>> from triptych.families import preset
+        >>> [preset(name).judged_times(examples=1000) for name in ("dcgan", "vae")]
+        [80.0, 0.0]
+        """
+        return self.objective.judged(self.steps) * self.training.batch / max(1, examples)
 
     @property
     def conditions(self) -> list[str]:

@@ -85,10 +85,9 @@ class VAEObjective:
         if self.free_bits and self.estimator != "B":
             raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
 
-    @property
-    def adversarial(self) -> bool:
-        """Whether a discriminator sees the pictures."""
-        return self.sharpen > 0
+    def judged(self, steps: int) -> int:
+        """Those of the last steps, in which a discriminator sharpens the decoder."""
+        return self.sharpen
 
 
 def build(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
