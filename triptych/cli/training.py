@@ -121,8 +121,8 @@ def _decided(recipe: Recipe, data: Split) -> Recipe:
     if decided.augment != recipe.augment:
         times = recipe.judged_times(len(data))
         notice(
-            f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so as "
-            "not to know them by heart (--augment none: as they are)"
+            f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so "
+            "as not to know them by heart (--augment none: as they are)"
         )
     return decided
 
