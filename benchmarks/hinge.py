@@ -85,6 +85,8 @@ def main() -> None:
     options = parser.parse_args()
     options.threads = 1
     out = begin(options)
+    if options.change and not options.label:
+        parser.error("--change needs --label, by which its results are told from those of the preset")
     if options.table:
         print_table(out, {name: kind.title for name, kind in KINDS.items()})
         return
@@ -124,8 +126,9 @@ def name_of(options: argparse.Namespace, kind: str) -> str:
 
 
 def shared(out: Path, options: argparse.Namespace, splits: Splits) -> tuple[Any, Any]:
-    """The features and the judge of a data set, learned once: every figure in its tables is by these."""
-    return learned_features(out, options.data, splits.train), reader_of(out, options.data, splits)
+    """The features and the judge of a data set, learned once: every figure in its tables is by these. Brief ones need no
+    judge: None."""
+    return learned_features(out, options.data, splits.train), None if options.brief else reader_of(out, options.data, splits)
 
 
 def run_one(out: Path, options: argparse.Namespace, kind: str) -> None:
@@ -175,6 +178,10 @@ def planned(out: Path, name: str, options: argparse.Namespace, kind: Kind, train
         return json.loads(path.read_text())
     recipe = recipe_of(options, kind)
     steps, timed = affordable(out / f"{name}.probe", recipe, kind, train, options.seconds)
+    decided = lasting(recipe, kind, steps).decided(len(train), train.is_image)
+    if decided.augment != recipe.augment:  # so many steps with so few examples are augmented, which takes time
+        recipe = dataclasses.replace(recipe, augment=decided.augment)
+        steps, timed = affordable(out / f"{name}.probe", recipe, kind, train, options.seconds)
     plan = {"recipe": recipes.to_json(lasting(recipe, kind, steps)), "timed": timed, "spent": 0.0, "peak": 0.0}
     path.write_text(json.dumps(plan))
     return plan

@@ -86,7 +86,7 @@ def smiles(out: Path, name: str, model: GenerativeModel, splits: Splits, data: s
         return found
 
     known = edit.learn_at_depths(model, learn)
-    best, z = edit.straightest(known), max(known)
+    best, z = min(rows, key=lambda depth: rows[depth]["leakage"] / max(rows[depth]["share"], 1e-3)), max(known)
     for depth, called in ((z, "smile"), (best, f"smile_depth{best}")):
         draw_strip(out / f"{name}_{called}.png", model, data, splits.test, known[depth])
     return {"smile": rows[z], "smile_at_depth": {"best": best, "layers": z, "depths": rows}}

@@ -205,8 +205,9 @@ def test_the_straightest_depth_leaks_least_for_what_it_moves():
     }
     measured = edit.straightness(found[4])
     assert measured.share == pytest.approx(0.9) and measured.leakage == pytest.approx(0.1)
-    assert measured.ratio == pytest.approx((0.125 + 0.1) / 2)
+    assert measured.ratio == pytest.approx((0.11 / 0.8 + 0.11) / 2)
     assert edit.straightest(found) == 4
+    assert edit.straightest({0: judged_at(0, smile=(0.0, 0.0)), 4: judged_at(4, smile=(0.9, 0.0))}) == 4  # both leak nothing
     with pytest.raises(TriptychError, match="judge them first"):
         edit.straightness(edit.Directions())
 

@@ -111,12 +111,24 @@ def test_until_it_is_fitted_a_density_is_standard_normal():
     assert torch.equal(prior.sample(3, temperature=0.5, generator=generator[0]), expected)
 
 
-def test_a_fit_may_be_repeated():
-    prior = fitted("flow")
-    moved = 3 * codes() + 1
-    before = prior.log_prob(moved).mean()
-    prior.fit(moved)
-    assert prior.log_prob(moved).mean() > before
+def test_a_density_is_fitted_once():
+    """Data would set its first layers anew, under later ones that have learned what follows."""
+    with pytest.raises(TriptychError, match="fitted already: .* build a new one"):
+        fitted("flow").fit(codes())
+
+
+def test_one_dimension_is_learned_too():
+    assert [*compose.flow_prior(1).parameters()]  # something for gradients to move
+
+
+def test_a_mixture_of_more_components_than_codes():
+    prior, z = compose.MixturePrior(2, 10), torch.randn(5, 2)
+    assert not prior.ready
+    prior.fit(z)
+    assert prior.ready and prior.log_prob(z).isfinite().all()
+    assert len(prior.mu.unique(dim=0)) == 10  # two in one place would stay together
+    with pytest.raises(TriptychError, match="NaN or infinity"):
+        prior.fit(z / 0)
 
 
 def test_a_vamp_prior_is_the_mean_posterior_of_its_pseudo_inputs():
@@ -157,6 +169,4 @@ def test_a_prior_of_another_size_or_kind_is_refused():
         VAE((5,), 3, prior=compose.flow_prior(2))
     with pytest.raises(TriptychError, match="of vectors"):
         compose.DensityPrior(VAE((1, 4, 4), 2))
-    with pytest.raises(TriptychError, match="at least as many codes"):
-        compose.MixturePrior(2, 10).fit(torch.randn(5, 2))
     assert VAE((5,), 2, prior=NICE((2,), hidden=(8,))).prior.event_shape == (2,)

@@ -22,6 +22,7 @@ from triptych.gan.games import GAMES
 from triptych.objectives.gan import DiscriminatorPlayer, Match
 from triptych.objectives.player import Loss
 from triptych.objectives.sharpen import STEP, DecoderPlayer, known, mixed_codes
+from triptych.objectives.vae import VAEPlayer
 from triptych.randomness import seeded
 from triptych.training import Run, fit
 from triptych.vae import VAE, Gaussian
@@ -189,6 +190,11 @@ def test_the_error_before_sharpening_is_that_of_draws_from_the_posterior():
         (model.decode(mu + log_sigma.exp() * torch.randn_like(mu)) - x).square().mean() for _ in range(50)
     ])  # fmt: skip
     assert model.plain_error.item() == pytest.approx(errors.mean().item(), rel=0.1)
+    plain = model.plain_error.clone()
+    decoder.begin(lambda n: (3 * x[:n], None))  # sharpening that goes on still counts from the plain decoder
+    assert torch.equal(model.plain_error, plain)
+    VAEPlayer(model).begin(lambda n: (x[:n], None))  # and taught as a plain one's, it is one
+    assert model.plain_error.isnan() and not model.remarks()
 
 
 @settings(deadline=None, max_examples=30)

@@ -152,6 +152,27 @@ def test_what_cannot_be_fitted_afterwards_is_refused():
         families.players(dataclasses.replace(recipe(), steps=5), VAE((6,), 2, prior=compose.flow_prior(2, 1, 4)))
 
 
+def test_a_prior_that_was_fitted_goes_on_where_its_encoder_stays(tmp_path, data):
+    run = started(tmp_path / "run", data)
+    fit(run, data, notice=lambda line: None)
+    asked = dataclasses.replace(recipe(prior_steps=4), steps=4)
+    again = Run.create(tmp_path / "again", asked, run.model)
+    before = {name: p.clone() for name, p in again.model.prior.named_parameters()}
+    fit(again, data, notice=lambda line: None)
+    moved = [(p - before[name]).abs().max().item() for name, p in again.model.prior.named_parameters()]
+    assert 0 < max(moved) < 0.1  # four steps of gradients, and nothing set anew
+
+
+def test_a_longer_run_may_have_a_stage_that_the_shorter_one_had_not(tmp_path, data):
+    asked = dataclasses.replace(recipe(prior_steps=4), steps=4)
+    run = Run.create(tmp_path / "run", asked, families.build_for(asked, data))
+    fit(run, data, notice=lambda line: None)
+    assert set(run.players) == {"prior"}
+    longer = Run.resume(tmp_path / "run", steps=10)
+    fit(longer, data, notice=lambda line: None)
+    assert set(longer.players) == {"vae", "prior"} and longer.step == 10
+
+
 def test_a_run_with_other_steps_than_before_begins_the_stages_that_it_has_not_begun(tmp_path, data):
     """Cut in the VAE's stage and ended soon, its prior is fitted at once; gone on with, it is fitted anew after the VAE."""
     run = started(tmp_path / "run", data)

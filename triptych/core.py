@@ -155,6 +155,11 @@ class Prior(nn.Module, Part, ABC):
     latent_dim: int
     alone: ClassVar[bool] = True
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has been fitted: training then goes on from what it is."""
+        return False
+
     @abstractmethod
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) in nats: (B, L) -> (B,)."""

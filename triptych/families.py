@@ -82,12 +82,13 @@ def family(name: str) -> Family:
 def preset(name: str, called: str | None = None, data: str | None = None) -> Recipe:
     """A family's preset by its name; without one, that made for the data (never a paper's own), else the default.
 
-    >>> preset("vae", data="mnist").model.hidden
-    (500,)
+    >>> preset("vae", data="mnist").model.hidden, preset("glow", data="faces?size=16").model.positions
+    ((500,), True)
     """
     presets = family(name).presets
     if called is None:
-        made_for = (r for n, r in presets.items() if n != "default" and not n.startswith("paper-") and r.data == data)
+        kind = (data or "").partition("?")[0]  # faces?hair_length:beard=-0.9 are faces
+        made_for = (r for n, r in presets.items() if n != "default" and not n.startswith("paper-") and r.data == kind)
         return next(made_for, presets["default"])
     if called not in presets:
         raise unknown(f"preset of {name}", called, presets)

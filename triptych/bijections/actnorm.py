@@ -71,7 +71,7 @@ def check_batch(x: Tensor, who: str) -> None:
 def channel_statistics(x: Tensor, who: str, positions: bool = False) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation (C,) of each channel of a first batch, or (C, *S) of each of its positions; the deviation
     of what is constant is given as 1."""
-    check_batch(x[..., 0] if positions and x.ndim > 2 else x, who)
+    check_batch(x.flatten(1) if positions else x, who)
     axes = [0] if positions else [0, *range(2, x.ndim)]
     std = x.std(axes, correction=0)
     return x.mean(axes), torch.where(std > CONSTANT, std, torch.ones_like(std))

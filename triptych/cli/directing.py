@@ -106,7 +106,12 @@ class _Lesson:
             return None
         notice("learning to read attributes from the data: an exact model that reads its own edits reads what it wrote")
         try:
-            return learn_reader(self.stored, self.attributes, names=self.names)
+            # all of them, not only those that are moved: the others are what an edit may drag along
+            names = [name for name in self.attributes if _can_be_learned(name, self.attributes, len(self.stored))]
+            reader = learn_reader(self.stored, self.attributes, names=names)
+            if not reader.lines.keys() & set(self.names):
+                raise TriptychError(f"{', '.join(self.names)} cannot be read from these examples: more are needed")
+            return reader
         except TriptychError as error:
             notice(f"edits are read by the model itself: {error}")
             return None

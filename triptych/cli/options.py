@@ -40,8 +40,8 @@ class Sample(OwnModel, OfRun):
     n: int | None = None
     """How many to draw; by default 64, or 8 at each temperature where there are several."""
     temperature: str = "1"
-    """Multiplies the prior's noise: below 1 samples are more typical, above 1 more unusual; several, such as 0.25,0.5,1,
-    draw a row each."""
+    """Multiplies the prior's noise, or of a GAN moves its first features: below 1 samples are more typical, above 1 more
+    unusual; several, such as 0.25,0.5,1, draw a row each."""
     given: str | None = None
     """What a conditional model is given, such as smile=1,glasses=yes; attributes that are not named are unknown."""
     seed: int = 0

@@ -132,7 +132,7 @@ def _recipe(name: str, said: dict[str, Any]) -> Recipe:
     init = said.get("init")
     if init and (changed := sorted(flag for flag in _flags(said) if flag.startswith("--model.") or flag == "--given")):
         raise TriptychError(f"the model is that of the run it starts from: {', '.join(changed)} cannot change; leave it out")
-    start = _recipe_of(init, name) if init else preset(name, said.get("preset"), said.get("data"))
+    start = _undecided(_recipe_of(init, name)) if init else preset(name, said.get("preset"), said.get("data"))
     if start.family != name:
         raise TriptychError(f"{init} is a {start.family}, not a {name}: leave the family out")
     names = {f.name for f in dataclasses.fields(Recipe)}
@@ -141,6 +141,13 @@ def _recipe(name: str, said: dict[str, Any]) -> Recipe:
     path = Path(recipe.data)
     embedded = recipe.data.partition("?")[0] in ("faces", "digits")
     return recipe if embedded or not path.exists() else dataclasses.replace(recipe, data=str(path.resolve()))
+
+
+def _undecided(recipe: Recipe) -> Recipe:
+    """Without what was decided by the data and the machine of the run that it comes from: these may be others."""
+    augment = ",".join(name for name in recipe.augment.split(",") if name.strip() != "diffaug")
+    training = dataclasses.replace(recipe.training, precision="auto")
+    return dataclasses.replace(recipe, augment=augment, training=training)
 
 
 def _fit(run: Run, splits: Splits) -> None:

@@ -62,10 +62,13 @@ class DensityPrior(SeesData, Prior):
 
     @torch.no_grad()
     def fit(self, z: Tensor, x: Tensor | None = None) -> None:
-        """Initialises the density from codes z (n, L), anew where it was already; what it learned by gradients stays."""
-        for layer in self.density.modules():
-            if isinstance(layer, SeesData):
-                layer.forget()
+        """Initialises the density from codes z (n, L), once: what was learned since would be lost.
+
+        Raises:
+            TriptychError: where it was fitted before.
+        """
+        if self.ready:
+            raise TriptychError("this prior is fitted already: gradients go on from there; to begin anew, build a new one")
         self.density.initialize(z)
         self.mark()
 
@@ -89,13 +92,13 @@ def flow_prior(latent_dim: int, depth: int = 8, width: int = 128) -> DensityPrio
     >>> flow_prior(5, depth=2, width=8).latent_dim
     5
     """
-    layers: list[Bijection] = [Whiten(latent_dim)]
-    if latent_dim > 1:  # one dimension has nothing to couple with
-        layers.append(flow_steps((latent_dim,), depth, width))
+    if latent_dim == 1:  # has nothing to couple with
+        return gaussian_prior(1)
+    layers: list[Bijection] = [Whiten(latent_dim), flow_steps((latent_dim,), depth, width)]
     return DensityPrior(Flow((latent_dim,), Chain(layers)))
 
 
-class _Components(Prior):
+class _Components(SeesData, Prior):
     """log p(z) = log Σ_k w_k p_k(z): components with locations μ_k and scales σ_k, z = μ_k + σ_k ⊙ ε."""
 
     @abstractmethod
@@ -150,14 +153,20 @@ class MixturePrior(_Components):
     def fit(self, z: Tensor, x: Tensor | None = None) -> None:
         from sklearn.cluster import KMeans
 
-        if len(z) < len(self.mu):
-            raise TriptychError(f"{len(self.mu)} components need at least as many codes, got {len(z)}: choose fewer")
-        found = KMeans(len(self.mu), n_init=1, max_iter=20, random_state=0).fit(z.double().cpu().numpy())
+        if not z.isfinite().all():
+            raise TriptychError("the codes hold NaN or infinity: no prior can be fitted to them")
+        clusters = min(len(self.mu), len(z))
+        found = KMeans(clusters, n_init=1, max_iter=20, random_state=0).fit(z.double().cpu().numpy())
+        centres = torch.from_numpy(found.cluster_centers_).to(self.mu)
         owner = torch.from_numpy(found.labels_).long().to(z.device)
-        self.mu.copy_(torch.from_numpy(found.cluster_centers_))
-        within = (z - self.mu[owner]).square().mean(0).clamp(min=1e-6)  # shared: a small cluster's own would be too small
+        within = (z - centres[owner]).square().mean(0).clamp(min=1e-6)  # shared: a small cluster's own would be too small
+        # components beyond the codes start beside a centre: two in one place would stay together
+        again = torch.arange(len(self.mu), device=z.device) % clusters
+        beside = torch.where(torch.arange(len(self.mu), device=z.device) < clusters, 0.0, 0.5)[:, None]
+        self.mu.copy_(centres[again] + beside * within.sqrt() * torch.randn_like(self.mu))
         self.log_sigma.copy_(0.5 * within.log().expand_as(self.log_sigma))
-        self.logits.copy_((torch.bincount(owner, minlength=len(self.mu)) + 1.0).log())
+        self.logits.copy_((torch.bincount(owner, minlength=clusters) + 1.0).log()[again])
+        self.mark()
 
 
 class VampPrior(_Components):
@@ -196,6 +205,7 @@ class VampPrior(_Components):
             return
         rows = torch.arange(len(self.pseudo_inputs), device=x.device) % len(x)
         self.pseudo_inputs.copy_(x[rows])
+        self.mark()
 
     @property
     def noise(self) -> Noise:

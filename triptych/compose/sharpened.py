@@ -117,6 +117,12 @@ class SharpenedVAE(VAE, Adversarial):
         """All of it but the discriminator, which is the decoder's opponent."""
         return nn.ModuleDict({name: part for name, part in self.named_children() if name not in _OPPONENT})
 
+    @torch.no_grad()
+    def plain(self) -> None:
+        """Forgets what its decoder drifted by: it is taught as a plain one's again."""
+        self.plain_error.fill_(torch.nan)
+        self.drift.fill_(1.0)
+
     def remarks(self) -> list[str]:
         if self.plain_error.isnan():
             return []

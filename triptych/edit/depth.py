@@ -109,7 +109,7 @@ class Straightness(NamedTuple):
     Attributes:
         share: of the way that an edit should go.
         leakage: the worst of each, in spreads of the other attribute.
-        ratio: leakage / share of each: less is straighter.
+        ratio: (leakage + 0.01) / share of each: less is straighter, and where nothing leaks, what moves more.
     """
 
     share: float
@@ -126,7 +126,7 @@ def straightness(directions: Directions) -> Straightness:
     effects = []
     for judged in (d.judged for d in directions.values() if "share" in d.judged):
         share, leakage = judged["share"], max(map(abs, judged["leakage"].values()), default=0.0)
-        effects.append((share, leakage, leakage / max(share, _LEAST)))
+        effects.append((share, leakage, (leakage + _CHANCE) / max(share, _LEAST)))
     if not effects:
         raise TriptychError("straightness is measured of judged directions whose attributes can be read: judge them first")
     return Straightness(*(sum(values) / len(effects) for values in zip(*effects, strict=True)))
@@ -138,3 +138,4 @@ def straightest(found: Mapping[int, Directions]) -> int:
 
 
 _LEAST = 1e-3  # share, below which a direction moves nothing
+_CHANCE = 0.01  # leakage, in spreads, that says nothing

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych.capabilities import Encodes, HasPosterior, require
 from triptych.core import GenerativeModel, Prior, evaluating, in_parts
@@ -26,9 +28,18 @@ class PriorPlayer(Player):
         span: when it plays.
         draws: of q(z|x) for each example, which cost little once x is encoded.
         loop: the loop's numbers for the prior; None: the recipe's.
+        anew: builds such a prior that has not been fitted, for a stage that follows others: codes of an encoder that was
+            trained since are not those that an old one knows. None: an old one goes on.
     """
 
-    def __init__(self, model: GenerativeModel, span: Span = WHOLE, draws: int = 4, loop: object = None):
+    def __init__(
+        self,
+        model: GenerativeModel,
+        span: Span = WHOLE,
+        draws: int = 4,
+        loop: object = None,
+        anew: Callable[[], nn.Module] | None = None,
+    ):
         super().__init__()
         if not isinstance(model.prior, Prior) or not model.prior.alone:
             raise TriptychError(
@@ -36,7 +47,7 @@ class PriorPlayer(Player):
                 "flow_prior(L); a VampPrior learns with its VAE"
             )
         require(model, Encodes)
-        self.prior, self.span, self.draws, self.loop = model.prior, span, draws, loop
+        self.prior, self.span, self.draws, self.loop, self._anew = model.prior, span, draws, loop, anew
         self._model = [model]  # in a list, which does not register it: its other parts are not this player's
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
@@ -45,12 +56,16 @@ class PriorPlayer(Player):
 
     @torch.no_grad()
     def begin(self, look: Look) -> dict[str, str]:
-        """Initialises the prior from the codes of many examples."""
+        """Initialises the prior from the codes of many examples. One that was fitted before goes on from where it is, unless
+        its encoder has been trained since."""
         (model,), (x, context) = self._model, look(EXAMPLES)
         with evaluating(model):
             seen = [self._seen(part, c, 1) for part, c in in_parts(x, context)]
         centres, z = (torch.cat(parts) for parts in zip(*seen, strict=True))
-        self.prior.fit(z, x)
+        if self.prior.ready and self.span.first and self._anew:
+            self.prior.load_state_dict(self._anew().state_dict())
+        if not self.prior.ready:
+            self.prior.fit(z, x)
         return self._unused(centres) | whitening_remarks(self.prior)
 
     def codes(self, x: Tensor, context: Tensor | None) -> Tensor:

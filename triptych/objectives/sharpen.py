@@ -70,13 +70,16 @@ class DecoderPlayer(Adversary):
 
     @torch.no_grad()
     def begin(self, look: Look) -> dict[str, str]:
-        """Measures the plain decoder's error."""
-        model, (x, context) = self.model, look(LOOKED_AT)
+        """Measures the plain decoder's error, unless it is known: a sharpened decoder is no measure of what it was."""
+        model = self.model
+        model.log_weight.fill_(math.log(self.weight))
+        if not model.plain_error.isnan():
+            return {}
+        x, context = look(LOOKED_AT)
         with evaluating(model):
             errors = [self._error(part, c) for part, c in in_parts(x, context)]
         model.plain_error.copy_(torch.cat(errors).mean())
         model.drift.fill_(1.0)
-        model.log_weight.fill_(math.log(self.weight))
         return {}
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:

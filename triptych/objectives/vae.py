@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from triptych.capabilities import HasPosterior
+from triptych.compose import SharpenedVAE
 from triptych.core import Prior, StandardNormal, evaluating
 from triptych.objectives.player import WHOLE, Look, Loss, Player, Span
 from triptych.vae import VAE
@@ -52,9 +53,11 @@ class VAEPlayer(Player):
         return Loss(-bound.value.mean(), {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl})
 
     def begin(self, look: Look) -> dict[str, str]:
-        """Starts a prior that learns with the rest, from the first codes."""
+        """Starts a prior that learns with the rest, from the first codes, unless it was fitted before."""
         model = self._held[0]
-        if self.own_prior and isinstance(model.prior, Prior):
+        if isinstance(model, SharpenedVAE):
+            model.plain()
+        if self.own_prior and isinstance(model.prior, Prior) and not model.prior.ready:
             x, context = look(_FIRST)
             with evaluating(model), torch.no_grad():
                 model.prior.fit(draw(model, x, context).z[0], x)

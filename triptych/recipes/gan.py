@@ -175,6 +175,9 @@ def build_progressive(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> Ge
 
 
 def _pair(recipe: Recipe, batch: Tensor, context_dim: int, **net: str) -> GenerativeModel:
+    objective = recipe.objective
+    if (objective.tie or objective.prior_steps is not None) and not getattr(recipe.model, "encoder", False):
+        raise TriptychError("tie and prior_steps are for a GAN that encodes: train dcgan with --model.encoder")
     reading = "none" if batch.is_floating_point() else "centre"
     settings = dataclasses.asdict(recipe.model) | net
     return from_numbers(tuple(batch.shape[1:]), **settings, reading=reading, context_dim=context_dim)
@@ -322,10 +325,11 @@ def _encoding(recipe: Recipe, model: Any, both: dict[str, Player]) -> dict[str, 
         return {}
     others: dict[str, Player] = {"encoder": EncoderPlayer(model, loop=dataclasses.replace(recipe.training, **_ENCODER))}
     if isinstance(model.prior, Prior):
-        first = recipe.steps - prior_steps(recipe, recipe.model.code_prior, recipe.steps, share=1 / 10)
+        name = getattr(recipe.model, "code_prior", "flow")
+        first = recipe.steps - prior_steps(recipe, name, recipe.steps, share=1 / 10)
         for player in (*both.values(), others["encoder"]):
             player.span = Span(0, first)
-        others["prior"] = prior_player(recipe, model, Span(first))
+        others["prior"] = prior_player(recipe, model, Span(first), name)
     return others
 
 

@@ -50,8 +50,14 @@ def prior_steps(recipe: Recipe, name: str, most: int, share: float = 1 / 3) -> i
     return said
 
 
-def prior_player(recipe: Recipe, model: Any, span: Span) -> PriorPlayer:
-    """The player who fits the model's prior in that span."""
+def prior_player(recipe: Recipe, model: Any, span: Span, name: str) -> PriorPlayer:
+    """The player who fits the model's prior, if it is that of the name one that can begin anew, in that span."""
+    from triptych import parts
     from triptych.objectives.prior import PriorPlayer
 
-    return PriorPlayer(model, span, loop=dataclasses.replace(recipe.training, **_TRAINING))
+    def anew() -> Any:
+        return build_prior(name, model.event_shape, model.latent_dim, getattr(recipe.model, "components", 100))
+
+    fresh = parts.describe(anew()) == parts.describe(model.prior)
+    loop = dataclasses.replace(recipe.training, **_TRAINING)
+    return PriorPlayer(model, span, loop=loop, anew=anew if fresh else None)

@@ -27,6 +27,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "sharpen_bound": (1, 1e6),
     "couplings": (2, 64),
     "coupling_width": (1, 65_536),
+    "splines": (0, 65_536),
+    "coupled": (0, 65_536),
     "levels": (0, 16),
     "depth": (1, 512),
     "drift_bound": (0, _HUGE),

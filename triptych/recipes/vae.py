@@ -180,7 +180,7 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
     if alone:
         found["vae"] = VAEPlayer(model, bound, weight, own_prior=not after, span=Span(0, alone))
     if alone < plain:
-        found["prior"] = prior_player(recipe, model, Span(alone, plain))
+        found["prior"] = prior_player(recipe, model, Span(alone, plain), recipe.model.prior)
     return found | (_sharpening(recipe, model, Span(plain), processes) if objective.sharpen else {})
 
 

@@ -288,6 +288,8 @@ class Run:
         for prefix, model in (("weights.", self.model), ("average.", self.averaged)):
             model.load_state_dict(stored.section(prefix))
         for name, optimizer in self.optimizers.items():
+            if name not in stored.param_groups:  # of a stage that a shorter run did not have
+                continue
             health = self.health[name]
             health.load_state_dict(stored.section(f"health.{name}."))
             health.reported = int(health.bad)
