@@ -27,7 +27,7 @@ from triptych.nets import ConvEncoder
 
 SAMPLES = 26_000  # as the papers count
 TRIPLES = 100_000
-STEPS = 6000
+STEPS = 24_000
 
 
 def stack(digits: Split, n: int, seed: int = 0) -> Split:

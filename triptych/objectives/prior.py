@@ -44,7 +44,7 @@ class PriorPlayer(Player):
         if not isinstance(model.prior, Prior) or not model.prior.alone:
             raise TriptychError(
                 f"a {type(model.prior).__name__} cannot be fitted to codes: give the model a triptych.compose prior such as "
-                "flow_prior(L); a VampPrior learns with its VAE"
+                "flow_prior(L); a VampPrior learns with its VAE (--objective.prior-fit jointly)"
             )
         require(model, Encodes)
         self.prior, self.span, self.draws, self.loop, self._anew = model.prior, span, draws, loop, anew
