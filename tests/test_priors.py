@@ -113,7 +113,7 @@ def test_until_it_is_fitted_a_density_is_standard_normal():
 
 def test_a_density_is_fitted_once():
     """Data would set its first layers anew, under later ones that have learned what follows."""
-    with pytest.raises(TriptychError, match="fitted already: .* build a new one"):
+    with pytest.raises(TriptychError, match=r"fitted already: .* build a new one"):
         fitted("flow").fit(codes())
 
 
