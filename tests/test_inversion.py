@@ -39,7 +39,7 @@ def seeded(seed=0):
 def conv_gan(latent_dim=6, context_dim=0):
     torch.manual_seed(0)
     shape = (1, 16, 16)
-    generator = ConvGenerator(latent_dim, shape, 8, context_dim=context_dim)
+    generator = ConvGenerator(latent_dim, shape, 8, "pixel", context_dim=context_dim)  # untrained, and yet of some contrast
     discriminator = ConvDiscriminator(shape, 8, centre=True, context_dim=context_dim)
     return triptych.GAN(shape, latent_dim, generator=generator, discriminator=discriminator, context_dim=context_dim)
 
