@@ -59,7 +59,7 @@ class Attribute:
     """One of the numbers that a portrait is drawn from."""
 
     name: str
-    """The key by which it is given and returned."""
+    """Its key among the attributes."""
     kind: Kind
     """continuous: uniform over [low, high]; binary: 0 or 1 with equal probability."""
     low: float

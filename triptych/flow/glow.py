@@ -36,7 +36,7 @@ _PERMUTATIONS: dict[str, Callable[[int], Mixing]] = {
     "reverse": Permutation.reverse,
 }
 _COUPLINGS: dict[str, Callable[[float], StepTransform]] = {"affine": Affine, "additive": lambda _floor: Additive()}
-_MOST_STEPS = 512  # a recipe from elsewhere shall not make us build a million modules
+_MOST_STEPS = 512  # bounds what a recipe from elsewhere can ask for
 LEAST = 12.0
 """K affine couplings together multiply by e⁻¹² at the least, each by e^(−12/K): so that however deep a flow is, their
 inverse is bounded by one number. It trades range against safety. On Fashion-MNIST (K = 16, width 64, 400 steps of 64) a

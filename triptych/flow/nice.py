@@ -10,7 +10,7 @@ from triptych.bijections import Additive, Bijection, Chain, Coupling, Dense, Fla
 from triptych.errors import TriptychError, check_choice, check_layers, check_size
 from triptych.flow.flow import Flow, conditional_end, read_as
 
-_MOST_COUPLINGS = 64  # a recipe from elsewhere shall not make us build without end
+_MOST_COUPLINGS = 64  # bounds what a recipe from elsewhere can ask for
 
 
 class NICE(Flow):

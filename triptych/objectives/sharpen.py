@@ -70,7 +70,7 @@ class DecoderPlayer(Adversary):
 
     @torch.no_grad()
     def begin(self, look: Look) -> dict[str, str]:
-        """Measures the plain decoder's error, unless it is known: a sharpened decoder is no measure of what it was."""
+        """Measures the plain decoder's error, unless that was done before any sharpening."""
         model = self.model
         model.log_weight.fill_(math.log(self.weight))
         if not model.plain_error.isnan():
