@@ -161,8 +161,8 @@ class MixturePrior(_Components):
         owner = torch.from_numpy(found.labels_).long().to(z.device)
         within = (z - centres[owner]).square().mean(0).clamp(min=1e-6)  # shared: a small cluster's own would be too small
         # components beyond the codes start beside a centre: two in one place would stay together
-        again = torch.arange(len(self.mu), device=z.device) % clusters
-        beside = torch.where(torch.arange(len(self.mu), device=z.device) < clusters, 0.0, 0.5)[:, None]
+        index = torch.arange(len(self.mu), device=z.device)
+        again, beside = index % clusters, 0.5 * (index >= clusters)[:, None]
         self.mu.copy_(centres[again] + beside * within.sqrt() * torch.randn_like(self.mu))
         self.log_sigma.copy_(0.5 * within.log().expand_as(self.log_sigma))
         self.logits.copy_((torch.bincount(owner, minlength=clusters) + 1.0).log()[again])
