@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
+from triptych.data import holding
 from triptych.data.attributes import RawColumn
-from triptych.data.pictures import Encoded, decoded
+from triptych.data.pictures import Encoded, Survey, decoded
 from triptych.data.splits import Skipped, Source
 from triptych.data.stored import Options, keep
 from triptych.errors import TriptychError
@@ -25,22 +27,33 @@ class Album:
     """The number of pictures."""
     read: Callable[[np.ndarray], Iterator[Encoded]]
     """The pictures at these sorted indices, one after the other, so that a set need not fit in memory."""
-    key: Any
-    """What identifies the pictures, for the cache."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
+    aside: tuple[str, ...] = ()
+    """What lies beside the pictures and was not read, and why."""
 
-    def rows(self, wanted: np.ndarray, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
+    @cached_property
+    def prints(self) -> np.ndarray:
+        """Fingerprints of the encoded pictures (N,)."""
+        return holding.of_contents(picture.content for picture in self.read(np.arange(self.count)))
+
+    copies: ClassVar[bool] = False  # a copy of a training picture is no test of what was learned
+
+    def rows(self, wanted: np.ndarray, options: Options, survey: Survey) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
         """Decodes the pictures at these sorted indices: the stored values, their indices, and by index what was skipped.
 
         Raises:
             TriptychError: if none of them can be read; a notice is enough about some.
         """
-        key = ("album", self.key, wanted.tobytes(), options.size, grey)
+        key = ("album", self.prints[wanted].tobytes(), options.size, survey.grey, survey.depth)
         unread: list[tuple[int, Skipped]] = []
-        chunks = decoded(self.read(wanted), grey, options.size, unread)
-        data, about = keep(chunks, len(wanted), key, options, lambda: {"skipped": unread})
-        skipped = {index: Skipped(*what) for index, what in about["skipped"]}
+        chunks = decoded(self.read(wanted), survey, options.size, unread)
+
+        def about() -> dict[str, Any]:
+            return {"skipped": [(int(np.searchsorted(wanted, row)), what) for row, what in unread]}
+
+        data, noted = keep(chunks, len(wanted), key, options, about, costly=True)
+        skipped = {int(wanted[at]): Skipped(*what) for at, what in noted["skipped"]}
         if skipped:
             named = ", ".join(f"{one.name} ({one.reason})" for one in list(skipped.values())[:3])
             some = f"{named}{', …' * (len(skipped) > 3)}"

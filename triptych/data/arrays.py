@@ -1,23 +1,30 @@
 """Arrays that hold pictures or other events already: checked, converted to uint8 or float32, resized.
 
-uint8 and bool of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) when the last axis,
-and not the second, has length 1 to 4; of rank 2 events (N, D), or grey pictures where `size` is given and H·W = D. Floats
-of rank 2 to 4 are events (N, *event).
+Whole numbers of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) where the shape says so;
+of rank 2 events (N, D), or grey pictures where `size` is given and H·W = D. Those of 9 to 16 bits are brought to 8 by the
+greatest of the set. Floats are events (N, *event), channels first; but of rank 4, with 1 or 3 channels and values in 0..1 or
+0..255, they are pictures.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from triptych.data import holding
 from triptych.data.attributes import RawColumn
-from triptych.data.pictures import resized
+from triptych.data.pictures import Depth, Survey, depth_of, resized, shallow
 from triptych.data.splits import Skipped, Source
 from triptych.data.stored import Options, keep, rows_in_chunk
 from triptych.errors import TriptychError
+
+LONG = 2**33
+"""Bytes of a mapped file, from which on it is not read through before it is needed."""
 
 
 @dataclass
@@ -42,6 +49,10 @@ class Array:
     """The same rows as a memory map, where the file allows it."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
+    names: tuple[str, ...] = ()
+    """Of the values of a table, (D,)."""
+    aside: tuple[str, ...] = ()
+    """What lies beside the values and was not read, and why."""
 
     def __post_init__(self) -> None:
         if self.dtype.kind not in "buif":
@@ -76,10 +87,23 @@ class Array:
         """The number of rows."""
         return self.shape[0]
 
-    def rows(self, wanted: np.ndarray, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
+    @cached_property
+    def prints(self) -> np.ndarray:
+        """Fingerprints of the rows (N,): of their bytes; of their places, where reading them would take minutes."""
+        if self.mapped is not None and self.mapped.nbytes > LONG:
+            return np.arange(self.count, dtype=np.uint64)
+        return holding.of_rows(self.chunks())
+
+    @property
+    def copies(self) -> bool:
+        """Whether equal rows are examples of their own: those of a table, not pictures."""
+        return len(self.shape) == 2
+
+    def rows(self, wanted: np.ndarray, options: Options, survey: Survey) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
         """The stored values, all of them (reading is cheap, and the caller chooses); otherwise as `Album.rows`."""
         plan, data = Plan.of(self, options), self.mapped
-        as_is = not plan.channels_last and plan.factor == 1 and plan.size is None and plan.dtype in ("|u1", "<f4")
+        as_is = not plan.channels_last and plan.factor == 1 and plan.size is None and plan.depth is None
+        as_is = as_is and plan.dtype in ("|u1", "<f4")
         if as_is and data is not None and data.nbytes > options.budget:
             data = data.reshape(self.count, *plan.event)
             if self.dtype.kind == "f":
@@ -116,15 +140,23 @@ class Plan:
     factor: int
     """255 for values that are only 0 and 1, else 1."""
     size: tuple[int, int] | None
+    depth: Depth | None
+    """How values of more than eight bits, or floats, become pixels; None for pixels, and for floats that stay floats."""
+    table: bool
+    """Whether whole numbers become floats: rows of a table that are not bytes."""
 
     @classmethod
     def of(cls, array: Array, options: Options) -> Plan:
-        """Decides by shape, dtype and, for small integers, the values."""
-        picture, size, event = array.dtype.kind in "bui", options.size, array.shape[1:]
-        channels_last = picture and len(event) == 3 and event[2] <= 4 < event[0]
-        if channels_last:
+        """Decides by shape, dtype and, for floats and small integers, the values."""
+        size, event, whole = options.size, array.shape[1:], array.dtype.kind in "bui"
+        last = len(event) == 3 and channels_last(event)
+        if last:
             event = (event[2], *event[:2])
-        elif picture and len(event) == 2:
+        least, greatest = _extremes(array)
+        depth = _depth(array, event, least, greatest)
+        table = whole and len(event) == 1 and not 0 <= least <= greatest <= 255
+        picture = (whole or depth is not None) and not table
+        if picture and len(event) == 2:
             event = (1, *event)
         elif picture and size and event == (size[0] * size[1],):
             event = (1, *size)
@@ -132,26 +164,59 @@ class Plan:
             raise TriptychError(
                 f"{array.where}: size applies to uint8 pictures, got {array.dtype} rows of shape {event}: omit --size"
             )
-        drawing = picture and all(chunk.max() <= 1 for chunk in array.chunks())  # the first chunk usually tells
+        drawing = whole and picture and greatest <= 1
         if drawing and array.dtype.kind != "b":
             options.notice(f"{array.where} holds only 0 and 1: they are stored as 0 and 255")
-        return cls(event, array.dtype.str, channels_last, 255 if drawing else 1, size if size != event[1:] else None)
+        if depth:
+            options.notice(f"{array.where}: {Survey(depth=depth).describe()}")
+        factor = 255 if drawing else 1
+        return cls(event, array.dtype.str, last, factor, size if size != event[1:] else None, None if drawing else depth, table)
 
     def convert(self, chunk: np.ndarray, where: str, start: int) -> np.ndarray:
         """A chunk of the file as stored values; `start` is its first row, for messages."""
-        if chunk.dtype.kind == "f":
-            return _float32(chunk)
-        if chunk.dtype not in (np.uint8, np.bool_) and (outside := (chunk < 0) | (chunk > 255)).any():
+        if self.channels_last:
+            chunk = chunk.transpose(0, 3, 1, 2)
+        if self.depth is None and (chunk.dtype.kind == "f" or self.table):
+            return np.ascontiguousarray(_float32(chunk))
+        if self.depth is None and chunk.dtype not in (np.uint8, np.bool_) and (outside := (chunk < 0) | (chunk > 255)).any():
             at = np.unravel_index(int(outside.argmax()), chunk.shape)
             raise TriptychError(
-                f"{where}: expected whole numbers in 0..255, got {chunk[at]} in row {start + at[0]}; "
+                f"{where}: expected whole numbers in 0..255 or 0..65535, got {chunk[at]} in row {start + at[0]}; "
                 "scale pictures to uint8, or save other data as float32"
             )
-        pixels = chunk.astype(np.uint8, copy=False) * np.uint8(self.factor)
-        if self.channels_last:
-            pixels = pixels.transpose(0, 3, 1, 2)
+        pixels = shallow(chunk, self.depth) if self.depth else chunk.astype(np.uint8, copy=False) * np.uint8(self.factor)
         pixels = np.ascontiguousarray(pixels).reshape(len(chunk), *self.event)
         return resized(pixels, self.size) if self.size else pixels
+
+
+def channels_last(event: tuple[int, ...]) -> bool:
+    """Whether the last of three axes counts channels: it is the shortest, and of a usual length, or the others are equal.
+
+    >>> channels_last((28, 20, 3)), channels_last((24, 24, 5)), channels_last((3, 24, 24)), channels_last((5, 24, 24))
+    (True, True, False, False)
+    """
+    height, width, channels = event
+    return channels < min(height, width) and (channels <= 4 < height or (channels <= 16 and height == width))
+
+
+def _extremes(array: Array) -> tuple[float, float]:
+    """The least and greatest value; (0, 255) as soon as they cannot lie closer together than bytes do."""
+    least, greatest = math.inf, -math.inf
+    for chunk in array.chunks():
+        least, greatest = min(least, chunk.min()), max(greatest, chunk.max())
+        if array.dtype.itemsize == 1 and greatest > 1:
+            return 0, 255
+    return least, greatest
+
+
+def _depth(array: Array, event: tuple[int, ...], least: float, greatest: float) -> Depth | None:
+    """How values become pixels: None where they are, or where they are no pictures."""
+    if array.dtype.kind != "f":
+        return depth_of([(least, greatest)], False) if len(event) > 1 and least >= 0 and 255 < greatest <= 65_535 else None
+    if len(event) != 3 or event[0] not in (1, 3) or min(event[1:]) < 8 or not np.isfinite([least, greatest]).all():
+        return None
+    found = depth_of([(least, greatest)], True)
+    return found if found.low == 0 and found.high in (1, 255) else None
 
 
 def _float32(chunk: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,8 @@ LABELS = ("label", "labels", "class", "target", "targets", "y")
 MOST_CLASSES = 1000
 """More different strings than this are names, not classes."""
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0, "": np.nan}
+_NEGATIVE = frozenset("n f no false negative neg absent off without none normal control 0".split())
+_DENIALS = re.compile(r"(?:no|not|non|without|un)[ _-]+|un(?=[a-z]{4})")
 
 
 class Column(NamedTuple):
@@ -39,8 +42,10 @@ def encode(name: str, raw: RawColumn) -> Column | str:
 
     >>> encode("smile", RawColumn(["yes", "no", ""])).values.tolist()
     [1.0, 0.0, nan]
-    >>> encode("mood", RawColumn(["glad", "sad", "glad"])).classes
-    ('glad', 'sad')
+    >>> encode("mood", RawColumn(["glad", "sad", "calm"])).classes
+    ('calm', 'glad', 'sad')
+    >>> encode("mood", RawColumn(["glad", "sad", "glad"]))[:2]  # of two, one is the other's absence: sad is 1
+    (array([0., 1., 0.], dtype=float32), 'binary')
     """
     if isinstance(raw.values, np.ndarray) and raw.values.dtype.kind in "biuf":
         numbers = raw.values.astype(np.float64)
@@ -56,6 +61,8 @@ def encode(name: str, raw: RawColumn) -> Column | str:
         return "it is empty"
     if np.isin(known, (-1, 1)).all() and (known < 0).any():  # CelebA's own files write −1 for no
         numbers = (numbers + 1) / 2
+    elif len(raw.classes) == 2 or np.isin(known, (0, 1)).all():
+        return Column(numbers.astype(np.float32), "binary", raw.classes if len(raw.classes) == 2 else ())
     elif raw.classes or (name.lower() in LABELS and (known == np.round(known)).all() and (known >= 0).all()):
         return Column(numbers.astype(np.float32), "class", raw.classes)
     return Column(numbers.astype(np.float32), kind_of(numbers))
@@ -65,8 +72,34 @@ def _class_column(words: Sequence[str]) -> Column | str:
     classes = tuple(sorted(set(words) - {""}))
     if len(classes) > min(MOST_CLASSES, max(2, len(words) // 2)):
         return f"it holds {len(classes)} different words, too many to be classes"
+    if len(classes) == 2:
+        classes = absent_first(*classes)
     code = {word: i for i, word in enumerate(classes)}
-    return Column(np.array([code.get(word, np.nan) for word in words], np.float32), "class", classes)
+    kind: Kind = "binary" if len(classes) == 2 else "class"
+    return Column(np.array([code.get(word, np.nan) for word in words], np.float32), kind, classes)
+
+
+def absent_first(one: str, other: str) -> tuple[str, str]:
+    """Two classes in the order 0, 1: the one that denies the other, or has a usual word for no, comes first.
+
+    >>> absent_first("smiling", "not_smiling"), absent_first("cats", "dogs"), absent_first("PNEUMONIA", "NORMAL")
+    (('not_smiling', 'smiling'), ('cats', 'dogs'), ('NORMAL', 'PNEUMONIA'))
+    """
+    for absent, present in ((one, other), (other, one)):
+        denied = _DENIALS.sub("", absent.lower(), count=1)
+        if absent.lower() in _NEGATIVE or (denied != absent.lower() and denied == present.lower()):
+            return absent, present
+    return one, other
+
+
+def _named(columns: dict[str, Column]) -> dict[str, Column]:
+    """A label of two words is called by what is there where it is 1: smiling, for folders smiling and not_smiling."""
+    named = {}
+    for name, column in columns.items():
+        two = name.lower() in LABELS and column.kind == "binary" and len(column.classes) == 2
+        word = column.classes[1] if two else name
+        named[word if word not in columns and not word.isdigit() else name] = column
+    return named
 
 
 def encode_tables(
@@ -89,6 +122,7 @@ def encode_tables(
             notice(f"column {name!r} is not used as an attribute: {column}")
         else:
             columns[name] = column
+    columns = _named(columns)
     missing = {name: np.isnan(column.values).sum() for name, column in columns.items()}
     named = [f"{name} ({count})" for name, count in missing.items() if count]
     if named:

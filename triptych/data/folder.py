@@ -1,171 +1,200 @@
-"""Folders: of pictures (with metadata.csv, split folders, class folders), or of data files for each split."""
+"""Folders: of pictures, of data files for each split, or as other libraries save their sets."""
 
 from __future__ import annotations
 
-import csv
-import os
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from triptych.data import listing
 from triptych.data.album import Album
+from triptych.data.arrays import Array
 from triptych.data.attributes import RawColumn
-from triptych.data.files import Part, read_file, read_idx, read_parquet
-from triptych.data.pictures import SUFFIXES, Encoded
-from triptych.data.stored import identity
+from triptych.data.files import Part, read_file, read_frames
+from triptych.data.formats.archives import unpacked
+from triptych.data.formats.columnar import read_parquet
+from triptych.data.formats.idx import read_cifar, read_idx
+from triptych.data.formats.several import read_npy
+from triptych.data.hub import read_saved
+from triptych.data.labels import Labels, columns_of, read_labels
+from triptych.data.layout import placed, split_in
+from triptych.data.pictures import SUFFIXES, Encoded, has_frames
 from triptych.errors import TriptychError
 
-SPLIT_NAMES = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("test", "t10k"), "test"),
-    **dict.fromkeys(("valid", "val", "validation", "dev"), "valid"),
-}
-"""Words in names of files and folders, and the split that each means."""
-METADATA = "metadata.csv"
-"""The Hugging Face convention: a column `file_name`, the others are attributes."""
+_TABLES = (".npy", ".npz", ".mat", ".h5", ".hdf5")
+
+
+def read_path(path: Path) -> dict[str, Part]:
+    """The splits in a folder, an archive or another file."""
+    if path.is_dir():
+        return read_folder(path)
+    return read_folder(unpacked(path) / "files") if listing.is_archive(path) else read_file(path)
 
 
 def read_folder(folder: Path) -> dict[str, Part]:
-    """The splits in a folder; the pictures or the one file of a folder without splits are "train".
+    """The splits in a folder; pictures or a file of a folder without splits are "train".
 
-    Data files are those of the first format that there is: parquet, which may lie in data/ as on the hub, IDX, numpy's.
+    Data files are those of the first format that there is: parquet, which may lie in data/ as on the hub, IDX, which may lie
+    in raw/ as torchvision keeps it, CIFAR's binaries, arrays. Archives are unpacked, and tables of text read, where nothing
+    else is there.
 
     Raises:
         TriptychError: for a folder with nothing to read, and for pictures beside data files.
     """
-    here = _visible(folder)
-    parquet = [path for path in here + _visible(folder / "data") if path.suffix.lower() == ".parquet"]
-    idx = [path for path in here if re.search(r"idx[2-4]|^(?!.*label).*ubyte", path.name)]
-    data = parquet or idx or [path for path in here if path.suffix.lower() in (".npy", ".npz")]
-    beside = [path.name for path in here if path.suffix.lower() in SUFFIXES]
-    if not data:
-        return _read_pictures(folder)
-    if beside:
+    here = listing.visible(folder)
+    if any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        return read_saved(folder)
+    if data := _data_files(folder, here):
+        beside = [path.name for path in here if path.suffix.lower() in SUFFIXES]
+        if beside:
+            raise TriptychError(
+                f"{folder}: expected pictures or data files, got both ({beside[0]}, {data[0].name}); "
+                "name the file you mean, or move it elsewhere"
+            )
+        return _read_data(data)
+    found = listing.listed(folder)
+    if found.pictures:
+        return _read_pictures(folder, found)
+    if archives := [path for path in here if listing.is_archive(path)]:
+        return _read_archives(archives)
+    if tables := [path for path in here if path.suffix.lower() in (".csv", ".tsv")]:
+        return _read_data(tables)
+    if examples := [name for name in found.others if name.endswith(".npy")]:
+        return _read_examples(folder, examples)
+    counts = found.suffixes() + listing.Listing(others=found.tables).suffixes()
+    got = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(3)) or "nothing"
+    raise TriptychError(
+        f"{folder}: expected pictures (jpg, png, webp, …) or parquet, IDX, npy, npz, csv or mat files, got "
+        f"{got}; name another folder"
+    )
+
+
+def _data_files(folder: Path, here: list[Path]) -> list[Path]:
+    """The files of the first format of data that there is in the folder, or in those where libraries put them."""
+    parquet = [path for path in here + listing.visible(folder / "data") if path.suffix.lower() == ".parquet"]
+    raw = next((path for path in (folder / "raw", *folder.glob("*/raw")) if path.is_dir()), None)
+    idx = [path for path in here or (listing.visible(raw) if raw else []) if _is_idx_name(path.name)]
+    if any(path.name == "batches.meta" for path in here):
         raise TriptychError(
-            f"{folder}: expected pictures or data files, got both ({beside[0]}, {data[0].name}); "
-            "name the file you mean, or move it elsewhere"
+            f"{folder} holds CIFAR's pickles, which may run whatever they say: download the binary version "
+            "(cifar-10-binary.tar.gz) and give that"
         )
-    splits = _grouped(data, [_split_of(path.name) or "train" for path in data])
-    return {split: _read_all(paths) for split, paths in splits.items()}
+    cifar = [path for path in here if re.fullmatch(r"(data|test)_batch\w*\.bin", path.name)]
+    arrays = [path for path in here if path.suffix.lower() in _TABLES]
+    return parquet or idx or cifar or arrays
 
 
-def _grouped(items: Sequence[Any], splits: Sequence[str]) -> dict[str, list[Any]]:
-    """The items of each split, by the split of each item."""
-    return {of: [item for item, its in zip(items, splits, strict=True) if its == of] for of in dict.fromkeys(splits)}
+def _is_idx_name(name: str) -> bool:
+    return bool(re.search(r"idx[2-4]|^(?!.*label).*ubyte", name))
 
 
-def _visible(folder: Path) -> list[Path]:
-    """The files in a folder, sorted; an empty list if the folder does not exist."""
-    paths = folder.iterdir() if folder.is_dir() else ()
-    return sorted(path for path in paths if path.is_file() and not path.name.startswith("."))
+def _read_data(paths: list[Path]) -> dict[str, Part]:
+    """One file for each split, or files that hold splits themselves; parquet and CIFAR may come in shards."""
+    named = [split_in(path.name) for path in paths]
+    if paths[0].suffix == ".bin":
+        return {s: read_cifar([p for p, its in zip(paths, named, strict=True) if (its or "train") == s])
+                for s in dict.fromkeys(its or "train" for its in named)}  # fmt: skip
+    if paths[0].suffix == ".npy" and not any(named) and len(paths) > 1:
+        return _read_examples(paths[0].parent, [path.name for path in paths])
+    parts: dict[str, Part] = {}
+    for split in dict.fromkeys(its or "train" for its in named):
+        its = [path for path, of in zip(paths, named, strict=True) if (of or "train") == split]
+        found = _read_shards(its)
+        parts |= {split: found["train"]} if set(found) == {"train"} else found
+    return parts
 
 
-def _split_of(name: str) -> str | None:
-    """The split that a word in a file's name means: train-00000-of-00002.parquet, t10k-images-idx3-ubyte.
-
-    >>> _split_of("t10k-images-idx3-ubyte.gz"), _split_of("letters_train.npy"), _split_of("trainer.npy")
-    ('test', 'train', None)
-    """
-    words = re.split(r"[^a-z0-9]", name.lower())
-    return next((SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES), None)
-
-
-def _read_all(paths: list[Path]) -> Part:
+def _read_shards(paths: list[Path]) -> dict[str, Part]:
     """The files of one split: parquet may come in shards; of two copies, packed and not, the plain one is read."""
-    if paths[0].suffix == ".parquet":
-        return read_parquet(*paths)
+    if paths[0].suffix.lower() == ".parquet":
+        return {"train": read_parquet(*paths)}
     paths = [path for path in paths if path.suffix != ".gz" or path.with_suffix("") not in paths]
     if len(paths) > 1:
         raise TriptychError(
             f"{paths[0].parent}: expected one data file for each split, got "
             f"{', '.join(path.name for path in paths[:3])}; name the one you mean"
         )
-    return read_idx(paths[0]) if "idx" in paths[0].name else read_file(paths[0])
+    return {"train": read_idx(paths[0])} if _is_idx_name(paths[0].name) else read_file(paths[0])
 
 
-def _read_pictures(folder: Path) -> dict[str, Part]:
-    """By the first folder if each of them is a split's, else all as "train"."""
-    names = _listing(folder)
-    if not names:
-        suffixes = Counter(path.suffix or "no suffix" for path in _visible(folder))
-        found = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(3)) or "nothing"
+def _read_examples(folder: Path, names: list[str]) -> dict[str, Part]:
+    """Arrays of one shape, an example each, with splits and classes by their folders."""
+    place = placed(names)
+    parts: dict[str, Part] = {}
+    for split in dict.fromkeys(s for s in place.splits if s):
+        chosen = [i for i, its in enumerate(place.splits) if its == split]
+        first, rows = read_npy(folder / names[chosen[0]]), []
+        for i in chosen:
+            row = np.load(folder / names[i], allow_pickle=False, mmap_mode=None)
+            if row.shape != first.shape or row.dtype != first.dtype:
+                raise TriptychError(
+                    f"{folder}: expected one array for each split, or arrays of one shape, an example each, got "
+                    f"{names[chosen[0]]} {first.shape} {first.dtype} and {names[i]} {row.shape} {row.dtype}; name the one you mean"
+                )
+            rows.append(row)
+        classes = [place.classes[i] for i in chosen]
+        columns = {"label": RawColumn(classes)} if any(classes) else {}
+        parts[split] = Array.of(np.stack(rows), str(folder), [str(folder / names[i]) for i in chosen], columns)
+    return parts
+
+
+def _read_archives(paths: list[Path]) -> dict[str, Part]:
+    """One archive, or one for each split."""
+    named = [split_in(path.name) for path in paths]
+    if len(paths) == 1:
+        return _of_split(read_folder(unpacked(paths[0]) / "files"), named[0])
+    if None in named or len(set(named)) < len(named):
         raise TriptychError(
-            f"{folder}: expected pictures (jpg, png, webp, …) or parquet, IDX, npy or npz files, got "
-            f"{found}; name another folder"
+            f"{paths[0].parent}: expected one archive, or one for each split, got "
+            f"{', '.join(path.name for path in paths[:3])}; name the one you mean"
         )
-    tops = [name.partition("/")[0].lower() if "/" in name else "" for name in names]
-    divided, metadata = set(tops) <= set(SPLIT_NAMES), _read_metadata(folder, names)
-    splits = _grouped(names, [SPLIT_NAMES[top] if divided else "train" for top in tops])
-    return {split: _album(folder, its, metadata) for split, its in splits.items()}
+    parts: dict[str, Part] = {}
+    for path, split in zip(paths, named, strict=True):
+        parts |= _of_split(read_folder(unpacked(path) / "files"), split)
+    return parts
 
 
-def _listing(folder: Path) -> list[str]:
-    """Pictures in a folder and below, as sorted relative names with forward slashes; hidden ones are left out."""
-    found = []
-    for at, folders, files in os.walk(folder):
-        runs = [name for name in folders if (Path(at) / name / "recipe.json").exists()]  # a run's samples are not data
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")) and name not in runs)
-        found += [Path(at, name) for name in files if name[0] != "." and Path(name).suffix.lower() in SUFFIXES]
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+def _of_split(found: dict[str, Part], split: str | None) -> dict[str, Part]:
+    return {split: found["train"]} if split and set(found) == {"train"} else found
 
 
-def _album(folder: Path, names: list[str], metadata: dict[str, dict[str, str]]) -> Album:
-    found = dict.fromkeys(column for row in metadata.values() for column in row)
-    columns = {column: RawColumn([metadata.get(name, {}).get(column) for name in names]) for column in found}
-    if classes := _class_folders(names):
-        columns.setdefault("label", RawColumn(classes))
+def _read_pictures(folder: Path, found: listing.Listing) -> dict[str, Part]:
+    """By the splits that a table says, else by folders, else all as "train"."""
+    names = found.pictures
+    if len(names) == 1 and has_frames(folder / names[0]):
+        return {"train": read_frames(folder / names[0])}
+    labels, place = read_labels(folder, found), placed(names)
+    said = labels.splits
+    splits = [said.get(name) for name in names] if said else place.splits
+    aside = [*_beside(names, splits, "the table" if said else "the splits"), *_others(found), *labels.aside]
+    parts: dict[str, Part] = {}
+    for split in dict.fromkeys(s for s in splits if s):
+        chosen = [i for i, its in enumerate(splits) if its == split]
+        parts[split] = _album(folder, [names[i] for i in chosen], labels, [place.classes[i] for i in chosen])
+    next(iter(parts.values())).aside = tuple(aside)
+    return parts
+
+
+def _beside(names: Sequence[str], splits: Sequence[Any], what: str) -> list[str]:
+    out = [name for name, split in zip(names, splits, strict=True) if not split]
+    tops = sorted({name.partition("/")[0] + "/" * ("/" in name) for name in out})
+    return [f"{len(out)} pictures beside {what} ({', '.join(tops[:3])}{', …' * (len(tops) > 3)})"] if out else []
+
+
+def _others(found: listing.Listing) -> list[str]:
+    counts = found.suffixes()
+    return [f"{sum(counts.values())} files ({', '.join(sorted(counts)[:4])})"] if counts else []
+
+
+def _album(folder: Path, names: list[str], labels: Labels, classes: Sequence[str | None]) -> Album:
+    columns = {name: RawColumn(cells) for name, cells in columns_of(labels, names).items()}
+    if any(classes):
+        columns.setdefault("label", RawColumn(list(classes)))
 
     def read(wanted: np.ndarray) -> Iterator[Encoded]:
         return (Encoded(int(i), names[i], folder / names[i]) for i in wanted)
 
-    return Album(str(folder), len(names), read, [identity(folder / name) for name in names], columns)
-
-
-def _class_folders(names: list[str]) -> list[str]:
-    """The folder that each picture lies in, below its split's; empty unless there are at least two of them."""
-    inner = []
-    for name in names:
-        folders = PurePosixPath(name).parts[:-1]
-        inner.append(next((part for i, part in enumerate(folders) if i or part.lower() not in SPLIT_NAMES), ""))
-    return inner if all(inner) and len(set(inner)) > 1 else []
-
-
-def _read_metadata(folder: Path, names: list[str]) -> dict[str, dict[str, str]]:
-    """Rows by picture, from metadata.csv in the folder itself and in its split folders."""
-    rows: dict[str, dict[str, str]] = {}
-    for at in [folder, *sorted({folder / PurePosixPath(name).parts[0] for name in names if "/" in name})]:
-        if (at / METADATA).is_file():
-            prefix = "" if at == folder else f"{at.name}/"
-            rows.update({prefix + name: row for name, row in _read_csv(at / METADATA).items()})
-    missing = sorted(set(rows) - set(names))
-    if missing:
-        raise TriptychError(
-            f"{folder}: {METADATA} names {len(missing)} files that are not there: "
-            f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}; add them or remove their rows"
-        )
-    return rows
-
-
-def _read_csv(path: Path) -> dict[str, dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            table = list(csv.DictReader(file, skipinitialspace=True))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TriptychError(f"{path}: expected comma-separated UTF-8 text ({error}): save it as CSV, UTF-8") from None
-    header = [str(name) for name in table[0]] if table else ["no rows"]
-    if "file_name" not in header:
-        raise TriptychError(
-            f"{path}: expected a column file_name and one for each attribute, got {', '.join(header)}; "
-            "rename the column, separate values with commas"
-        )
-    rows: dict[str, dict[str, str]] = {}
-    for row in table:
-        name = PurePosixPath((row.pop("file_name") or "").replace("\\", "/")).as_posix()
-        if name in rows:
-            raise TriptychError(f"{path}: expected one row for each picture, got two for {name}: remove one")
-        rows[name] = {key: value for key, value in row.items() if key}
-    return rows
+    return Album(str(folder), len(names), read, columns)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from triptych.data.album import Album
 from triptych.data.attributes import RawColumn
-from triptych.data.files import IMAGE_COLUMNS, Part
-from triptych.data.folder import SPLIT_NAMES
+from triptych.data.arrays import Array
+from triptych.data.formats.columnar import IMAGE_COLUMNS, of_columns
+from triptych.data.layout import SPLIT_NAMES
 from triptych.data.pictures import Encoded, one_line
 from triptych.errors import TriptychError
 
@@ -23,7 +25,7 @@ DOWNLOADS = {
 """The hub ids of sets that have a name here."""
 
 
-def read_hub(name: str) -> dict[str, Part]:
+def read_hub(name: str) -> dict[str, Album | Array]:
     """The splits of `owner/name`, or `owner/name:config`, on the hub, downloaded if they are not in its cache.
 
     Raises:
@@ -39,17 +41,38 @@ def read_hub(name: str) -> dict[str, Part]:
             f"cannot get {name} from the Hugging Face hub ({one_line(error)}): check the name and the connection, "
             "or download its files and give their folder"
         ) from None
+    return _parts(f"hf:{name}", loaded)
+
+
+def read_saved(folder: Path) -> dict[str, Album | Array]:
+    """A folder that `datasets` wrote by `save_to_disk`."""
+    import datasets
+
+    try:
+        loaded = datasets.load_from_disk(str(folder))
+    except Exception as error:  # broken files make it raise nearly anything
+        raise TriptychError(
+            f"{folder}: expected a set saved by datasets, but it cannot be read ({one_line(error)}): save it again"
+        ) from None
+    return _parts(str(folder), loaded)
+
+
+def _parts(where: str, loaded: Any) -> dict[str, Album | Array]:
     tables = dict(loaded) if isinstance(loaded, dict) else {"train": loaded}
-    return {SPLIT_NAMES.get(split, split): _album(f"hf:{name}", table) for split, table in tables.items()}
+    return {SPLIT_NAMES.get(split, split): _part(where, table) for split, table in tables.items()}
 
 
-def _album(where: str, table: Any) -> Album:
+def _part(where: str, table: Any) -> Album | Array:
     import datasets
 
     images = [name for name, feature in table.features.items() if isinstance(feature, datasets.Image)]
     if not images:
-        got = ", ".join(table.features)
-        raise TriptychError(f"{where}: expected a column of pictures, got {got}: choose a set of pictures")
+        numbers = [name for name, feature in table.features.items() if isinstance(feature, datasets.Value)]
+        if not any(table.features[name].dtype.startswith(("int", "float", "uint")) for name in numbers):
+            got = ", ".join(table.features)
+            raise TriptychError(f"{where}: expected a column of pictures, got {got}: choose a set of pictures")
+        columns = {name: RawColumn(np.asarray(table[name])) for name in numbers}
+        return of_columns(where, columns, (where, getattr(table, "_fingerprint", None), len(table)))
     image = next((name for name in IMAGE_COLUMNS if name in images), images[0])
     encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     simple = (datasets.Value, datasets.ClassLabel)
@@ -59,6 +82,14 @@ def _album(where: str, table: Any) -> Album:
     def read(wanted: np.ndarray) -> Iterator[Encoded]:
         for index in wanted.tolist():
             cell = encoded[index][image]
-            yield Encoded(index, cell.get("path") or f"row {index}", cell["bytes"] or cell.get("path"))
+            yield Encoded(index, cell.get("path") or f"row {index}", cell["bytes"] or _downloaded(cell.get("path")))
 
-    return Album(where, len(table), read, (where, getattr(table, "_fingerprint", None), len(table)), columns)
+    return Album(where, len(table), read, columns)
+
+
+def _downloaded(path: str | None) -> Path | None:
+    """A row's file, where it is one that was downloaded: a row may say any path."""
+    import datasets
+
+    there = Path(path or "").resolve()
+    return there if path and there.is_relative_to(Path(datasets.config.HF_CACHE_HOME).resolve()) else None

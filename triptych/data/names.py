@@ -6,7 +6,9 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -14,10 +16,11 @@ from triptych.data.album import Album
 from triptych.data.arrays import Array
 from triptych.data.attributes import Column, RawColumn, encode_tables
 from triptych.data.faces import ATTRIBUTES, Faces, parse_distribution
-from triptych.data.files import Part, read_file
-from triptych.data.folder import read_folder
+from triptych.data.files import Part
+from triptych.data.folder import read_path
+from triptych.data.holding import by_position, digest, held_out
 from triptych.data.hub import DOWNLOADS, read_hub
-from triptych.data.pictures import all_grey, parse_size
+from triptych.data.pictures import Survey, parse_size, surveyed
 from triptych.data.splits import Split, Splits
 from triptych.data.stored import BUDGET, Options
 from triptych.errors import TriptychError, unknown
@@ -26,8 +29,9 @@ NAMES = ("faces", "digits", "mnist", "fashion-mnist", "cifar10", "celeba")
 """Sets that are embedded or can be downloaded; folders under $TRIPTYCH_DATA add theirs."""
 SPLITS = ("train", "valid", "test")
 """Names of splits, in the order in which `load` returns them."""
-HELD_OUT = 10
-"""One example in so many is held out if a set comes without a test split."""
+HeldOutBy = Literal["content", "position"]
+"""What decides which examples are held out of a set without a test split: what they are, or, in runs of earlier versions,
+where they stood."""
 FACES = 20_000
 """Training examples of the drawn set, unless `n` says otherwise."""
 FACES_BUDGET = 2**30
@@ -44,18 +48,21 @@ def load(
     seed: int = 0,
     n: int | None = None,
     budget: int = BUDGET,
+    cache: bool = True,
+    held_out: HeldOutBy = "content",
     notice: Callable[[str], None] | None = None,
 ) -> Splits:
     """Loads a data set by name, path or hub id: its splits "train", "test" and, where there is one, "valid".
 
     `name` is `faces` (drawn, embedded), `digits` (scikit-learn's, 0..16 scaled to 0..255 as round(255 v / 16)), a path
-    (an npy, npz, parquet or IDX file, a folder of pictures or of such files), a folder under $TRIPTYCH_DATA, a set that
+    (a folder of pictures, an archive of one, or data files: see the guide), a folder under $TRIPTYCH_DATA, a set that
     can be downloaded (mnist, fashion-mnist, cifar10, celeba), or `hf:owner/name`; looked for in this order. After
     `faces` and a question mark may follow how their attributes are distributed, as in
     `faces?hair_length:beard=-0.9&smile=-2:2`: correlations of pairs, and ranges; see `triptych.data.faces`.
 
-    A set without a test split gets one, round(N / 10) examples drawn without replacement by `seed` alone; the rest is
-    "train". Use one seed for one study, or test examples leak into training.
+    A set without a test split gets one: about a tenth, each example by a hash of its content and `seed`; the rest is "train".
+    So a set that grows keeps its parts, and equal pictures are in the same one. Use one seed for one study, or test examples
+    leak into training. What was read, and what was left aside, says `Splits.summary`.
 
     Args:
         size: in pixels; the shorter side is resized to it (antialiased) and the centre cropped to size × size, or (H, W),
@@ -63,15 +70,17 @@ def load(
         seed: of what is drawn for `faces`; elsewhere of what is held out and which `n` are kept.
         n: how many training examples to keep; the test split is whole, except for `faces`, which draws n and n / 10.
         budget: bytes of a split that may be in memory; a larger one is read from disk as needed.
+        cache: whether decoded pictures may be kept in the cache, and taken from there.
+        held_out: "content" as above; "position" for the tenth that versions before held out.
         notice: called with a line for what a user should know (pictures skipped); by default logger `triptych.data` warns.
 
     Raises:
         TriptychError: with what was expected, what came, and what to do; for an unknown name, with the nearest known ones.
 
     >>> [(name, len(split), split.event_shape) for name, split in load("digits").items()]
-    [('train', 1617, (1, 8, 8)), ('test', 180, (1, 8, 8))]
+    XXX
     """
-    options = Options(parse_size(size), budget, notice or _log.warning)
+    options = Options(parse_size(size), budget, notice or _log.warning, cache)
     if n is not None and n < 1:
         raise TriptychError(f"expected n of at least 1, got {n}: omit it for all examples")
     base, _, distribution = str(name).partition("?")
@@ -79,7 +88,7 @@ def load(
         options.notice(f"{base} is the embedded set; write ./{base} for the folder or file here")
     if base == "faces":
         return _faces(options, seed, n or FACES, distribution)
-    return _splits(_find(str(name)), options, seed, n)
+    return _splits(_find(str(name)), options, seed, n, held_out)
 
 
 def _find(name: str) -> dict[str, Part]:
@@ -97,7 +106,7 @@ def _find(name: str) -> dict[str, Part]:
     for path in (Path(name).expanduser(), root / name):
         if name and path.exists():
             try:
-                return read_folder(path) if path.is_dir() else {"train": read_file(path)}
+                return read_path(path)
             except PermissionError as error:
                 raise TriptychError(f"{error.filename or path} may not be read: change its permissions") from None
     tried = f"looked for {name} here and " + (f"in $TRIPTYCH_DATA ({variable})" if variable else "$TRIPTYCH_DATA is not set")
@@ -125,7 +134,7 @@ def _faces(options: Options, seed: int, count: int, distribution: str) -> Splits
     return Splits(**splits)
 
 
-def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None) -> Splits:
+def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None, by: HeldOutBy) -> Splits:
     """Reads the parts, holds out examples if a test split is missing, keeps `n` for training."""
     where = next(iter(found.values())).where
     if "train" not in found:
@@ -137,62 +146,71 @@ def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None) 
     for part in parts.values():
         if part.count == 0:
             raise TriptychError(f"{part.where}: expected at least one example, got none: add some, or name another set")
-    grey = all(all_grey(part.read(np.arange(part.count))) for part in parts.values() if isinstance(part, Album))
+    survey = _surveyed(parts)
     tables, counts = zip(*((part.columns, part.count) for part in parts.values()), strict=True)
     attributes = encode_tables(tables, counts, options.notice)
     chosen = {name: {name: np.arange(part.count)} for name, part in parts.items()}
-    chosen["train"] = _choose(counts[0], "test" not in parts, seed, n, where)
+    chosen["train"] = _choose(parts["train"], "test" not in parts, seed, n, by)
     splits: dict[str, Split] = {}
     for (name, part), columns in zip(parts.items(), attributes, strict=True):
-        splits |= _read_part(part, chosen[name], columns, options, grey)
+        splits |= _read_part(part, chosen[name], columns, options, survey)
     shapes = {name: split.event_shape for name, split in splits.items()}
     if len(set(shapes.values())) > 1:
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         raise TriptychError(f"expected splits of one shape, got {got}: give --size to resize and crop the pictures")
-    return Splits(**{name: splits[name] for name in SPLITS if name in splits})
+    kept = digest(parts["train"].prints, chosen["train"]["train"])
+    splits["train"] = dataclasses.replace(splits["train"], digest=kept)
+    result = Splits(**{name: splits[name] for name in SPLITS if name in splits})
+    result.origin = "" if "test" in parts else "a tenth held out"
+    aside = [*(line for part in found.values() for line in part.aside), *_unused(found)]
+    result.remarks = tuple(filter(None, [survey.describe()])), tuple(aside)
+    return result
 
 
-def _choose(count: int, held_out: bool, seed: int, n: int | None, where: str) -> dict[str, np.ndarray]:
+def _unused(found: dict[str, Part]) -> list[str]:
+    return [f"split {name} ({part.count:,})" for name, part in found.items() if name not in SPLITS]
+
+
+def _surveyed(parts: dict[str, Part]) -> Survey:
+    """What the headers of all pictures say together; the arrays of several splits get one range."""
+    arrays = [part for part in parts.values() if isinstance(part, Array)]
+    if len(arrays) > 1 and any(array.dtype != np.uint8 for array in arrays):
+        ends = [array.extremes for array in arrays]
+        for array in arrays:
+            array.extremes = min(low for low, _ in ends), max(high for _, high in ends)
+    albums = (part.read(np.arange(part.count)) for part in parts.values() if isinstance(part, Album))
+    return surveyed(chain.from_iterable(albums))
+
+
+def _choose(part: Part, hold_out: bool, seed: int, n: int | None, by: HeldOutBy) -> dict[str, np.ndarray]:
     """The rows that are trained on, and those of a test split if one is held out."""
-    chosen = dict(zip(("train", "test"), hold_out(count, seed, where) if held_out else [np.arange(count)], strict=False))
+    chosen = {"train": np.arange(part.count)}
+    if hold_out:
+        apart = (
+            by_position(part.count, seed, part.where)
+            if by == "position"
+            else held_out(part.prints, seed, part.where, copies=part.copies)
+        )
+        chosen = {"train": np.flatnonzero(~apart), "test": np.flatnonzero(apart)}
     train = chosen["train"]
     if n is not None and n > len(train):
-        raise TriptychError(f"{where}: expected n of at most {len(train)}, all training examples, got {n}: omit n for all")
+        raise TriptychError(f"{part.where}: expected n of at most {len(train)}, all training examples, got {n}: omit n for all")
     if n is not None:
         chosen["train"] = train[np.sort(np.random.default_rng([seed % 2**64, 1]).permutation(len(train))[:n])]
     return chosen
 
 
-def hold_out(count: int, seed: int, where: str = "the set") -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the training examples and of the tenth that is held out, both sorted; a pure function of its arguments.
-
-    Args:
-        where: what an error calls the set.
-
-    Raises:
-        TriptychError: for fewer than 2 examples.
-
-    >>> train, test = hold_out(20, seed=0)
-    >>> len(train), len(test), len(set(train) | set(test))
-    (18, 2, 20)
-    """
-    if count < 2:
-        raise TriptychError(f"{where}: expected at least 2 examples, to train on and to test on, got {count}")
-    order = np.random.default_rng([seed % 2**64, 0]).permutation(count)
-    held_out = max(1, round(count / HELD_OUT))
-    return np.sort(order[held_out:]), np.sort(order[:held_out])
-
-
 def _read_part(
-    part: Part, chosen: dict[str, np.ndarray], columns: dict[str, Column], options: Options, grey: bool
+    part: Part, chosen: dict[str, np.ndarray], columns: dict[str, Column], options: Options, survey: Survey
 ) -> dict[str, Split]:
     """Reads the chosen rows of a part once, and divides them among its splits."""
-    data, indices, skipped = part.rows(np.sort(np.concatenate(list(chosen.values()))), options, grey)
+    data, indices, skipped = part.rows(np.sort(np.concatenate(list(chosen.values()))), options, survey)
     whole = Split(
         data,
         {name: column.values[indices] for name, column in columns.items()},
         {name: column.kind for name, column in columns.items()},
         {name: column.classes for name, column in columns.items() if column.classes},
+        columns=part.names if isinstance(part, Array) else (),
     )
     splits = {}
     for name, rows in chosen.items():

@@ -6,8 +6,9 @@ Shapes: a picture becomes (C, H, W) with C = 1 (grey) or 3 (RGB); `size` is (hei
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from io import BytesIO
@@ -16,15 +17,32 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, ImageSequence
 
 from triptych.data.splits import Skipped
 from triptych.data.stored import rows_in_chunk
 from triptych.errors import TriptychError
 
 Size = tuple[int, int]
-GREY = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"})
+DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
+"""Pillow's modes of more than eight bits."""
+GREY = frozenset({"1", "L", "LA", "La"}) | DEEP
+FORMATS = tuple(
+    "AVIF BMP CUR DCX DDS DIB FITS FLI GIF ICNS ICO IM JPEG JPEG2000 MSP PCX PIXAR PNG PPM PSD QOI SGI SUN TGA TIFF "
+    "WEBP XBM XPM".split()
+)
+"""What Pillow reads itself. The rest stays closed: Encapsulated PostScript, for one, would start another program."""
+SUFFIXES = frozenset(
+    "." + suffix
+    for suffix in (
+        "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff ppm pgm pbm pnm pfm avif avifs jp2 j2k j2c jpc jpf jpx tga icb "
+        "vda vst pcx dcx ico icns cur sgi rgb rgba bw ras qoi psd dds fit fits fli flc im msp pxr xbm xpm"
+    ).split()
+)
+"""Those of `FORMATS`; what a file holds is told by its bytes all the same."""
+
+
+_SEVERAL = (".gif", ".tif", ".tiff", ".apng", ".fli", ".flc")  # that usually hold several frames
 
 
 class Encoded(NamedTuple):
@@ -35,32 +53,92 @@ class Encoded(NamedTuple):
     content: str | Path | bytes | None
 
 
+class Depth(NamedTuple):
+    """How values of more than eight bits become 0..255: whole ones by a shift, floats from low..high.
+
+    One for a whole set: a picture by itself does not tell how bright its brightest pixel is.
+    """
+
+    shift: int | None = None
+    low: float = 0.0
+    high: float = 1.0
+
+
+class Survey(NamedTuple):
+    """What the headers of a set's pictures say: whether all are grey, how deep ones are read, how many have several frames."""
+
+    grey: bool = True
+    depth: Depth | None = None
+    animated: int = 0
+
+    def describe(self) -> str:
+        """What a user should know, for `Splits.summary`; empty for ordinary pictures."""
+        said = []
+        if self.depth and self.depth.shift is None:
+            said.append(f"floats from {self.depth.low:g} to {self.depth.high:g} read as 8-bit pixels")
+        elif self.depth:
+            said.append(f"{8 + (self.depth.shift or 0)}-bit values read as 8-bit pixels")
+        if self.animated:
+            said.append(f"the first frame of {self.animated} with several (name one such file to read its frames)")
+        return ", ".join(said)
+
+
 def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
     """A size as (height, width): a side, a pair, or either as text.
 
     Raises:
         TriptychError: for anything but one or two whole numbers of at least 1.
 
-    >>> parse_size(64), parse_size((28, 20)), parse_size("28,20"), parse_size(None)
-    ((64, 64), (28, 20), (28, 20), None)
+    >>> parse_size(64), parse_size((28, 20)), parse_size("28,20"), parse_size("28x20"), parse_size(None)
+    ((64, 64), (28, 20), (28, 20), (28, 20), None)
     """
     if size is None:
         return None
     try:
-        sides = [int(str(side)) for side in (size.split(",") if isinstance(size, str) else np.ravel(size).tolist())]
+        sides = [int(str(side)) for side in (re.split("[,x×]", size) if isinstance(size, str) else np.ravel(size).tolist())]
     except ValueError:
         sides = []
     if len(sides) not in (1, 2) or min(sides) < 1:
-        raise TriptychError(f"expected size as one whole number or height,width, got {size!r}: give for example 64")
+        raise TriptychError(f"expected size as one whole number or height,width, got {size!r}: give for example 64 or 28,20")
     return sides[0], sides[-1]
 
 
 def _open(content: str | Path | bytes | None) -> Image.Image:
-    return Image.open(content if isinstance(content, str | Path) else BytesIO(content or b""))
+    return Image.open(content if isinstance(content, str | Path) else BytesIO(content or b""), formats=FORMATS)
 
 
-def decode(content: str | Path | bytes | None, grey: bool, size: Size | None) -> np.ndarray:
+def is_picture(content: Path | bytes | None) -> bool:
+    """Whether the first bytes are those of a picture, whatever a file is called."""
+    with warnings.catch_warnings(action="ignore"), suppress(Exception), _open(content):  # Pillow may raise nearly anything
+        return True
+    return False
+
+
+def has_frames(path: Path) -> bool:
+    """Whether a picture is a series of them: an animation, or a stack of pages."""
+    with warnings.catch_warnings(action="ignore"), suppress(Exception), _open(path) as image:
+        return bool(getattr(image, "is_animated", False))
+    return False
+
+
+def frames(path: Path) -> Iterator[bytes]:
+    """The frames of one file, each as a picture of its own.
+
+    Raises:
+        Exception: of nearly any kind, for broken bytes.
+    """
+    with warnings.catch_warnings(action="ignore"), _open(path) as image:
+        for frame in ImageSequence.Iterator(image):
+            content = BytesIO()
+            frame.save(content, "TIFF")
+            yield content.getvalue()
+
+
+def decode(content: str | Path | bytes | None, grey: bool, size: Size | None, depth: Depth | None = None) -> np.ndarray:
     """One picture as uint8 (C, H, W), upright, without transparency (on white), shorter side to `size` and cropped.
+
+    Args:
+        depth: of values of more than eight bits; None: of this picture by itself.
 
     Raises:
         Exception: of nearly any kind, for broken bytes; a picture over Pillow's limit of pixels is a decompression bomb.
@@ -70,23 +148,54 @@ def decode(content: str | Path | bytes | None, grey: bool, size: Size | None) ->
             raise Image.DecompressionBombError
         if size:
             image.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode at the smallest sufficient scale
-        pixels = np.asarray(fit(flatten(ImageOps.exif_transpose(image)).convert("L" if grey else "RGB"), size))
+        pixels = np.asarray(fit(flatten(ImageOps.exif_transpose(image), depth).convert("L" if grey else "RGB"), size))
         return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def flatten(image: Image.Image) -> Image.Image:
-    """Eight bits per channel and no alpha: transparent parts become white, 16-bit values lose their low byte."""
-    if image.mode.startswith("I"):
+def flatten(image: Image.Image, depth: Depth | None = None) -> Image.Image:
+    """Eight bits per channel and no alpha: transparent parts become white, deep values are brought to 0..255 by `depth`."""
+    if image.mode in DEEP:
         values = np.asarray(image)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"values {values.min()}..{values.max()} are not 16-bit; save it as 8 or 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8))
-    if image.mode == "F":
-        raise ValueError("floating-point pictures have no stated range; save it as 8 or 16 bits")
+        return Image.fromarray(shallow(values, depth or depth_of([(values.min(), values.max())], image.mode == "F")))
     if image.mode in ("LA", "La", "RGBA", "RGBa", "PA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("L" if image.mode in GREY else "RGB")
     return image
+
+
+def depth_of(extremes: Sequence[tuple[float, float]], floats: bool) -> Depth:
+    """By the least and the greatest value of each picture: 8 to 16 bits for whole numbers, for floats 0..1, 0..255 or their
+    own range.
+
+    >>> depth_of([(0, 255), (3, 90)], False).shift, depth_of([(0, 4000)], False).shift, depth_of([(0.0, 0.9)], True).high
+    (0, 4, 1.0)
+    """
+    least, greatest = min((low for low, _ in extremes), default=0), max((high for _, high in extremes), default=1)
+    if not floats:
+        if least < 0 or greatest > 65_535:
+            raise ValueError(f"values {least}..{greatest} are not 16-bit; save it as 8 or 16 bits")
+        return Depth(max(0, int(greatest).bit_length() - 8))
+    if not np.isfinite([least, greatest]).all():
+        raise ValueError("some values are not finite; save it as 8 or 16 bits")
+    usual = next((high for high in (1.0, 255.0) if least >= 0 and high / 4 < greatest <= high), None)
+    return Depth(None, 0.0, usual) if usual else Depth(None, float(least), float(max(greatest, least + 1e-9)))
+
+
+def shallow(values: np.ndarray, depth: Depth) -> np.ndarray:
+    """Deep values as uint8; floats beyond the depth's range are clipped to it.
+
+    >>> shallow(np.array([0, 4095]), Depth(4)).tolist(), shallow(np.array([0.0, 0.5, 2.0]), Depth()).tolist()
+    ([0, 255], [0, 128, 255])
+    """
+    if values.dtype.kind != "f":
+        shift = depth.shift or 0
+        if values.min(initial=0) < 0 or int(values.max(initial=0)) >> shift > 255:
+            raise ValueError(f"values {values.min()}..{values.max()} are not {8 + shift}-bit; save it as 8 or 16 bits")
+        return (values >> shift).astype(np.uint8)
+    if not np.isfinite(values).all():
+        raise ValueError("some values are not finite; save it as 8 or 16 bits")
+    scaled = (values.astype(np.float32) - depth.low) * (255 / (depth.high - depth.low))
+    return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
 def fit(image: Image.Image, size: Size | None) -> Image.Image:
@@ -113,20 +222,21 @@ def resized(pictures: np.ndarray, size: Size) -> np.ndarray:
 
 
 def decoded(
-    pictures: Iterable[Encoded], grey: bool, size: Size | None, skipped: list[tuple[int, Skipped]]
+    pictures: Iterable[Encoded], survey: Survey, size: Size | None, skipped: list[tuple[int, Skipped]]
 ) -> Iterator[np.ndarray]:
     """Chunks (k, C, H, W), decoded in threads (Pillow releases the interpreter's lock), a bounded number ahead.
 
     Args:
+        survey: of the whole set.
         skipped: gets the index of each picture that could not be read, with its name and the reason.
 
     Raises:
-        TriptychError: for a picture that is dangerously large, and, without `size`, for pictures of different sizes.
+        TriptychError: without `size`, for pictures of different sizes.
     """
 
     def attempt(picture: Encoded) -> np.ndarray | Exception:
         try:
-            return decode(picture.content, grey, size)
+            return decode(picture.content, survey.grey, size, survey.depth)
         except Exception as error:  # broken bytes make Pillow raise nearly anything
             return error
 
@@ -136,7 +246,7 @@ def decoded(
             chunk = []
             for picture, result in zip(batch, pool.map(attempt, batch), strict=True):
                 if isinstance(result, Exception):
-                    skipped.append((picture.row, Skipped(picture.name, reason(result, picture.name))))
+                    skipped.append((picture.row, Skipped(picture.name, reason(result))))
                     continue
                 sides = "×".join(map(str, result.shape[1:]))
                 first = first or (sides, picture.name)
@@ -151,27 +261,37 @@ def decoded(
                 yield np.stack(chunk)
 
 
-def all_grey(pictures: Iterable[Encoded]) -> bool:
-    """Whether every picture with a readable header is grey; stops at the first that is not."""
+def surveyed(pictures: Iterable[Encoded]) -> Survey:
+    """A look at the headers: up to the first picture that is not grey, and beyond it of files that may have several frames.
+
+    Deep pictures are read whole, for their range.
+    """
+    extremes: list[tuple[float, float]] = []
+    grey, floats, animated = True, False, 0
     with warnings.catch_warnings(action="ignore"):
         for picture in pictures:
+            if not grey and Path(picture.name).suffix.lower() not in _SEVERAL:
+                continue
             with suppress(Exception), _open(picture.content) as image:  # decoding will report what is wrong
-                if image.mode not in GREY:
-                    return False
-    return True
+                animated += bool(getattr(image, "is_animated", False))
+                grey = grey and image.mode in GREY
+                if image.mode in DEEP and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf")):
+                    values = np.asarray(image)
+                    extremes.append((values.min(), values.max()))
+                    floats |= image.mode == "F"
+    return Survey(grey, _depth(extremes, floats), animated)
 
 
-def reason(error: Exception, name: str) -> str:
-    """Why a picture could not be decoded, as `one_line`.
+def _depth(extremes: list[tuple[float, float]], floats: bool) -> Depth | None:
+    """Without those that cannot be pictures, which decoding reports."""
+    usable = [ends for ends in extremes if np.isfinite(ends).all() and (floats or (ends[0] >= 0 and ends[1] <= 65_535))]
+    return depth_of(usable, floats) if usable else None
 
-    Raises:
-        TriptychError: for a picture over Pillow's limit of pixels, since it may be made to exhaust memory.
-    """
+
+def reason(error: Exception) -> str:
+    """Why a picture could not be decoded, as `one_line`."""
     if isinstance(error, Image.DecompressionBombError):
-        raise TriptychError(
-            f"{name} is too large to be decoded safely: expected at most {Image.MAX_IMAGE_PIXELS:,} pixels; "
-            "shrink it or remove it"
-        ) from None
+        return f"too large to be decoded safely: more than {Image.MAX_IMAGE_PIXELS:,} pixels"
     return "not a picture that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else one_line(error)
 
 

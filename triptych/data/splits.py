@@ -132,6 +132,10 @@ class Split:
     """Name of a class attribute to the names of its values 0, 1, …, where they are known."""
     skipped: tuple[Skipped, ...] = ()
     """Pictures that could not be read, with the reason."""
+    columns: tuple[str, ...] = ()
+    """Names of a table's values, (D,); empty where they have none."""
+    digest: str = ""
+    """Tells this training set, in its order, from any other; empty where that is not known."""
 
     def __post_init__(self) -> None:
         attributes = {name: np.asarray(values, np.float32) for name, values in self.attributes.items()}
@@ -183,7 +187,7 @@ class Split:
         index = np.arange(len(self))[indices]
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return Split(data, attributes, self.kinds, self.classes, self.skipped)
+        return Split(data, attributes, self.kinds, self.classes, self.skipped, self.columns)
 
     def __repr__(self) -> str:
         where = "" if self.in_memory else ", not in memory"
@@ -200,6 +204,31 @@ class Splits(dict[str, Split]):
     (9, ['train', 'test'])
     """
 
+    origin: str = ""
+    """Where the test split comes from, if it did not come with the data."""
+    remarks: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    """How values were read, and what was left aside, for `summary`."""
+
+    @property
+    def summary(self) -> str:
+        """What was read, in one line.
+
+        >>> Splits(train=Split(np.zeros((9, 3, 8, 8), np.uint8), {"age": np.arange(9)})).summary
+        '9 pictures 3×8×8; attribute age (continuous)'
+        """
+        train = self["train"]
+        what = "pictures" if train.is_image else "rows" if len(train.event_shape) == 1 else "arrays"
+        shape = "×".join(map(str, train.event_shape)) + (f" ({_some(train.columns)})" if train.columns else "")
+        counts = [f"{len(train):,} {what} {'' if train.is_image else 'of '}{shape}"]
+        counts += [f"{len(split):,} {'held out' if self.origin else name}" for name, split in self.items() if name != "train"]
+        named = [f"{name} ({_kind(train, name)})" for name in train.attributes]
+        parts = [", ".join(counts)]
+        parts += [f"attribute{'s' * (len(named) > 1)} {_some(named)}"] if named else []
+        read, aside = self.remarks
+        unread = sum(len(split.skipped) for split in self.values())
+        aside += (f"{unread:,} unreadable",) if unread else ()
+        return "; ".join([*parts, *read, *([f"left aside: {', '.join(aside)}"] if aside else [])])
+
     def __getattr__(self, name: str) -> Split:
         if name in self:
             return self[name]
@@ -207,3 +236,12 @@ class Splits(dict[str, Split]):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name}: {split!r}" for name, split in self.items())
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f", … {len(names) - most} more" if len(names) > most else "")
+
+
+def _kind(split: Split, name: str) -> str:
+    classes = split.classes.get(name, ())
+    return f"{len(classes)} classes" if split.kinds[name] == "class" and classes else split.kinds[name]

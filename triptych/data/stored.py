@@ -1,7 +1,9 @@
 """Where decoded rows are stored: in memory if they fit, else in a memory-mapped cache file.
 
 The cache is $TRIPTYCH_CACHE, or ~/.cache/triptych: `<key>/rows` (raw) and `<key>/about.json`. The key is made of what was
-read (path, time, size) and how, so a changed picture or another `size` makes another. Deleting the folder is always safe.
+read (its content, or path, time and size) and how, so a changed picture or another `size` makes another. Decoded pictures
+are kept there too, so that they are decoded once. Beyond `MOST` what was not used for longest is removed; deleting the
+folder is always safe.
 """
 
 from __future__ import annotations
@@ -19,20 +21,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from triptych.errors import TriptychError
+
 BUDGET = 2 * 2**30
 """Bytes of stored values that a split may take in memory; a larger one is read from disk as needed."""
+MOST = 20 * 2**30
+"""Bytes that the cache may take, unless $TRIPTYCH_CACHE_BYTES says otherwise."""
+WORTH_KEEPING = 2**20
+"""Bytes of decoded pictures from which on they are kept."""
 CHUNK = 16 * 2**20
 """Bytes read, converted or written at a time."""
 _ADVICE = "set TRIPTYCH_CACHE to a writable folder with space"
-_VERSION = 2  # of the decoding and of the files: raise it when the same file would give other bytes
+_VERSION = 3  # of the decoding and of the files: raise it when the same file would give other bytes
 
 
 class Options(NamedTuple):
-    """How to read: pictures resized to `size`, up to `budget` bytes in memory, `notice` called with a line for the user."""
+    """How to read: pictures resized to `size`, up to `budget` bytes in memory, `notice` called with a line for the user;
+    `cache`: whether what was decoded may be kept on disk, and taken from there."""
 
     size: tuple[int, int] | None
     budget: int
     notice: Callable[[str], None]
+    cache: bool = True
 
 
 def identity(path: Path) -> tuple[str, int, int]:
@@ -47,7 +57,12 @@ def rows_in_chunk(event: tuple[int, ...], dtype: np.dtype | str) -> int:
 
 
 def keep(
-    chunks: Iterator[np.ndarray], count: int, key: Any, options: Options, about: Callable[[], dict[str, Any]] = dict
+    chunks: Iterator[np.ndarray],
+    count: int,
+    key: Any,
+    options: Options,
+    about: Callable[[], dict[str, Any]] = dict,
+    costly: bool = False,
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Chunks (k, *event), together at most `count` rows, as one array in memory or in the cache, and what is known of them.
 
@@ -55,28 +70,70 @@ def keep(
 
     Args:
         about: called when all chunks are read; what it returns is returned, and cached with them.
+        costly: rows that fit in memory are cached too, if they are many.
 
     Raises:
-        TriptychError: when the cache folder cannot take them.
+        TriptychError: when the cache folder cannot take what does not fit in memory.
     """
-    root = Path(os.environ.get("TRIPTYCH_CACHE") or "~/.cache/triptych").expanduser()
-    folder = root / hashlib.sha256(repr((_VERSION, key)).encode()).hexdigest()[:32]
-    with contextlib.suppress(OSError, ValueError):
-        rows, noted = _cached(folder)
-        return (rows if rows.nbytes > options.budget else np.array(rows)), noted
+    folder = root() / hashlib.sha256(repr((_VERSION, key)).encode()).hexdigest()[:32]
+    if options.cache:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            rows, noted = _cached(folder)
+            os.utime(folder / "about.json")
+            return (rows if rows.nbytes > options.budget else np.array(rows)), noted
     first = next(chunks, np.empty((0,), np.uint8))
     chunks, needed = chain([first], chunks), count * first[:1].nbytes
-    if needed <= options.budget:
-        rows, done = np.empty((count, *first.shape[1:]), first.dtype), 0
-        for chunk in chunks:
-            rows[done : done + len(chunk)] = chunk
-            done += len(chunk)
-        return rows[:done], about()
-    _cache(folder, chunks, first, needed, about)
-    rows, noted = _cached(folder)
-    sizes = f"({rows.nbytes / 2**30:.2f} GiB) are over the budget of {options.budget / 2**30:.2f} GiB in memory"
-    options.notice(f"{len(rows):,} rows {sizes}: they are read from {folder}")
-    return rows, noted
+    if needed > options.budget:
+        _cache(folder, chunks, first, needed, about)
+        trimmed(folder)
+        rows, noted = _cached(folder)
+        sizes = f"({rows.nbytes / 2**30:.2f} GiB) are over the budget of {options.budget / 2**30:.2f} GiB in memory"
+        options.notice(f"{len(rows):,} rows {sizes}: they are read from {folder}")
+        return rows, noted
+    held, done = np.empty((count, *first.shape[1:]), first.dtype), 0
+    for chunk in chunks:
+        held[done : done + len(chunk)] = chunk
+        done += len(chunk)
+    held, noted = held[:done], about()
+    if costly and options.cache and WORTH_KEEPING <= held.nbytes <= most() // 4:
+        _keep_if_possible(folder, held, noted, options)
+    return held, noted
+
+
+def root() -> Path:
+    """The cache's folder."""
+    return Path(os.environ.get("TRIPTYCH_CACHE") or "~/.cache/triptych").expanduser()
+
+
+def most() -> int:
+    """Bytes that the cache may take."""
+    said = os.environ.get("TRIPTYCH_CACHE_BYTES", "")
+    return int(said) if said.isdecimal() else MOST
+
+
+def _keep_if_possible(folder: Path, rows: np.ndarray, noted: dict[str, Any], options: Options) -> None:
+    """A cache that cannot take them is no hindrance: they are in memory."""
+    try:
+        _cache(folder, iter([rows]), rows[:1], rows.nbytes, lambda: noted)
+        trimmed(folder)
+    except (OSError, TriptychError) as error:
+        options.notice(f"decoded pictures are not kept for the next time: {error}")
+
+
+def trimmed(newest: Path) -> None:
+    """Removes what was not used for longest, but not the newest, until the cache takes no more than it may."""
+    entries = []
+    for about in root().glob("*/about.json"):
+        with contextlib.suppress(OSError):  # another process may be at it too
+            size = sum(file.stat().st_size for file in about.parent.rglob("*") if file.is_file())
+            entries.append((about.stat().st_mtime, size, about.parent))
+    total = sum(size for _, size, _ in entries)
+    for _, size, folder in sorted(entries):
+        if total <= most():
+            return
+        if folder != newest:
+            shutil.rmtree(folder, ignore_errors=True)
+            total -= size
 
 
 def _cached(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:

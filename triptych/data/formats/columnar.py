@@ -1,0 +1,155 @@
+"""Tables: parquet with encoded pictures, and parquet or CSV whose columns are the values of vectors."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from triptych.data.album import Album
+from triptych.data.arrays import Array
+from triptych.data.attributes import LABELS, RawColumn
+from triptych.data.delimited import read_delimited
+from triptych.data.formats.reading import readable
+from triptych.data.pictures import Encoded, is_picture
+from triptych.data.stored import identity
+from triptych.errors import TriptychError
+
+IMAGE_COLUMNS = ("image", "img", "picture", "photo")
+"""Usual names of a column of encoded pictures."""
+_PIXEL = re.compile(r"(?:pixel|pix|px|p)?[ _.]?\d+(?:x\d+)?")
+
+
+def read_parquet(*paths: Path) -> Album | Array:
+    """Parquet with encoded pictures (bytes, or {bytes, path}) in a column of any name, whose other columns are attributes;
+    or with columns of numbers, which are vectors."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with readable(paths[0], "parquet file"):
+        files = [pq.ParquetFile(path, memory_map=True) for path in paths]
+        schema = files[0].schema_arrow
+        recorded = (schema.metadata or {}).get(b"huggingface")  # by the `datasets` library, if it wrote the file
+        features = json.loads(recorded)["info"].get("features", {}) if recorded else {}
+        image = _image_column(files[0], features)
+        plain = [field.name for field in schema if field.name != image and not pa.types.is_nested(field.type)]
+        plain = [name for name in plain if image or not _is_bytes(schema.field(name).type)]
+        table = pa.concat_tables([file.read(columns=plain) for file in files])
+    columns = {}
+    for name, column in zip(plain, table.columns, strict=True):
+        quick = pa.types.is_primitive(column.type) and not column.null_count and not pa.types.is_temporal(column.type)
+        classes = tuple(features.get(name, {}).get("names") or ())
+        columns[name] = RawColumn(column.to_numpy() if quick else column.to_pylist(), classes)
+    count = sum(file.metadata.num_rows for file in files)
+    where = str(paths[0] if len(paths) == 1 else paths[0].parent)
+    if image:
+        return Album(where, count, partial(_parquet_rows, paths, image), columns)
+    return of_columns(where, columns, [identity(path) for path in paths])
+
+
+def _is_bytes(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _image_column(file: Any, features: dict[str, Any]) -> str | None:
+    """The column of encoded pictures: marked as one, usually named, or whose first value is a picture."""
+    import pyarrow as pa
+
+    schema = file.schema_arrow
+    encoded = []
+    for field in schema:
+        inner = field.type
+        if pa.types.is_struct(inner) and inner.get_field_index("bytes") >= 0:
+            inner = inner.field("bytes").type
+        if _is_bytes(inner):
+            encoded.append(field.name)
+    marked = [name for name in encoded if features.get(name, {}).get("_type") == "Image"]
+    usual = [name for alias in IMAGE_COLUMNS for name in encoded if name.lower() == alias]
+    if marked or usual:
+        return (marked or usual)[0]
+    first = next(file.iter_batches(1, columns=encoded), None) if encoded else None
+    for name in encoded:
+        content = first[name][0].as_py() if first is not None and len(first) else None
+        if is_picture(content["bytes"] if isinstance(content, dict) else content):
+            return name
+    return None
+
+
+def _parquet_rows(paths: tuple[Path, ...], image: str, wanted: np.ndarray) -> Iterator[Encoded]:
+    """The wanted pictures, a few hundred rows of the file at a time."""
+    import pyarrow.parquet as pq
+
+    row, remaining = 0, set(wanted.tolist())
+    for path in paths:
+        with readable(path, "parquet file"):
+            for batch in pq.ParquetFile(path, memory_map=True).iter_batches(256, columns=[image]):
+                for cell in batch[0]:
+                    if row in remaining:
+                        content = cell.as_py()
+                        picture = content if isinstance(content, dict) else {"bytes": content}
+                        yield Encoded(row, picture.get("path") or f"{path.name} row {row}", picture["bytes"])
+                    row += 1
+
+
+def read_csv(path: Path) -> Array:
+    """A table as text: columns of numbers are the values of vectors, the others attributes."""
+    table = read_delimited(path)
+    columns = {name: RawColumn(_numbers(cells)) for name, cells in zip(table.header, zip(*table.rows, strict=True), strict=True)}
+    return of_columns(str(path), columns, [identity(path)])
+
+
+def _numbers(cells: Sequence[str]) -> np.ndarray | list[str]:
+    """Numbers where all cells are, empty ones NaN; else the words."""
+    try:
+        return np.array([float(cell) if cell else math.nan for cell in cells])
+    except ValueError:
+        return list(cells)
+
+
+def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
+    """Vectors of the numeric columns; words, classes and columns called label, class or target are attributes.
+
+    Columns pixel0, pixel1, … of bytes, as many as a square has, are grey pictures.
+
+    Raises:
+        TriptychError: without columns of numbers, and for missing values among them.
+    """
+    values, attributes = {}, {}
+    for name, raw in columns.items():
+        numbers = np.asarray(raw.values) if not raw.classes else np.array([], object)
+        if numbers.dtype.kind in "iuf" and name.lower() not in LABELS:
+            values[name] = numbers.astype(np.float64)
+        else:
+            attributes[name] = raw
+    aside = tuple(f"column {name} (empty)" for name, column in values.items() if np.isnan(column).all())
+    values = {name: column for name, column in values.items() if not np.isnan(column).all()}
+    if not values:
+        raise TriptychError(
+            f"{where}: expected columns of numbers, or one of encoded pictures named {' or '.join(IMAGE_COLUMNS[:2])} or "
+            f"otherwise, got columns {', '.join(list(columns)[:8])}{', …' * (len(columns) > 8)}; rename or convert it"
+        )
+    missing = {name: int(np.isnan(column).sum()) for name, column in values.items() if np.isnan(column).any()}
+    if missing:
+        some = ", ".join(f"{name} ({count})" for name, count in list(missing.items())[:3])
+        raise TriptychError(f"{where}: expected a number in every row, got none in {some}: fill them in or drop these rows")
+    data = np.stack(list(values.values()), 1)
+    if pixels := _as_pixels(list(values), data):
+        return Array.of(data.astype(np.uint8).reshape(-1, 1, *pixels), where, key, attributes)
+    array = Array.of(data, where, key, attributes)
+    array.names, array.aside = tuple(values), aside
+    return array
+
+
+def _as_pixels(names: list[str], data: np.ndarray) -> tuple[int, int] | None:
+    """The sides of a square picture whose pixels the columns are, by their names and values."""
+    side = math.isqrt(len(names))
+    named = side > 3 and side * side == len(names) and all(_PIXEL.fullmatch(name.lower()) for name in names)
+    return (side, side) if named and ((data >= 0) & (data <= 255) & (data == np.rint(data))).all() else None
