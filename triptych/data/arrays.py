@@ -42,6 +42,8 @@ class Array:
     """The same rows as a memory map, where the file allows it."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
+    names: tuple[str, ...] = ()
+    """Of a table (N, D), the names of its columns, where they are known."""
 
     def __post_init__(self) -> None:
         if self.dtype.kind not in "buif":

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from triptych.data.faces import ATTRIBUTES, Faces, parse_distribution
 from triptych.data.files import Part, read_file
 from triptych.data.folder import read_folder
 from triptych.data.hub import DOWNLOADS, read_hub
+from triptych.data.memory import MARK, is_named, read_memory
 from triptych.data.pictures import all_grey, parse_size
 from triptych.data.splits import Split, Splits
 from triptych.data.stored import BUDGET, Options
@@ -38,7 +40,7 @@ _log = logging.getLogger("triptych.data")
 
 
 def load(
-    name: str | Path,
+    name: str | Path | Any,
     *,
     size: int | str | tuple[int, int] | None = None,
     seed: int = 0,
@@ -46,13 +48,18 @@ def load(
     budget: int = BUDGET,
     notice: Callable[[str], None] | None = None,
 ) -> Splits:
-    """Loads a data set by name, path or hub id: its splits "train", "test" and, where there is one, "valid".
+    """Loads a data set by name, path or hub id, or from memory: its splits "train", "test" and, where there is one, "valid".
 
     `name` is `faces` (drawn, embedded), `digits` (scikit-learn's, 0..16 scaled to 0..255 as round(255 v / 16)), a path
     (an npy, npz, parquet or IDX file, a folder of pictures or of such files), a folder under $TRIPTYCH_DATA, a set that
     can be downloaded (mnist, fashion-mnist, cifar10, celeba), or `hf:owner/name`; looked for in this order. After
     `faces` and a question mark may follow how their attributes are distributed, as in
     `faces?hair_length:beard=-0.9&smile=-2:2`: correlations of pairs, and ranges; see `triptych.data.faces`.
+
+    Instead of a name may come what is in memory already: a numpy array or torch tensor, a list of picture files, Pillow
+    pictures or arrays, a pandas DataFrame (with a column of picture files or bytes, or of numbers), a map-style
+    `torch.utils.data.Dataset` whose items are a picture or (picture, label), or a dictionary of arrays, or of splits by
+    name. They are copied, and checked as files are: see `triptych.data.memory`.
 
     A set without a test split gets one, round(N / 10) examples drawn without replacement by `seed` alone; the rest is
     "train". Use one seed for one study, or test examples leak into training.
@@ -74,6 +81,8 @@ def load(
     options = Options(parse_size(size), budget, notice or _log.warning)
     if n is not None and n < 1:
         raise TriptychError(f"expected n of at least 1, got {n}: omit it for all examples")
+    if not is_named(name):
+        return _splits(read_memory(name, budget), options, seed, n)
     base, _, distribution = str(name).partition("?")
     if base in ("faces", "digits") and Path(base).exists():
         options.notice(f"{base} is the embedded set; write ./{base} for the folder or file here")
@@ -90,6 +99,8 @@ def _find(name: str) -> dict[str, Part]:
         digits = load_digits()
         pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         return {"train": Array.of(pixels, name, name, {"label": RawColumn(digits.target, tuple("0123456789"))})}
+    if name.startswith(MARK):
+        raise TriptychError(f"the data were given {name}, which only a program that has them can give: name a file or folder")
     if name.startswith("hf:"):
         return read_hub(name[3:])
     variable = os.environ.get("TRIPTYCH_DATA")
@@ -193,6 +204,7 @@ def _read_part(
         {name: column.values[indices] for name, column in columns.items()},
         {name: column.kind for name, column in columns.items()},
         {name: column.classes for name, column in columns.items() if column.classes},
+        columns=part.names if isinstance(part, Array) else (),
     )
     splits = {}
     for name, rows in chosen.items():

@@ -28,11 +28,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 
 
 class Encoded(NamedTuple):
-    """A picture before it is decoded: its index in the set, its name for messages, its file or bytes."""
+    """A picture before it is decoded: its index in the set, its name for messages, its file, bytes, or it opened."""
 
     row: int
     name: str
-    content: str | Path | bytes | None
+    content: str | Path | bytes | Image.Image | None
 
 
 def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
@@ -55,11 +55,13 @@ def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
     return sides[0], sides[-1]
 
 
-def _open(content: str | Path | bytes | None) -> Image.Image:
+def _open(content: str | Path | bytes | Image.Image | None) -> Image.Image:
+    if isinstance(content, Image.Image):
+        return content.copy()  # what is closed afterwards is not the caller's
     return Image.open(content if isinstance(content, str | Path) else BytesIO(content or b""))
 
 
-def decode(content: str | Path | bytes | None, grey: bool, size: Size | None) -> np.ndarray:
+def decode(content: str | Path | bytes | Image.Image | None, grey: bool, size: Size | None) -> np.ndarray:
     """One picture as uint8 (C, H, W), upright, without transparency (on white), shorter side to `size` and cropped.
 
     Raises:

@@ -5,6 +5,7 @@ Shapes: N examples in a split, B in a batch; `event` is one example's shape, (C,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,15 +96,15 @@ def kind_of(values: np.ndarray) -> Kind:
     return "binary" if np.isin(values[~np.isnan(values)], (0, 1)).all() else "continuous"
 
 
-def fixed_subset(n: int, count: int) -> np.ndarray:
-    """Indices of `count` of n examples (all of them where n ≤ count): always the same, in a random order.
+def fixed_subset(n: int, count: int, seed: int = 0) -> np.ndarray:
+    """Indices of `count` of n examples (all of them where n ≤ count): a seed's are always the same, in a random order.
 
     The first `count` of a sorted set would not be a sample of it.
 
     >>> fixed_subset(1000, 3).tolist() == fixed_subset(1000, 4)[:3].tolist()
     True
     """
-    return np.random.default_rng(0).permutation(n)[:count]
+    return np.random.default_rng(seed).permutation(n)[:count]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,8 @@ class Split:
     """Name of a class attribute to the names of its values 0, 1, …, where they are known."""
     skipped: tuple[Skipped, ...] = ()
     """Pictures that could not be read, with the reason."""
+    columns: tuple[str, ...] = ()
+    """Of a table (N, D), the names of its D columns, where they are known."""
 
     def __post_init__(self) -> None:
         attributes = {name: np.asarray(values, np.float32) for name, values in self.attributes.items()}
@@ -178,12 +181,30 @@ class Split:
 
         return torch.from_numpy(np.ascontiguousarray(picked(self.data, np.arange(len(self))[indices])))
 
-    def take(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> Split:
-        """The split of the examples at `indices`, in that order; copied if in memory, else a view."""
-        index = np.arange(len(self))[indices]
+    def take(self, which: int | Sequence[int] | np.ndarray | torch.Tensor, seed: int = 0) -> Split:
+        """A smaller split with its attributes; copied if in memory, else a view.
+
+        Args:
+            which: how many examples to draw at random (all of them, where there are no more), always the same ones for a
+                seed; or their indices, or a mask (N,), which selects them in that order.
+            seed: of what is drawn.
+
+        Raises:
+            TriptychError: for a number below 1.
+            IndexError: for what numpy does not take as indices of N examples.
+
+        >>> split = Split(np.arange(6, dtype=np.float32)[:, None], {"a": np.arange(6)})
+        >>> len(split.take(3)), split.take([4, 0]).attributes["a"].tolist()
+        (3, [4.0, 0.0])
+        """
+        if isinstance(which, int | np.integer):
+            if which < 1:
+                raise TriptychError(f"take expects at least 1 example to draw, got {which}: give a number, or indices")
+            which = fixed_subset(len(self), int(which), seed)
+        index = np.arange(len(self))[which]
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return Split(data, attributes, self.kinds, self.classes, self.skipped)
+        return dataclasses.replace(self, data=data, attributes=attributes)
 
     def __repr__(self) -> str:
         where = "" if self.in_memory else ", not in memory"
