@@ -39,7 +39,7 @@ class Array:
     key: Any
     """What identifies the values, for the cache."""
     mapped: np.ndarray | None = None
-    """The same rows as a memory map, where the file allows it."""
+    """The same rows as a memory map, where the file allows it; or as an array that is in memory anyway."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
     names: tuple[str, ...] = ()

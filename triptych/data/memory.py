@@ -1,7 +1,7 @@
 """Data that are in memory already, as the parts that files give, so that the same checks and errors follow.
 
     array, tensor           as an .npy file: pictures or other events
-    a dictionary            of arrays, as an .npz file: x (or the only one of suitable rank), and attributes; or of splits by name
+    a dictionary            of arrays, as an .npz file: x (or the only one of suitable rank) and attributes; or of splits
     a pandas table          a column of picture files, bytes or Pillow pictures, and attributes; else its numbers as rows
     a list, or a data set   of items: a picture file, bytes, a Pillow picture or an array, alone, with a label or with a
                             dictionary of attributes; or a dictionary of all these, as the `datasets` library gives it
@@ -33,8 +33,8 @@ from triptych.errors import TriptychError
 MARK = "in memory: "
 """Begins what a recipe calls data that have no name or path."""
 _EXPECTED = (
-    "expected a name, a path, an array, a tensor, a list of picture files, a pandas DataFrame, a map-style torch Dataset, or "
-    "a dictionary of arrays"
+    "expected a name, a path, an array, a tensor, a list of picture files, a pandas DataFrame, a map-style torch Dataset "
+    "or a dictionary of arrays"
 )
 
 
@@ -105,6 +105,8 @@ def _array(
     values = values.astype(values.dtype.newbyteorder("="), copy=False)
     made = Array.of(values, where, (values.shape, values.dtype.str, _digest(values)), columns)
     made.names = names
+    if values.flags.c_contiguous:
+        made.mapped = values  # what is over the budget, but in memory already, is used as it is
     return made
 
 
@@ -204,9 +206,8 @@ def _divided(item: Any, where: str) -> tuple[Any, dict[str, Any]]:
     if isinstance(item, Mapping):
         name = next((name for name in IMAGE_COLUMNS if name in item), None)
         if name is None:
-            raise TriptychError(
-                f"{where}: expected items with a picture under {' or '.join(IMAGE_COLUMNS[:2])}, got {', '.join(map(str, item))}"
-            )
+            got = ", ".join(map(str, item))
+            raise TriptychError(f"{where}: expected items with a picture under {' or '.join(IMAGE_COLUMNS[:2])}, got {got}")
         return item[name], {key: value for key, value in item.items() if key != name}
     if not isinstance(item, tuple):
         return item, {}
@@ -237,7 +238,7 @@ def _named(name: str, label: Any) -> list[tuple[str, Any]]:
         return [(name, label)]
     values = _numpy(label)
     if values.ndim > 1 or values.dtype.kind not in "biufU":
-        raise TriptychError(f"expected labels that are numbers or text, got {type(label).__name__} for {name!r}: leave them out")
+        raise TriptychError(f"expected numbers or text as {name}, got {type(label).__name__}: leave it out of the items")
     return [(name, values.item())] if not values.ndim else [(f"{name}_{i}", v) for i, v in enumerate(values.tolist())]
 
 
@@ -253,8 +254,8 @@ def _stacked(rows: Iterator[tuple[Any, dict[str, Any]]], count: int, first: np.n
         value = _numpy(picture)
         if value.shape != first.shape or value.dtype != first.dtype:
             raise TriptychError(
-                f"{where}: expected items of one shape and dtype, got {first.shape} {first.dtype} and, at {i}, {value.shape} "
-                f"{value.dtype}: resize or convert them"
+                f"{where}: expected items of one shape and dtype, got {first.shape} {first.dtype} and, at {i}, "
+                f"{value.shape} {value.dtype}: resize or convert them"
             )
         values[i] = value
         found.append(labels)

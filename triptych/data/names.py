@@ -59,7 +59,7 @@ def load(
     Instead of a name may come what is in memory already: a numpy array or torch tensor, a list of picture files, Pillow
     pictures or arrays, a pandas DataFrame (with a column of picture files or bytes, or of numbers), a map-style
     `torch.utils.data.Dataset` whose items are a picture or (picture, label), or a dictionary of arrays, or of splits by
-    name. They are copied, and checked as files are: see `triptych.data.memory`.
+    name. They are copied unless they are over the budget, and checked as files are: see `triptych.data.memory`.
 
     A set without a test split gets one, round(N / 10) examples drawn without replacement by `seed` alone; the rest is
     "train". Use one seed for one study, or test examples leak into training.
@@ -100,7 +100,7 @@ def _find(name: str) -> dict[str, Part]:
         pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         return {"train": Array.of(pixels, name, name, {"label": RawColumn(digits.target, tuple("0123456789"))})}
     if name.startswith(MARK):
-        raise TriptychError(f"the data were given {name}, which only a program that has them can give: name a file or folder")
+        raise TriptychError(f"the data were given {name}: give them again in Python, or name a file or folder that has them")
     if name.startswith("hf:"):
         return read_hub(name[3:])
     variable = os.environ.get("TRIPTYCH_DATA")
