@@ -68,14 +68,17 @@ def edit(words: Sequence[str]) -> None:
     if options.inpaint:
         _inpaint(options)
         return
+    import torch
+
     from triptych import edit as verbs
-    from triptych.examples import read, save
+    from triptych.figures import read_picture, save
 
     model = load_editable(options.run, options.model)
     context, given = context_of(model, options.known), context_of(model, options.given)
-    x, hold = read(options.images, model), [h for h in (options.hold or "").split(",") if h]
+    stored = torch.cat([read_picture(path, model.event_shape) for path in options.images])
+    x, hold = model.codec.centre(stored), [h for h in (options.hold or "").split(",") if h]
     if given is not None:
-        save(verbs.change_context(model, x, context, given), options.out, model)
+        save(model.codec.decode(verbs.change_context(model, x, context, given)), options.out)
         print(options.out)
         return
     folder = folder_of(options.run)
@@ -84,11 +87,11 @@ def edit(words: Sequence[str]) -> None:
         notice(f"{folder} has no encoder to read coordinates by, they are rough: triptych directions {folder} learns one")
     if options.set:
         edited = verbs.apply(model, x, _settings(options.set), known, hold=hold, context=context)
-        save(edited, options.out, model)
+        save(model.codec.decode(edited), options.out)
     else:
         name, values = parse_sweep(options.sweep or "")
         moved = verbs.sweep(model, x, name, values, known, hold=hold, context=context)
-        save(moved, options.out, model)
+        save(model.codec.decode(moved.flatten(0, 1)), options.out, columns=len(values))
     print(options.out)
 
 

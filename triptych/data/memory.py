@@ -140,27 +140,26 @@ def _check_length(name: str, column: RawColumn, count: int, where: str) -> None:
 
 def _table(frame: Any, where: str) -> Part:
     """A pandas table: a column of pictures and attributes, or rows of numbers and the attributes that are not numbers."""
-    usable = (np.number, np.bool_)
     columns = {str(name): _column(frame[name]) for name in frame.columns}
     for name, column in columns.items():
         if column.dtype == object and len(column) and _is_encoded(column[0]):
             others = {other: RawColumn(values) for other, values in columns.items() if other != name}
             return _album(column, others, where)
-    numbers = [name for name, c in columns.items() if issubclass(c.dtype.type, usable) and name.lower() not in LABELS]
+    numbers = [name for name, c in columns.items() if c.dtype != object and name.lower() not in LABELS]
     if not numbers:
         raise TriptychError(
             f"{where}: expected a column of picture files or bytes, or columns of numbers, got "
             f"{', '.join(list(columns)[:8]) or 'no columns'}: convert the columns that are meant"
         )
-    rows = np.stack([columns[name].astype(np.float64) for name in numbers], axis=1)
+    rows = np.stack([columns[name] for name in numbers], axis=1)
     attributes = {name: RawColumn(values) for name, values in columns.items() if name not in numbers}
     return _array(rows, where, attributes, tuple(numbers))
 
 
 def _column(series: Any) -> np.ndarray:
-    """Numbers as they are, NaN where missing; other values as objects, None where missing."""
+    """Numbers, NaN where missing; other values as objects, None where missing."""
     if series.dtype.kind in "iufb":
-        return series.to_numpy(np.float64, na_value=np.nan) if series.hasnans else series.to_numpy(series.dtype.str)
+        return series.to_numpy(np.float64, na_value=np.nan)
     return series.astype(object).where(series.notna(), None).to_numpy()
 
 
@@ -195,7 +194,7 @@ def _items(data: Any, where: str, budget: int) -> Part:
     picture, labels = _divided(data[0], where)
     rows = (_divided(data[i], where) for i in range(len(data)))
     if not _is_encoded(picture):
-        return _stacked(rows, len(data), _numpy(picture), where, budget)
+        return _stacked(rows, data, _numpy(picture), where, budget)
     if not labels:
         return _album(data, {}, where)
     return _album(data, _columns((labels for _, labels in rows), data), where)
@@ -242,8 +241,9 @@ def _named(name: str, label: Any) -> list[tuple[str, Any]]:
     return [(name, values.item())] if not values.ndim else [(f"{name}_{i}", v) for i, v in enumerate(values.tolist())]
 
 
-def _stacked(rows: Iterator[tuple[Any, dict[str, Any]]], count: int, first: np.ndarray, where: str, budget: int) -> Array:
+def _stacked(rows: Iterator[tuple[Any, dict[str, Any]]], data: Any, first: np.ndarray, where: str, budget: int) -> Array:
     """Items that are arrays, as one array and attributes."""
+    count = len(data)
     if first.nbytes * count > budget:
         raise TriptychError(
             f"{where}: {count:,} items of {first.nbytes:,} bytes are over the budget of {budget / 2**30:.2f} GiB in memory: "
@@ -259,4 +259,4 @@ def _stacked(rows: Iterator[tuple[Any, dict[str, Any]]], count: int, first: np.n
             )
         values[i] = value
         found.append(labels)
-    return _array(values, where, _columns(iter(found), None))
+    return _array(values, where, _columns(iter(found), data))

@@ -22,7 +22,7 @@ from triptych.recipes import Recipe
 from triptych.training.loop import Watch, fit
 from triptych.training.progress import shown
 from triptych.training.run import Run, processes
-from triptych.training.starting import Factory, check_place, data_of, recipe_for, start
+from triptych.training.starting import Factory, check_place, data_of, recipe_for, recipe_of, start
 
 Model = Mapping[str, Any] | GenerativeModel | Factory
 """Settings of the family's model by name, or a user's own model, or a function of the event shape that makes one."""
@@ -121,8 +121,9 @@ def resume(
     """
     factory = _factory(model)
     own = {} if factory is None else own_whole(Path(out), factory)
+    recipe = recipe_of(out)
+    split, _ = _training_split(recipe, recipe.data if data is None else data, None)
     run = Run.resume(out, trackers=tuple(track), steps=steps, given=own)
-    split, _ = _training_split(run.recipe, run.recipe.data if data is None else data, None)
     return _trained(run, split, progress)
 
 
