@@ -33,7 +33,7 @@ from hinge_table import print_table
 from judging import SMILE, reader_of
 
 from triptych import families, recipes
-from triptych.data import Split, Splits, fixed_subset, load
+from triptych.data import Split, Splits, load
 from triptych.errors import TriptychError
 from triptych.training.loop import fit
 
@@ -135,7 +135,7 @@ def run_one(out: Path, options: argparse.Namespace, kind: str) -> None:
     splits, name = load(options.data, size=options.size), name_of(options, kind)
     train = splits.train
     if options.examples:
-        train = train.take(fixed_subset(len(train), options.examples))
+        train = train.take(options.examples)
     try:
         plan = planned(out, name, options, KINDS[kind], train)
     except TriptychError as error:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from triptych import edit, storage
 from triptych.core import GenerativeModel
-from triptych.data import Split, Splits, fixed_subset
+from triptych.data import Split, Splits
 from triptych.data.faces import Faces
 from triptych.nets import encoder_network
 
@@ -55,7 +55,7 @@ def smile_of(
     model: GenerativeModel, data: str, train: Split, test: Split, reader: edit.Reader
 ) -> tuple[edit.Directions, dict]:
     """The smile's direction, learned with the other attributes held, and what the judge says of it."""
-    name, train = SMILE[data], train.take(fixed_subset(len(train), _LEARNED_FROM))
+    name, train = SMILE[data], train.take(_LEARNED_FROM)
     known = {n: a for n, a in train.attributes.items() if train.kinds[n] != "class"}
     found = edit.learn_directions(model, train[:], known, names=[name])
     found = edit.judge(model, found, test[:], test.attributes, reader=reader)

@@ -4,15 +4,11 @@ python examples/smile.py --steps 1500 --out smile.png     (two minutes on two co
 """
 
 import argparse
-import dataclasses
-import tempfile
 
 import torch
 
 import triptych
-from triptych import edit, families, figures
-from triptych.training.loop import fit
-from triptych.training.run import Run
+from triptych import edit
 
 
 def main() -> None:
@@ -24,16 +20,12 @@ def main() -> None:
     torch.set_flush_denormal(True)  # before the first parallel operation
 
     faces = triptych.data.load("faces", size=32, n=options.faces)
-    recipe = dataclasses.replace(families.preset("vae", data="faces"), steps=options.steps)
-    with tempfile.TemporaryDirectory() as folder:
-        run = Run.create(f"{folder}/run", recipe, families.build(recipe, faces.train[:64]))
-        fit(run, faces.train)
-        model = run.averaged
+    model = triptych.train("vae", faces, preset="faces", steps=options.steps)
 
     directions = edit.learn_directions(model, faces.train[:], faces.train.attributes)
     x = model.codec.centre(faces.test[:5])
     strip = edit.sweep(model, x, "smile", [-2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2], directions)
-    figures.save(model.codec.decode(strip.flatten(0, 1)), options.out, columns=9)
+    triptych.save(strip, options.out, model)
     print(options.out)
 
 

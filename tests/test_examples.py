@@ -1,5 +1,6 @@
 """The examples run as they stand, only shorter."""
 
+import json
 import os
 import subprocess
 import sys
@@ -20,5 +21,23 @@ def test_example(name, arguments, tmp_path):
     assert out.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("name, parameters", [("own_pictures.ipynb", "STEPS, PICTURES = 3, 300")])
+def test_notebook(name, parameters, tmp_path):
+    """The code cells in their order, with smaller numbers in the cell tagged "parameters"; it holds no outputs."""
+    cells = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))["cells"]
+    cells = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
+    assert len(tagged) == 1
+    tagged[0]["source"] = [parameters]
+    script = tmp_path / "cells.py"
+    script.write_text("\n\n".join("".join(cell["source"]) for cell in cells), encoding="utf-8")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent)}
+    words = [sys.executable, "-W", "error", str(script)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "smiling.png").stat().st_size > 100
+
+
 def test_every_example_is_run():
-    assert {p.name for p in EXAMPLES.glob("*.py")} == {"smile.py"}
+    assert {p.name for p in EXAMPLES.iterdir() if p.is_file()} == {"smile.py", "own_pictures.ipynb"}

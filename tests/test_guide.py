@@ -13,8 +13,10 @@ ROOT = Path(__file__).parent.parent
 # fewer faces, runs as the commands would have left them, and the names that a text introduces in words
 BEFORE = """
 import functools, torch, triptych
-from triptych import codecs, edit, gan
+from triptych import codecs, edit, figures, gan
 triptych.data.load = functools.partial(triptych.data.load, n=100)
+quick, train_ = {"model": {"latent_dim": 4, "width": 4}, "training": {"batch": 16}}, triptych.train
+triptych.train = lambda family, data, **options: train_(family, data, **{**options, "steps": 2, **quick})
 """
 STAND_INS = {
     "README.md": """
@@ -23,6 +25,8 @@ given = triptych.VAE((3, 32, 32), 4, context_dim=1)
 given.conditions = codecs.Conditions([codecs.Attribute("smiling", "binary")])
 given.save_pretrained("runs/given")
 encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 32))
+pixels = torch.randint(256, (40, 8, 8, 3), dtype=torch.uint8)
+figures.save(triptych.data.load("faces").test[:1], "face.jpg")
 """,
     "docs/guide.md": """
 gan = triptych.GAN((3, 32, 32), 4, generator=gan.MLPGenerator(4, (3, 32, 32), hidden=(8,)))
@@ -30,6 +34,7 @@ stored = torch.randint(256, (40, 3, 32, 32), dtype=torch.uint8)
 encoder = edit.learn_encoder(gan, data=stored, steps=2, width=4)
 flow = triptych.Glow((3, 32, 32), levels=2, depth=2, width=8)
 flow.initialize(flow.codec.encode(stored))
+figures.save(stored[:1], "face.png")
 directions = edit.learn_directions(edit.Inverting(gan, encoder), stored, {"smile": torch.rand(40)})
 """,
 }

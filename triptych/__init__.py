@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from triptych.compose import EncodedGAN, SharpenedVAE
     from triptych.errors import TriptychError
     from triptych.evaluate import bits_per_dim
+    from triptych.examples import read, save, show
     from triptych.flow import NICE, Flow, Glow, RealNVP, SpectralFlow
     from triptych.gan import GAN, MaxoutGAN, ProgressiveGAN
     from triptych.pretrained import load
+    from triptych.training.simple import resume, train
     from triptych.vae import VAE
 
 from triptych.version import __version__
@@ -35,6 +37,11 @@ _HOME = {
     "VAE": "triptych.vae",
     "bits_per_dim": "triptych.evaluate.likelihood",
     "load": "triptych.pretrained",
+    "read": "triptych.examples",
+    "resume": "triptych.training.simple",
+    "save": "triptych.examples",
+    "show": "triptych.examples",
+    "train": "triptych.training.simple",
 }
 _MODULES = ("data", "edit", "evaluate")
 
@@ -57,6 +64,11 @@ __all__ = [
     "edit",
     "evaluate",
     "load",
+    "read",
+    "resume",
+    "save",
+    "show",
+    "train",
 ]
 
 

@@ -279,6 +279,8 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
 
     def check_event(self, x: Tensor) -> Tensor:
         """x itself if it is a batch (B, *E), else a `TriptychError` that names both shapes."""
+        if not isinstance(x, Tensor):
+            raise TriptychError(f"expected a tensor (B, *E), got {x!r:.60}: triptych.read(path, model) makes one of files")
         if tuple(x.shape[1:]) != self.event_shape:
             raise TriptychError(
                 f"this {type(self).__name__} takes (B, {', '.join(map(str, self.event_shape))}), got {tuple(x.shape)}: "

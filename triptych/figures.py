@@ -76,25 +76,27 @@ def save(pictures: Tensor, path: str | Path, *, columns: int | None = None) -> N
         raise TriptychError(f"cannot write {path}: {error}; give a name that ends in .png, .jpg or .gif") from error
 
 
-def read_picture(path: str | Path, event_shape: Sequence[int]) -> Tensor:
-    """A picture file as stored values of this shape (C, H, W), as a batch (1, C, H, W): resized, cropped, grey or RGB.
+def read_picture(path: str | Path | Image.Image, event_shape: Sequence[int]) -> Tensor:
+    """A picture file, or a Pillow picture, as stored values of this shape (C, H, W), in a batch of one: resized, cropped,
+    grey or RGB.
 
     Raises:
         TriptychError: for a file that is missing, not a picture or dangerously large, and for a shape other than
             (1 or 3, H, W).
     """
     channels, *size = event_shape
+    content = path if isinstance(path, Image.Image) else Path(path)
     if channels not in (1, 3) or len(size) != 2:
         raise TriptychError(
             f"{path}: pictures are opened as (1 or 3, H, W), got a model of {tuple(event_shape)}: give an array instead"
         )
     with warnings.catch_warnings(action="ignore"):
         try:
-            return torch.from_numpy(decode(Path(path), channels == 1, (size[0], size[1])).copy())[None]
+            return torch.from_numpy(decode(content, channels == 1, (size[0], size[1])).copy())[None]
         except FileNotFoundError:
             raise TriptychError(f"{path} does not exist: check the name") from None
         except Exception as error:  # broken bytes make Pillow raise nearly anything
-            why = reason(error, str(path))
+            why = reason(error)
             raise TriptychError(f"{path} cannot be read as a picture: {why}; give a jpg, png or webp file") from None
 
 

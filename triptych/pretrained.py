@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from triptych import parts, storage
 from triptych.codecs import Conditions
 from triptych.core import GenerativeModel, StandardNormal
 from triptych.errors import TriptychError, unknown
-from triptych.families import from_json
+from triptych.families import from_json, own_model
 from triptych.recipes import Recipe, to_json
 from triptych.version import __version__
 
@@ -127,6 +127,16 @@ def read_description(folder: Path) -> dict[str, Any]:
     if found not in (1, FORMAT):
         raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
     return stored
+
+
+def own_whole(folder: Path, factory: Callable[..., Any]) -> dict[str, GenerativeModel]:
+    """A user's own model for the weights of a run, made by a function of the event shape, as `load` takes it."""
+    description = read_description(folder)
+    if "event_shape" not in description:
+        raise TriptychError(f"{folder} is of an earlier version, whose models have no parts of one's own: leave out --model")
+    conditions = read_conditions(description)
+    dim = 0 if conditions is None else conditions.dim
+    return {"model": own_model(factory, tuple(description["event_shape"]), dim)}
 
 
 def read_conditions(description: dict[str, Any]) -> Any:

@@ -126,12 +126,11 @@ class _Lesson:
 
 
 def _lesson(options: LearnDirections, model: GenerativeModel) -> _Lesson:
-    from triptych.data.splits import fixed_subset
     from triptych.edit.learning import check_attributes, check_components
 
     splits = load_splits(options.run, model, options.data)
     train, test = (named_split(splits, name) for name in ("train", "test"))
-    train, test = (split.take(fixed_subset(len(split), _MOST_CODES)) for split in (train, test))
+    train, test = (split.take(_MOST_CODES) for split in (train, test))
     attributes = _attributes(train, options.data or options.run, needed=options.unsupervised is None)
     names = _names(options.attributes, attributes)
     if options.attributes is None and options.unsupervised is None:

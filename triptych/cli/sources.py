@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from triptych.core import GenerativeModel
     from triptych.data import Split, Splits
-    from triptych.recipes import Recipe
 
 
 def notice(line: str) -> None:
@@ -51,15 +50,9 @@ def own_parts(folder: Path, place: str | None) -> dict[str, Any]:
     """The user's own model for a run, as `triptych.load` takes it; nothing without --model."""
     if place is None:
         return {}
-    from triptych.families import own_model
-    from triptych.pretrained import read_conditions, read_description
+    from triptych.pretrained import own_whole
 
-    description = read_description(folder)
-    if "event_shape" not in description:
-        raise TriptychError(f"{folder} is of an earlier version, whose models have no parts of one's own: leave out --model")
-    conditions = read_conditions(description)
-    dim = 0 if conditions is None else conditions.dim
-    return {"model": own_model(own_factory(place), tuple(description["event_shape"]), dim)}
+    return own_whole(folder, own_factory(place))
 
 
 def load_model(source: str, own: str | None = None) -> GenerativeModel:
@@ -152,13 +145,6 @@ def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits
     size = model.event_shape[1:] if len(model.event_shape) == 3 and model.codec.is_picture else None
     seed = recipe.seed if recipe is not None else 0  # decides what is held out: it must be what training left out
     return load(data or recipe.data, size=size, seed=seed, notice=notice)  # type: ignore[union-attr]
-
-
-def load_data(recipe: Recipe) -> Splits:
-    """The recipe's data, with notices (skipped pictures) on standard error."""
-    from triptych.data import load
-
-    return load(recipe.data, size=recipe.size, seed=recipe.seed, notice=notice)
 
 
 def split_context(model: GenerativeModel, split: Split) -> Tensor | None:

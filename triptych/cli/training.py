@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
 from triptych.cli.options import Source, train_options
-from triptych.cli.sources import flush_subnormals, load_data, notice, own_factory, own_parts
+from triptych.cli.sources import flush_subnormals, notice, own_factory, own_parts
 from triptych.errors import TriptychError, unknown
-from triptych.families import FAMILIES, build_for, continued, preset
-from triptych.recipes import Recipe
+from triptych.families import FAMILIES
 
 if TYPE_CHECKING:
-    from triptych.data import Split, Splits
+    from triptych.data import Splits
     from triptych.training.run import Run
 
 
@@ -43,21 +41,11 @@ def _said(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     if source.resume is None and source.init is None:
         raise TriptychError(f"train expects a family ({', '.join(FAMILIES)}), or --resume RUN, or --init RUN")
     _check_there(source.resume)
-    name = _recipe_of(source.resume or source.init).family
+    from triptych.training.starting import recipe_of
+
+    name = recipe_of(source.resume or source.init).family
     named = {k: v for k, v in vars(source).items() if v is not None}
     return name, {**parse(train_options(FAMILIES[name]), rest, f"triptych train {name}"), **named}
-
-
-def _recipe_of(source: str | Path, family: str | None = None) -> Recipe:
-    """The recipe a run was trained by; a model saved without one gets its family's default, where that is named."""
-    from triptych.pretrained import local_folder, read_recipe
-
-    recipe = read_recipe(local_folder(source))
-    if recipe is None and family is not None:
-        return preset(family)
-    if recipe is None:
-        raise TriptychError(f"{source} was saved without a training recipe: name the family and its settings instead")
-    return recipe
 
 
 def _check_there(run: Path | None) -> None:
@@ -67,8 +55,9 @@ def _check_there(run: Path | None) -> None:
 
 def _resume(said: dict[str, Any]) -> None:
     from triptych.training.run import Run
+    from triptych.training.starting import data_of, flags
 
-    others = sorted(_flags(said) - {"--resume", "--steps", "--track", "--model"})
+    others = sorted(set(flags(said)) - {"--resume", "--steps", "--track", "--own-model"})
     if others:
         raise TriptychError(f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run")
     _check_there(said["resume"])
@@ -79,83 +68,40 @@ def _resume(said: dict[str, Any]) -> None:
         print(f"{run.folder} is finished at step {run.step}: --steps N makes it longer")
         return
     print(f"resuming {run.folder} at step {run.step} of {run.recipe.steps}")
-    _fit(run, load_data(run.recipe))
-
-
-def _flags(said: dict[str, Any]) -> set[str]:
-    """The flags that were said, as one types them."""
-    nested = {name: list(value) for name, value in said.items() if isinstance(value, dict)}
-    flat = {"model" if name == "own_model" else name for name in said if name not in nested}
-    dotted = {f"{part}.{name}" for part, names in nested.items() for name in names}
-    return {"--" + name.replace("_", "-") for name in flat | dotted}
+    _fit(run, data_of(run.recipe, notice))
 
 
 def _start(name: str, said: dict[str, Any]) -> None:
-    from triptych.data.batches import parse_augment
-    from triptych.pretrained import initial_model, local_folder
-    from triptych.training.run import Run, check_folder, processes
+    from triptych.training.starting import check_place, data_of, flags, recipe_for, start
 
-    recipe, init = _recipe(name, said), said.get("init")
+    asked, init = {name: said[name] for name in said if name not in _OF_RUN}, said.get("init")
+    recipe = recipe_for(name, asked, called=said.get("preset"), init=init)
     flush_subnormals()
-    if "own_model" in said and (useless := sorted(flag for flag in _flags(said) if flag.startswith("--model."))):
+    if "own_model" in said and (useless := [flag for flag in flags(said) if flag.startswith("--model.")]):
         raise TriptychError(f"--model is a model of your own: {', '.join(useless)} would change nothing, leave it out")
     if "out" not in said:
         raise TriptychError("train expects --out RUN, a folder for the run")
     out, overwrite = said["out"], said.get("overwrite", False)
-    if processes().is_main_process:
-        check_folder(out, overwrite)  # before the data, which may take long
+    check_place(out, overwrite)
     factory = own_factory(said["own_model"]) if "own_model" in said else None
-    splits = load_data(recipe)
-    recipe = _decided(recipe, splits.train)
-    parse_augment(recipe.augment, splits.train)
-    if init:
-        own = own_parts(local_folder(init), said.get("own_model"))
-        model = continued(recipe, initial_model(init, splits.train.event_shape, **own))
-    else:
-        model = build_for(recipe, splits.train, factory)
-    _fit(Run.create(out, recipe, model, overwrite=overwrite, trackers=said.get("track", ())), splits)
+    splits, trackers = data_of(recipe, notice), said.get("track", ())
+    run = start(
+        recipe, splits["train"], out, notice=notice, init=init, factory=factory, overwrite=overwrite, trackers=trackers
+    )
+    _fit(run, splits)
 
 
-def _decided(recipe: Recipe, data: Split) -> Recipe:
-    decided = recipe.decided(len(data), data.is_image)
-    if decided.augment != recipe.augment:
-        times = recipe.judged_times(len(data))
-        notice(
-            f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so "
-            "as not to know them by heart (--augment none: as they are)"
-        )
-    return decided
-
-
-def _recipe(name: str, said: dict[str, Any]) -> Recipe:
-    """The preset's recipe, or that of the run to start from, with what was said in place; a path made absolute."""
-    init = said.get("init")
-    if init and (changed := sorted(flag for flag in _flags(said) if flag.startswith("--model.") or flag == "--given")):
-        raise TriptychError(f"the model is that of the run it starts from: {', '.join(changed)} cannot change; leave it out")
-    start = _undecided(_recipe_of(init, name)) if init else preset(name, said.get("preset"), said.get("data"))
-    if start.family != name:
-        raise TriptychError(f"{init} is a {start.family}, not a {name}: leave the family out")
-    names = {f.name for f in dataclasses.fields(Recipe)}
-    parts = {k: dataclasses.replace(getattr(start, k), **v) for k, v in said.items() if isinstance(v, dict)}
-    recipe = dataclasses.replace(start, **({k: v for k, v in said.items() if k in names} | parts))
-    path = Path(recipe.data)
-    embedded = recipe.data.partition("?")[0] in ("faces", "digits")
-    return recipe if embedded or not path.exists() else dataclasses.replace(recipe, data=str(path.resolve()))
-
-
-def _undecided(recipe: Recipe) -> Recipe:
-    """Without what was decided by the data and the machine of the run that it comes from: these may be others."""
-    augment = ",".join(name for name in recipe.augment.split(",") if name.strip() != "diffaug")
-    training = dataclasses.replace(recipe.training, precision="auto")
-    return dataclasses.replace(recipe, augment=augment, training=training)
+# what is said of the run, and not of its recipe
+_OF_RUN = ("out", "preset", "resume", "init", "overwrite", "track", "own_model")
 
 
 def _fit(run: Run, splits: Splits) -> None:
     from triptych.doctor import History, diagnose
     from triptych.training.loop import fit
+    from triptych.training.progress import Bar
 
     try:
-        with progress(run) as watch:
+        with Bar(run) as watch:
             fit(run, splits["train"], notice=notice, watch=watch)
     except KeyboardInterrupt:
         notice(f"\nsaved at step {run.step}: triptych train --resume {run.folder} goes on")
@@ -164,51 +110,3 @@ def _fit(run: Run, splits: Splits) -> None:
     if run.is_main:
         for verdict in diagnose(History.of(run.folder), recipe=run.recipe):
             print(verdict)
-
-
-class progress:
-    """A bar with the newest numbers; nothing where nobody watches (no terminal)."""
-
-    def __init__(self, run: Run):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self.run = run
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=console,
-            disable=not (console.is_terminal and run.is_main),
-        )
-
-    def __enter__(self):
-        self.bar.start()
-        task = self.bar.add_task("training", total=self.run.recipe.steps, completed=self.run.step, numbers="")
-
-        def watch(step, numbers) -> None:
-            shown = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if k in _SHOWN and v is not None)
-            self.bar.update(task, completed=step.step, numbers=shown)
-
-        return watch
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-_SHOWN = (
-    "loss",
-    "elbo",
-    "kl",
-    "prior_nll",
-    "bits_per_dim",
-    "nll",
-    "round_trip",
-    "d_accuracy",
-    "spread_ratio",
-    "drift",
-    "bad_steps",
-)

@@ -120,19 +120,17 @@ def mix(words: Sequence[str]) -> None:
     options = parse(Mix, words, "triptych mix")
     if len(options.images) not in (2, 4):
         raise TriptychError(f"mix expects two pictures (a walk) or four (a square), got {len(options.images)}")
-    import torch
-
     from triptych.edit import interpolate, manifold
-    from triptych.figures import read_picture, save
+    from triptych.examples import read, save
 
     model = load_editable(options.run, options.model)
-    x = torch.cat([model.codec.centre(read_picture(path, model.event_shape)) for path in options.images])
+    x = read(options.images, model)
     context = context_of(model, options.known)
     if len(x) == 2:
         mixed = interpolate(model, x[:1], x[1:], 9 if options.steps is None else options.steps, context=context)
     else:
         mixed = manifold(model, x, 8 if options.steps is None else options.steps, context=context)
-    save(model.codec.decode(mixed.flatten(0, 1)), options.out, columns=mixed.shape[1])
+    save(mixed, options.out, model)
     print(options.out)
 
 
@@ -178,24 +176,10 @@ def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
 
 
 def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path, columns: int | None = None) -> None:
-    import numpy as np
-
-    from triptych import storage
-    from triptych.figures import save
+    from triptych.examples import save
 
     lost = int((~x.isfinite()).flatten(1).any(1).sum())
     if lost:
         notice(f"{lost} of {len(x)} are not finite, which a picture cannot show: lower --temperature, or train further")
-    stored = model.codec.decode(x)
-    if out.suffix == ".npy":
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                np.save(file, stored.cpu().numpy(), allow_pickle=False)
-
-        storage.write_file(out, write)
-    elif (pictures := model.codec.show(x, model.event_shape)) is not None:
-        save(pictures, out, columns=columns)
-    else:
-        raise TriptychError(f"data of shape {model.event_shape} are not 8-bit pictures: give --out a name that ends in .npy")
+    save(x, out, model, columns=columns)
     print(out)

@@ -1,7 +1,7 @@
 """Arrays that hold pictures or other events already: checked, converted to uint8 or float32, resized.
 
-Whole numbers of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) where the shape says so;
-of rank 2 events (N, D), or grey pictures where `size` is given and H·W = D. Those of 9 to 16 bits are brought to 8 by the
+Whole numbers of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) by their shape; of
+rank 2 events (N, D), or grey pictures where `size` is given and H·W = D. Those of 9 to 16 bits are brought to 8 by the
 greatest of the set. Floats are events (N, *event), channels first; but of rank 4, with 1 or 3 channels and values in 0..1 or
 0..255, they are pictures.
 """
@@ -46,11 +46,11 @@ class Array:
     key: Any
     """What identifies the values, for the cache."""
     mapped: np.ndarray | None = None
-    """The same rows as a memory map, where the file allows it."""
+    """The same rows as a memory map, where the file allows it; or as an array that is in memory anyway."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
     names: tuple[str, ...] = ()
-    """Of the values of a table, (D,)."""
+    """Of a table (N, D), the names of its columns, where they are known."""
     aside: tuple[str, ...] = ()
     """What lies beside the values and was not read, and why."""
 
@@ -86,6 +86,16 @@ class Array:
     def count(self) -> int:
         """The number of rows."""
         return self.shape[0]
+
+    @cached_property
+    def extremes(self) -> tuple[float, float]:
+        """The least and greatest value; (0, 255) as soon as they cannot lie closer together than bytes do."""
+        least, greatest = math.inf, -math.inf
+        for chunk in self.chunks():
+            least, greatest = min(least, chunk.min()), max(greatest, chunk.max())
+            if self.dtype.itemsize == 1 and greatest > 1:
+                return 0, 255
+        return least, greatest
 
     @cached_property
     def prints(self) -> np.ndarray:
@@ -152,7 +162,7 @@ class Plan:
         last = len(event) == 3 and channels_last(event)
         if last:
             event = (event[2], *event[:2])
-        least, greatest = _extremes(array)
+        least, greatest = array.extremes
         depth = _depth(array, event, least, greatest)
         table = whole and len(event) == 1 and not 0 <= least <= greatest <= 255
         picture = (whole or depth is not None) and not table
@@ -169,8 +179,8 @@ class Plan:
             options.notice(f"{array.where} holds only 0 and 1: they are stored as 0 and 255")
         if depth:
             options.notice(f"{array.where}: {Survey(depth=depth).describe()}")
-        factor = 255 if drawing else 1
-        return cls(event, array.dtype.str, last, factor, size if size != event[1:] else None, None if drawing else depth, table)
+        factor, size = 255 if drawing else 1, size if size != event[1:] else None
+        return cls(event, array.dtype.str, last, factor, size, None if drawing else depth, table)
 
     def convert(self, chunk: np.ndarray, where: str, start: int) -> np.ndarray:
         """A chunk of the file as stored values; `start` is its first row, for messages."""
@@ -197,16 +207,6 @@ def channels_last(event: tuple[int, ...]) -> bool:
     """
     height, width, channels = event
     return channels < min(height, width) and (channels <= 4 < height or (channels <= 16 and height == width))
-
-
-def _extremes(array: Array) -> tuple[float, float]:
-    """The least and greatest value; (0, 255) as soon as they cannot lie closer together than bytes do."""
-    least, greatest = math.inf, -math.inf
-    for chunk in array.chunks():
-        least, greatest = min(least, chunk.min()), max(greatest, chunk.max())
-        if array.dtype.itemsize == 1 and greatest > 1:
-            return 0, 255
-    return least, greatest
 
 
 def _depth(array: Array, event: tuple[int, ...], least: float, greatest: float) -> Depth | None:

@@ -18,7 +18,7 @@ LABELS = ("label", "labels", "class", "target", "targets", "y")
 MOST_CLASSES = 1000
 """More different strings than this are names, not classes."""
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0, "": np.nan}
-_NEGATIVE = frozenset("n f no false negative neg absent off without none normal control 0".split())
+_NEGATIVE = frozenset(["n", "f", "no", "false", "negative", "neg", "absent", "off", "without", "none", "normal"])
 _DENIALS = re.compile(r"(?:no|not|non|without|un)[ _-]+|un(?=[a-z]{4})")
 
 
@@ -42,10 +42,10 @@ def encode(name: str, raw: RawColumn) -> Column | str:
 
     >>> encode("smile", RawColumn(["yes", "no", ""])).values.tolist()
     [1.0, 0.0, nan]
-    >>> encode("mood", RawColumn(["glad", "sad", "calm"])).classes
+    >>> encode("mood", RawColumn(["glad", "sad", "calm"] * 2)).classes
     ('calm', 'glad', 'sad')
-    >>> encode("mood", RawColumn(["glad", "sad", "glad"]))[:2]  # of two, one is the other's absence: sad is 1
-    (array([0., 1., 0.], dtype=float32), 'binary')
+    >>> encode("mood", RawColumn(["glad", "sad", "glad"])).values.tolist()  # of two classes one is 1
+    [0.0, 1.0, 0.0]
     """
     if isinstance(raw.values, np.ndarray) and raw.values.dtype.kind in "biuf":
         numbers = raw.values.astype(np.float64)
@@ -127,7 +127,7 @@ def encode_tables(
     named = [f"{name} ({count})" for name, count in missing.items() if count]
     if named:
         notice(f"attributes with unknown values (NaN): {', '.join(named[:5])}{', …' * (len(named) > 5)}")
-    usual = [name for alias in LABELS for name in columns if name.lower() == alias and columns[name].kind == "class"]
+    usual = [name for alias in LABELS for name in columns if name.lower() == alias and columns[name].kind != "continuous"]
     if usual and "label" not in columns:
         columns = {"label" if name == usual[0] else name: column for name, column in columns.items()}
     ends = np.cumsum(counts)

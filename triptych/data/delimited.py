@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
         marked = zeros
     for encoding in [marked] if marked else ["utf-8", "cp1252"]:
         try:
-            text = content.decode(encoding)  # type: ignore[arg-type]
+            text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
         if "\0" not in text:

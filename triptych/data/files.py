@@ -47,8 +47,8 @@ def read_file(path: Path) -> dict[str, Part]:
         if is_idx(file.read(4)):
             return {"train": read_idx(path)}
     raise TriptychError(
-        f"{path}: expected .npy, .npz, .parquet, .csv, .mat, .h5, .zip or .tar, an IDX file (.gz or not), pictures in several "
-        f"frames or a folder of pictures, got {suffix or 'no suffix'}; convert it to one of these"
+        f"{path}: expected .npy, .npz, .parquet, .csv, .mat, .h5, .zip or .tar, an IDX file (.gz or not), a picture of "
+        f"several frames or a folder of pictures, got {suffix or 'no suffix'}; convert it to one of these"
     )
 
 

@@ -132,7 +132,8 @@ def _read_examples(folder: Path, names: list[str]) -> dict[str, Part]:
             if row.shape != first.shape or row.dtype != first.dtype:
                 raise TriptychError(
                     f"{folder}: expected one array for each split, or arrays of one shape, an example each, got "
-                    f"{names[chosen[0]]} {first.shape} {first.dtype} and {names[i]} {row.shape} {row.dtype}; name the one you mean"
+                    f"{names[chosen[0]]} {first.shape} {first.dtype} and {names[i]} {row.shape} {row.dtype}; "
+                    "name the one you mean"
                 )
             rows.append(row)
         classes = [place.classes[i] for i in chosen]

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from triptych.data.album import Album
-from triptych.data.attributes import RawColumn
 from triptych.data.arrays import Array
+from triptych.data.attributes import RawColumn
 from triptych.data.formats.columnar import IMAGE_COLUMNS, of_columns
 from triptych.data.layout import SPLIT_NAMES
 from triptych.data.pictures import Encoded, one_line

@@ -132,7 +132,9 @@ def _json_lines(path: Path) -> Table:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise TriptychError(f"{path}: expected a JSON object on each line, line {number} is not ({error.msg})") from None
+                raise TriptychError(
+                    f"{path}: expected a JSON object on each line, line {number} is not ({error.msg})"
+                ) from None
             if not isinstance(row, dict):
                 raise TriptychError(f"{path}: expected a JSON object on each line, got {line[:40]!r} on line {number}")
             rows.append(row)
@@ -155,7 +157,8 @@ def _naming_column(table: Table, names: Names, at: str) -> tuple[str | None, int
 def _take(path: Path, table: Table, column: str, names: Names, at: str, labels: Labels) -> None:
     """Adds what a table says, row by row."""
     parts = _split_column(table, path)
-    key, missing, seen = table.header.index(column), 0, {}
+    key, missing = table.header.index(column), 0
+    seen: dict[str, list[str]] = {}
     for row in table.rows:
         name = names.find(row[key], at)
         if name is None:

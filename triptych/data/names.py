@@ -8,18 +8,20 @@ import os
 from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from triptych.data import holding
 from triptych.data.album import Album
 from triptych.data.arrays import Array
 from triptych.data.attributes import Column, RawColumn, encode_tables
 from triptych.data.faces import ATTRIBUTES, Faces, parse_distribution
 from triptych.data.files import Part
 from triptych.data.folder import read_path
-from triptych.data.holding import by_position, digest, held_out
+from triptych.data.holding import by_position, digest
 from triptych.data.hub import DOWNLOADS, read_hub
+from triptych.data.memory import MARK, is_named, read_memory
 from triptych.data.pictures import Survey, parse_size, surveyed
 from triptych.data.splits import Split, Splits
 from triptych.data.stored import BUDGET, Options
@@ -42,7 +44,7 @@ _log = logging.getLogger("triptych.data")
 
 
 def load(
-    name: str | Path,
+    name: str | Path | Any,
     *,
     size: int | str | tuple[int, int] | None = None,
     seed: int = 0,
@@ -52,7 +54,7 @@ def load(
     held_out: HeldOutBy = "content",
     notice: Callable[[str], None] | None = None,
 ) -> Splits:
-    """Loads a data set by name, path or hub id: its splits "train", "test" and, where there is one, "valid".
+    """Loads a data set by name, path or hub id, or from memory: its splits "train", "test" and, where there is one, "valid".
 
     `name` is `faces` (drawn, embedded), `digits` (scikit-learn's, 0..16 scaled to 0..255 as round(255 v / 16)), a path
     (a folder of pictures, an archive of one, or data files: see the guide), a folder under $TRIPTYCH_DATA, a set that
@@ -60,9 +62,14 @@ def load(
     `faces` and a question mark may follow how their attributes are distributed, as in
     `faces?hair_length:beard=-0.9&smile=-2:2`: correlations of pairs, and ranges; see `triptych.data.faces`.
 
-    A set without a test split gets one: about a tenth, each example by a hash of its content and `seed`; the rest is "train".
-    So a set that grows keeps its parts, and equal pictures are in the same one. Use one seed for one study, or test examples
-    leak into training. What was read, and what was left aside, says `Splits.summary`.
+    Instead of a name may come what is in memory already: a numpy array or torch tensor, a list of picture files, Pillow
+    pictures or arrays, a pandas DataFrame (with a column of picture files or bytes, or of numbers), a map-style
+    `torch.utils.data.Dataset` whose items are a picture or (picture, label), or a dictionary of arrays, or of splits by
+    name. They are copied unless they are over the budget, and checked as files are: see `triptych.data.memory`.
+
+    A set without a test split gets one: about a tenth, each example by a hash of its content and `seed`; the rest is
+    "train". So a set that grows keeps its parts, and equal pictures are in the same one. Use one seed for one study, or test
+    examples leak into training. What was read, and what was left aside, says `Splits.summary`.
 
     Args:
         size: in pixels; the shorter side is resized to it (antialiased) and the centre cropped to size × size, or (H, W),
@@ -78,11 +85,13 @@ def load(
         TriptychError: with what was expected, what came, and what to do; for an unknown name, with the nearest known ones.
 
     >>> [(name, len(split), split.event_shape) for name, split in load("digits").items()]
-    XXX
+    [('train', 1607, (1, 8, 8)), ('test', 190, (1, 8, 8))]
     """
     options = Options(parse_size(size), budget, notice or _log.warning, cache)
     if n is not None and n < 1:
         raise TriptychError(f"expected n of at least 1, got {n}: omit it for all examples")
+    if not is_named(name):
+        return _splits(read_memory(name, budget), options, seed, n, held_out)
     base, _, distribution = str(name).partition("?")
     if base in ("faces", "digits") and Path(base).exists():
         options.notice(f"{base} is the embedded set; write ./{base} for the folder or file here")
@@ -99,6 +108,8 @@ def _find(name: str) -> dict[str, Part]:
         digits = load_digits()
         pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
         return {"train": Array.of(pixels, name, name, {"label": RawColumn(digits.target, tuple("0123456789"))})}
+    if name.startswith(MARK):
+        raise TriptychError(f"the data were given {name}: give them again in Python, or name a file or folder that has them")
     if name.startswith("hf:"):
         return read_hub(name[3:])
     variable = os.environ.get("TRIPTYCH_DATA")
@@ -186,15 +197,16 @@ def _choose(part: Part, hold_out: bool, seed: int, n: int | None, by: HeldOutBy)
     """The rows that are trained on, and those of a test split if one is held out."""
     chosen = {"train": np.arange(part.count)}
     if hold_out:
-        apart = (
-            by_position(part.count, seed, part.where)
-            if by == "position"
-            else held_out(part.prints, seed, part.where, copies=part.copies)
-        )
+        if by == "position":
+            apart = by_position(part.count, seed, part.where)
+        else:
+            apart = holding.held_out(part.prints, seed, part.where, copies=part.copies)
         chosen = {"train": np.flatnonzero(~apart), "test": np.flatnonzero(apart)}
     train = chosen["train"]
     if n is not None and n > len(train):
-        raise TriptychError(f"{part.where}: expected n of at most {len(train)}, all training examples, got {n}: omit n for all")
+        raise TriptychError(
+            f"{part.where}: expected n of at most {len(train)}, all training examples, got {n}: omit n for all"
+        )
     if n is not None:
         chosen["train"] = train[np.sort(np.random.default_rng([seed % 2**64, 1]).permutation(len(train))[:n])]
     return chosen

@@ -27,17 +27,65 @@ Size = tuple[int, int]
 DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 """Pillow's modes of more than eight bits."""
 GREY = frozenset({"1", "L", "LA", "La"}) | DEEP
-FORMATS = tuple(
-    "AVIF BMP CUR DCX DDS DIB FITS FLI GIF ICNS ICO IM JPEG JPEG2000 MSP PCX PIXAR PNG PPM PSD QOI SGI SUN TGA TIFF "
-    "WEBP XBM XPM".split()
+FORMATS = (
+    *("AVIF", "BMP", "CUR", "DCX", "DDS", "DIB", "FITS", "FLI", "GIF", "ICNS", "ICO", "IM", "JPEG", "JPEG2000", "MSP"),
+    *("PCX", "PIXAR", "PNG", "PPM", "PSD", "QOI", "SGI", "SUN", "TGA", "TIFF", "WEBP", "XBM", "XPM"),
 )
 """What Pillow reads itself. The rest stays closed: Encapsulated PostScript, for one, would start another program."""
 SUFFIXES = frozenset(
-    "." + suffix
-    for suffix in (
-        "jpg jpeg jpe jfif png apng webp bmp dib gif tif tiff ppm pgm pbm pnm pfm avif avifs jp2 j2k j2c jpc jpf jpx tga icb "
-        "vda vst pcx dcx ico icns cur sgi rgb rgba bw ras qoi psd dds fit fits fli flc im msp pxr xbm xpm"
-    ).split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".apng",
+        ".webp",
+        ".bmp",
+        ".dib",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".pfm",
+        ".avif",
+        ".avifs",
+        ".jp2",
+        ".j2k",
+        ".j2c",
+        ".jpc",
+        ".jpf",
+        ".jpx",
+        ".tga",
+        ".icb",
+        ".vda",
+        ".vst",
+        ".pcx",
+        ".dcx",
+        ".ico",
+        ".icns",
+        ".cur",
+        ".sgi",
+        ".rgb",
+        ".rgba",
+        ".bw",
+        ".ras",
+        ".qoi",
+        ".psd",
+        ".dds",
+        ".fit",
+        ".fits",
+        ".fli",
+        ".flc",
+        ".im",
+        ".msp",
+        ".pxr",
+        ".xbm",
+        ".xpm",
+    ]
 )
 """Those of `FORMATS`; what a file holds is told by its bytes all the same."""
 
@@ -46,11 +94,11 @@ _SEVERAL = (".gif", ".tif", ".tiff", ".apng", ".fli", ".flc")  # that usually ho
 
 
 class Encoded(NamedTuple):
-    """A picture before it is decoded: its index in the set, its name for messages, its file or bytes."""
+    """A picture before it is decoded: its index in the set, its name for messages, its file, bytes, or it opened."""
 
     row: int
     name: str
-    content: str | Path | bytes | None
+    content: str | Path | bytes | Image.Image | None
 
 
 class Depth(NamedTuple):
@@ -65,7 +113,7 @@ class Depth(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """What the headers of a set's pictures say: whether all are grey, how deep ones are read, how many have several frames."""
+    """What the headers of a set say: whether all pictures are grey, how deep ones are read, how many have several frames."""
 
     grey: bool = True
     depth: Depth | None = None
@@ -103,7 +151,9 @@ def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
     return sides[0], sides[-1]
 
 
-def _open(content: str | Path | bytes | None) -> Image.Image:
+def _open(content: str | Path | bytes | Image.Image | None) -> Image.Image:
+    if isinstance(content, Image.Image):
+        return content.copy()  # what is closed afterwards is not the caller's
     return Image.open(content if isinstance(content, str | Path) else BytesIO(content or b""), formats=FORMATS)
 
 
@@ -134,7 +184,9 @@ def frames(path: Path) -> Iterator[bytes]:
             yield content.getvalue()
 
 
-def decode(content: str | Path | bytes | None, grey: bool, size: Size | None, depth: Depth | None = None) -> np.ndarray:
+def decode(
+    content: str | Path | bytes | Image.Image | None, grey: bool, size: Size | None, depth: Depth | None = None
+) -> np.ndarray:
     """One picture as uint8 (C, H, W), upright, without transparency (on white), shorter side to `size` and cropped.
 
     Args:

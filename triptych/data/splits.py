@@ -5,6 +5,7 @@ Shapes: N examples in a split, B in a batch; `event` is one example's shape, (C,
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,15 +96,15 @@ def kind_of(values: np.ndarray) -> Kind:
     return "binary" if np.isin(values[~np.isnan(values)], (0, 1)).all() else "continuous"
 
 
-def fixed_subset(n: int, count: int) -> np.ndarray:
-    """Indices of `count` of n examples (all of them where n ≤ count): always the same, in a random order.
+def fixed_subset(n: int, count: int, seed: int = 0) -> np.ndarray:
+    """Indices of `count` of n examples (all of them where n ≤ count): a seed's are always the same, in a random order.
 
     The first `count` of a sorted set would not be a sample of it.
 
     >>> fixed_subset(1000, 3).tolist() == fixed_subset(1000, 4)[:3].tolist()
     True
     """
-    return np.random.default_rng(0).permutation(n)[:count]
+    return np.random.default_rng(seed).permutation(n)[:count]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,7 +134,7 @@ class Split:
     skipped: tuple[Skipped, ...] = ()
     """Pictures that could not be read, with the reason."""
     columns: tuple[str, ...] = ()
-    """Names of a table's values, (D,); empty where they have none."""
+    """Of a table (N, D), the names of its D columns, where they are known."""
     digest: str = ""
     """Tells this training set, in its order, from any other; empty where that is not known."""
 
@@ -182,12 +183,30 @@ class Split:
 
         return torch.from_numpy(np.ascontiguousarray(picked(self.data, np.arange(len(self))[indices])))
 
-    def take(self, indices: Sequence[int] | np.ndarray | torch.Tensor) -> Split:
-        """The split of the examples at `indices`, in that order; copied if in memory, else a view."""
-        index = np.arange(len(self))[indices]
+    def take(self, which: int | Sequence[int] | np.ndarray | torch.Tensor, seed: int = 0) -> Split:
+        """A smaller split with its attributes; copied if in memory, else a view.
+
+        Args:
+            which: how many examples to draw at random (all of them, where there are no more), always the same ones for a
+                seed; or their indices, or a mask (N,), which selects them in that order.
+            seed: of what is drawn.
+
+        Raises:
+            TriptychError: for a number below 1.
+            IndexError: for what numpy does not take as indices of N examples.
+
+        >>> split = Split(np.arange(6, dtype=np.float32)[:, None], {"a": np.arange(6)})
+        >>> len(split.take(3)), split.take([4, 0]).attributes["a"].tolist()
+        (3, [4.0, 0.0])
+        """
+        if isinstance(which, int | np.integer):
+            if which < 1:
+                raise TriptychError(f"take expects at least 1 example to draw, got {which}: give a number, or indices")
+            which = fixed_subset(len(self), int(which), seed)
+        index = np.arange(len(self))[which]
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return Split(data, attributes, self.kinds, self.classes, self.skipped, self.columns)
+        return dataclasses.replace(self, data=data, attributes=attributes, digest="")
 
     def __repr__(self) -> str:
         where = "" if self.in_memory else ", not in memory"
@@ -220,7 +239,10 @@ class Splits(dict[str, Split]):
         what = "pictures" if train.is_image else "rows" if len(train.event_shape) == 1 else "arrays"
         shape = "×".join(map(str, train.event_shape)) + (f" ({_some(train.columns)})" if train.columns else "")
         counts = [f"{len(train):,} {what} {'' if train.is_image else 'of '}{shape}"]
-        counts += [f"{len(split):,} {'held out' if self.origin else name}" for name, split in self.items() if name != "train"]
+        others = {
+            "held out" if self.origin and name == "test" else name: split for name, split in self.items() if name != "train"
+        }
+        counts += [f"{len(split):,} {name}" for name, split in others.items()]
         named = [f"{name} ({_kind(train, name)})" for name in train.attributes]
         parts = [", ".join(counts)]
         parts += [f"attribute{'s' * (len(named) > 1)} {_some(named)}"] if named else []

@@ -100,8 +100,9 @@ class Directions(dict[str, Direction]):
         storage.write_json(folder / f"{FILE}.json", {**belongs, "depth": self.depth, "directions": described})
 
     @classmethod
-    def load(cls, folder: Path) -> Directions:
+    def load(cls, folder: str | Path) -> Directions:
         """The directions of a run."""
+        folder = Path(folder)
         if not (folder / f"{FILE}.json").exists():
             raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
         stored = storage.read_json(folder / f"{FILE}.json")

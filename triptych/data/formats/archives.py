@@ -81,6 +81,6 @@ def _members(path: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
         return
     with tarfile.open(path, "r|*") as archive:
         for member in archive:
-            source = archive.extractfile(member) if member.isreg() else None
-            if source is not None:
-                yield member.name, member.size, source
+            inside = archive.extractfile(member) if member.isreg() else None
+            if inside is not None:
+                yield member.name, member.size, inside

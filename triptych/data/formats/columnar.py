@@ -102,7 +102,8 @@ def _parquet_rows(paths: tuple[Path, ...], image: str, wanted: np.ndarray) -> It
 def read_csv(path: Path) -> Array:
     """A table as text: columns of numbers are the values of vectors, the others attributes."""
     table = read_delimited(path)
-    columns = {name: RawColumn(_numbers(cells)) for name, cells in zip(table.header, zip(*table.rows, strict=True), strict=True)}
+    cells = zip(*table.rows, strict=True)
+    columns = {name: RawColumn(_numbers(its)) for name, its in zip(table.header, cells, strict=True)}
     return of_columns(str(path), columns, [identity(path)])
 
 

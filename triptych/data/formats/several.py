@@ -77,8 +77,9 @@ def _arrays(
         columns: dict[str, RawColumn] = {}
         for name, key in role.attributes.items():
             columns |= _columns(name, whole(key))
-        where, key = f"{path}[{role.data}]", (identity(path), role.data)
-        parts[split] = Array(where, *headers[role.data], _again(chunks, role.data), key, columns=columns)
+        shape, dtype = headers[role.data]
+        its = (identity(path), role.data)
+        parts[split] = Array(f"{path}[{role.data}]", shape, dtype, _again(chunks, role.data), its, columns=columns)
     return parts
 
 

@@ -1,0 +1,165 @@
+"""How a training starts, on the command line and in Python alike: what was said becomes a recipe, data and a run.
+
+    recipe_for     what was said, in place in a preset, in another recipe, or in that of a run to start from
+    data_of        the recipe's data, or those in memory
+    start          the recipe decided by the data, its model, and the run's folder with a first checkpoint
+
+`said` holds only what was said, by name: fields of `Recipe`, and in `model`, `objective` and `training` those of its parts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from triptych.core import GenerativeModel
+from triptych.data.batches import parse_augment
+from triptych.data.memory import is_named
+from triptych.data.names import load
+from triptych.data.splits import Split, Splits
+from triptych.errors import TriptychError, unknown
+from triptych.families import build_for, continued, preset
+from triptych.pretrained import initial_model, local_folder, own_whole, read_recipe
+from triptych.recipes import Recipe
+from triptych.training.run import Run, check_folder, processes
+
+PARTS = ("model", "objective", "training")
+"""The parts of a recipe, whose fields are said by the part's name, a dot and their own."""
+Factory = Callable[[tuple[int, ...]], GenerativeModel]
+Notice = Callable[[str], None]
+
+
+def recipe_of(source: str | Path, family: str | None = None) -> Recipe:
+    """The recipe a run was trained by; a model saved without one gets its family's default, where that is named."""
+    recipe = read_recipe(local_folder(source))
+    if recipe is None and family is not None:
+        return preset(family)
+    if recipe is None:
+        raise TriptychError(f"{source} was saved without a training recipe: name the family and its settings instead")
+    return recipe
+
+
+def recipe_for(
+    family: str | Recipe, said: Mapping[str, Any], *, called: str | None = None, init: str | Path | None = None
+) -> Recipe:
+    """The preset's recipe, or that of the run to start from, with what was said in place; a path made absolute.
+
+    Args:
+        family: a name; or a recipe, in place of a preset.
+        called: a preset by name; by default the one made for the data.
+        init: a run, whose model is kept.
+
+    Raises:
+        TriptychError: for names that are unknown, values out of range, and settings of a model that stays as it is.
+    """
+    start = _start(family, said.get("data"), called, init)
+    if init and (changed := flags({name: said[name] for name in ("model", "given") if name in said})):
+        raise TriptychError(f"the model is that of the run it starts from: {', '.join(changed)} cannot change; leave it out")
+    parts = {name: _with(name, getattr(start, name), said[name]) for name in PARTS if name in said}
+    recipe = _with("recipe", start, {**said, **parts})
+    path = Path(recipe.data)
+    embedded = recipe.data.partition("?")[0] in ("faces", "digits")
+    return recipe if embedded or not path.exists() else dataclasses.replace(recipe, data=str(path.resolve()))
+
+
+def _start(family: str | Recipe, data: str | None, called: str | None, init: str | Path | None) -> Recipe:
+    if isinstance(family, Recipe):
+        if called or init:
+            raise TriptychError("a recipe takes the place of preset and init: leave them out")
+        return family
+    if not init:
+        return preset(family, called, data)
+    start = _undecided(recipe_of(init, family))
+    if start.family != family:
+        raise TriptychError(f"{init} is a {start.family}, not a {family}: name {start.family}, or leave the family out")
+    return start
+
+
+def _undecided(recipe: Recipe) -> Recipe:
+    """Without what was decided by the data and the machine of the run that it comes from: these may be others."""
+    augment = ",".join(name for name in recipe.augment.split(",") if name.strip() != "diffaug")
+    training = dataclasses.replace(recipe.training, precision="auto")
+    return dataclasses.replace(recipe, augment=augment, training=training)
+
+
+def _with(name: str, part: Any, said: Any) -> Any:
+    """A dataclass with some fields changed; one of its own type takes its place."""
+    if isinstance(said, type(part)):
+        return said
+    if not isinstance(said, Mapping):
+        raise TriptychError(f"{name} expects a dictionary of settings or a {type(part).__name__}, got {said!r:.60}")
+    known = [field.name for field in dataclasses.fields(part)]
+    for key in said:
+        if key not in known:
+            raise unknown(f"setting of {name}", key, known)
+    # recipe.json, in which tuples are lists, gives the same
+    return dataclasses.replace(part, **{key: tuple(v) if isinstance(v, list) else v for key, v in said.items()})
+
+
+def flags(said: Mapping[str, Any]) -> list[str]:
+    """What was said, sorted, as the command line spells it.
+
+    >>> flags({"steps": 3, "model": {"latent_dim": 4}})
+    ['--model.latent-dim', '--steps']
+    """
+    nested = {name: list(value) for name, value in said.items() if isinstance(value, Mapping)}
+    dotted = {f"{part}.{name}" for part, names in nested.items() for name in names}
+    return sorted("--" + name.replace("_", "-") for name in {name for name in said if name not in nested} | dotted)
+
+
+def data_of(recipe: Recipe, notice: Notice | None, data: Any = None) -> Splits:
+    """The recipe's data.
+
+    Args:
+        notice: called with a line for a person (pictures skipped); by default logger `triptych.data` warns.
+        data: in memory, which the recipe does not hold.
+    """
+    source = recipe.data if data is None or is_named(data) else data
+    return load(source, size=recipe.size, seed=recipe.seed, notice=notice)
+
+
+def check_place(folder: Path, overwrite: bool) -> None:
+    """Raises for a folder that a new run must not be put into, to be asked before the data, which may take long."""
+    if processes().is_main_process:
+        check_folder(folder, overwrite)
+
+
+def start(
+    recipe: Recipe,
+    data: Split,
+    folder: Path,
+    *,
+    notice: Notice,
+    init: str | Path | None = None,
+    factory: Factory | None = None,
+    overwrite: bool = False,
+    trackers: tuple[str, ...] = (),
+) -> Run:
+    """The run that trains by the recipe on the data, at its first checkpoint.
+
+    Args:
+        notice: called with a line about what the recipe left to the data.
+        init: a run whose weights it starts from.
+        factory: a user's own model, event_shape -> model.
+    """
+    recipe = _decided(recipe, data, notice)
+    parse_augment(recipe.augment, data)
+    if init:
+        own = {} if factory is None else own_whole(local_folder(init), factory)
+        model = continued(recipe, initial_model(init, data.event_shape, **own))
+    else:
+        model = build_for(recipe, data, factory)
+    return Run.create(folder, recipe, model, overwrite=overwrite, trackers=trackers)
+
+
+def _decided(recipe: Recipe, data: Split, notice: Notice) -> Recipe:
+    decided = recipe.decided(len(data), data.is_image)
+    if decided.augment != recipe.augment:
+        times = recipe.judged_times(len(data))
+        notice(
+            f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so "
+            "as not to know them by heart (--augment none: as they are)"
+        )
+    return decided
