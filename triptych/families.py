@@ -100,6 +100,7 @@ def from_json(stored: Any) -> Recipe:
     if not isinstance(stored, dict):
         raise TriptychError(f"the training recipe should be an object, is {type(stored).__name__}: damaged or foreign")
     stored = dict(stored)
+    stored.setdefault("held_out", "position")  # as earlier versions did it
     name = stored.pop("family", None)
     if name not in FAMILIES:
         raise TriptychError(f"the recipe names family {name!r}; this version knows {', '.join(FAMILIES)}")

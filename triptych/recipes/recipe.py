@@ -149,6 +149,9 @@ class Recipe:
     augment: str = ""
     """Augmentations, joined by commas: flip, shift; a GAN's discriminator sees pictures through diffaug (all of them), ada
     (as many as needed) or none: where nothing is said, diffaug if it is to see each picture 500 times, else none."""
+    held_out: Literal["content", "position"] = "content"
+    """What decides which tenth is held out of data without a test split: each example's content, or, in runs of earlier
+    versions, its position."""
     given: str = ""
     """Attributes that the model is conditioned on, joined by commas, such as smile,glasses."""
     steps: int = 5000

@@ -97,8 +97,8 @@ def build(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeMode
     pixels, shape = not batch.is_floating_point(), tuple(batch.shape[1:])
     settings = dataclasses.asdict(recipe.model)
     if settings["likelihood"] == "auto":
-        grey = "bernoulli" if defaults.small_grey(shape) else "logistic"
-        settings["likelihood"] = grey if pixels else "gaussian"
+        drawing = defaults.small_grey(shape) and defaults.nearly_binary(batch)
+        settings["likelihood"] = ("bernoulli" if drawing else "logistic") if pixels else "gaussian"
     if settings["mean"] == "auto":
         settings["mean"] = "sigmoid" if pixels else "linear"
     if not pixels and settings["mean"] != "linear":
