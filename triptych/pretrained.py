@@ -24,7 +24,7 @@ from triptych.families import from_json
 from triptych.recipes import Recipe, to_json
 from triptych.version import __version__
 
-FORMAT = 2
+FORMAT = 3  # 2 has no "fitted", what a codec took from data; 1 has numbers and strings in the place of parts
 _HUB = frozenset({"cache_dir", "force_download", "local_files_only", "token", "endpoint", "proxies", "etag_timeout"})
 _ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow", "compose")
 
@@ -113,18 +113,19 @@ def described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
         "triptych": __version__,
         "event_shape": list(model.event_shape),
         "model": parts.describe(model),
+        "fitted": model.codec.fitted(),
         "conditions": None if model.conditions is None else parts.describe(model.conditions),
         "recipe": None if recipe is None else to_json(recipe),
     }
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """recipe.json, of this format or the one before."""
+    """recipe.json, of this format or one before."""
     if not (folder / "recipe.json").is_file():
         raise TriptychError(f"{folder} is not a triptych run: it has no recipe.json")
     stored = storage.read_json(folder / "recipe.json")
     found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-    if found not in (1, FORMAT):
+    if found not in range(1, FORMAT + 1):
         raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
     return stored
 
@@ -172,6 +173,7 @@ def _whole(model: nn.Module, stored: dict[str, Any], folder: Path) -> Generative
 
 
 def _conditioned(model: GenerativeModel, stored: dict[str, Any], folder: Path) -> GenerativeModel:
+    model.codec.restore(stored.get("fitted", {}))
     model.conditions = read_conditions(stored)
     if model.conditions is not None and model.conditions.dim != model.context_dim:
         raise TriptychError(

@@ -5,13 +5,14 @@ Shapes: N examples in a split, B in a batch; `event` is one example's shape, (C,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from triptych.data.stored import rows_in_chunk
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
@@ -132,6 +133,8 @@ class Split:
     """Name of a class attribute to the names of its values 0, 1, …, where they are known."""
     skipped: tuple[Skipped, ...] = ()
     """Pictures that could not be read, with the reason."""
+    columns: tuple[str, ...] = ()
+    """Of a table (N, D), the names of its D columns, where they are known."""
 
     def __post_init__(self) -> None:
         attributes = {name: np.asarray(values, np.float32) for name, values in self.attributes.items()}
@@ -183,7 +186,13 @@ class Split:
         index = np.arange(len(self))[indices]
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return Split(data, attributes, self.kinds, self.classes, self.skipped)
+        return Split(data, attributes, self.kinds, self.classes, self.skipped, self.columns)
+
+    def parts(self) -> Iterator[torch.Tensor]:
+        """All examples from first to last, in tensors (n, *event) of bounded size."""
+        rows = rows_in_chunk(self.event_shape, self.data.dtype)
+        for start in range(0, len(self), rows):
+            yield self[start : start + rows]
 
     def __repr__(self) -> str:
         where = "" if self.in_memory else ", not in memory"
