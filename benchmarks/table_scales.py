@@ -26,6 +26,7 @@ from triptych.capabilities import HasDensity
 from triptych.core import Estimate, evaluating
 from triptych.data import Split
 from triptych.doctor import compare_columns
+from triptych.errors import TriptychError
 from triptych.evaluate.likelihood import importance_nll
 from triptych.training.loop import fit
 from triptych.training.run import Run
@@ -87,7 +88,10 @@ def measure(folder: Path, family: str, train: Split, test: Split, raw: bool, ste
         return families.family(family).build(recipe, families.first_batch(train), 0)
 
     run = Run.create(folder, recipe, families.build_for(recipe, train, unread if raw else None), overwrite=True)
-    fit(run, train, notice=lambda line: None)
+    try:
+        fit(run, train, notice=lambda line: None)
+    except TriptychError as error:  # which says that it diverged
+        return {"failed": str(error).partition(";")[0]}
     model, found = run.averaged, {}
     with evaluating(model):
         if isinstance(model, HasDensity):
