@@ -240,6 +240,7 @@ def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None =
         f"- {sum(p.numel() for p in model.parameters()):,} parameters, z of {model.latent_dim} dimensions, "
         + ("z ~ N(0, I)" if not learned else f"z ~ p(z){learned}"),
         f"- stored values are read as `{model.codec.name}` at {model.codec.bits} bits",
+        *(f"- {remark}" for remark in model.codec.remarks(model.event_shape).values()),
         *told,
         *given,
         *(f"- {remark}" for remark in model.remarks()),
@@ -247,7 +248,8 @@ def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None =
         "```python",
         "import triptych",
         'model = triptych.load("path/to/this/folder")',
-        "x = model.sample(16, temperature=0.8)",
+        "x = model.sample(16, temperature=0.8)  # model coordinates",
+        "stored = model.codec.decode(x)  # values as the data have them",
         "```",
         "",
         "The model repeats what its training data show, their gaps and correlations included. Do not use it to pass off",

@@ -58,8 +58,8 @@ class Column(NamedTuple):
     def __str__(self) -> str:
         """A clause for a person: what is far off by how much."""
         mean, data_mean, spread, data_spread = (f"{e.value:.4g}" for e in self[2:])
-        off = f"{self.distance.value:.2g} ± {self.distance.stderr:.1g} standard deviations off"
-        return f"{self.name} {off} (mean {mean}, data {data_mean}; spread {spread}, data {data_spread})"
+        off = f"{self.distance.value:.2g} ± {self.distance.stderr:.1g} standard deviations"
+        return f"{self.name} by {off} (mean {mean}, data {data_mean}; spread {spread}, data {data_spread})"
 
 
 def compare_columns(model: GenerativeModel, data: Split, n: int = 200, seed: int = 0) -> list[Column]:

@@ -182,7 +182,7 @@ def period(values: np.ndarray) -> tuple[float, int, float]:
 def _far_columns(_history: History, samples: Samples) -> str | None:
     """Columns whose samples are surely far from the data's: the whole distribution, of which mean and spread are a part."""
     far = [c for c in from_numbers(samples) if c.distance.value - 2 * c.distance.stderr > FAR]
-    return f"samples of {'; '.join(map(str, far))}" if far else None
+    return f"samples are off in {'; '.join(map(str, far))}" if far else None
 
 
 def _copies(_history: History, samples: Samples) -> str | None:
