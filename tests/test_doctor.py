@@ -15,7 +15,7 @@ from triptych.cli import main
 from triptych.codecs import BinCentres, Floats
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
-from triptych.doctor import ENOUGH, NAMES, RULES, History, diagnose, examine
+from triptych.doctor import ENOUGH, NAMES, RULES, Column, History, as_numbers, diagnose, examine
 from triptych.doctor.diagnosis import remedy
 from triptych.errors import TriptychError
 from triptych.objectives.gan import DiscriminatorPlayer, GeneratorPlayer
@@ -394,6 +394,7 @@ def test_every_name_has_a_rule_and_every_rule_a_name():
         "discriminator winning": (history(d_accuracy=1.0, value=-0.001), {}),
         "generator winning": (history(d_accuracy=0.2, value=-2.0), {}),
         "oscillation": (history(60, value=[math.sin(i) for i in range(60)]), {}),
+        "columns far off": (history(loss=1.0), as_numbers([Column.of("rent", np.ones((40, 1)), np.full((40, 1), 9.0))])),
         "memorising": (history(loss=1.0), {"nearest_ratio": 0.1}),
         "stopped too early": (history(loss=[-i for i in range(40)]), {}),
     }

@@ -14,7 +14,7 @@ import triptych
 from triptych.capabilities import Encodes
 from triptych.data import load
 from triptych.families import FAMILIES, from_json
-from triptych.pretrained import read_description, read_recipe
+from triptych.pretrained import FORMAT, read_description, read_recipe
 from triptych.training import fit
 from triptych.training.run import Run
 
@@ -46,7 +46,7 @@ def test_training_goes_on_to_the_same_weights(folder, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(folder, run)
     resumed = Run.resume(run)
-    assert resumed.step == 2 and read_description(run)["format"] == 2
+    assert resumed.step == 2 and read_description(run)["format"] == FORMAT
     recipe = resumed.recipe
     fit(resumed, load(recipe.data, size=recipe.size, seed=recipe.seed).train, notice=lambda line: None)
     weights, expected = load_file(run / "model.safetensors"), load_file(folder / "model.safetensors")

@@ -459,7 +459,7 @@ def test_an_existing_folder_is_refused_then_replaced_on_request(finished, tmp_pa
         (lambda f: (f / "recipe.json").write_text('{"format": 99}'), "format"),
         (lambda f: (f / "recipe.json").write_text("[]"), "format"),
         (lambda f: (f / "recipe.json").unlink(), "no recipe.json"),
-        (lambda f: (f / "recipe.json").write_text("x" * 2**21), "larger than 1 MB"),
+        (lambda f: (f / "recipe.json").write_text("x" * 2**25), "larger than 16 MiB"),
     ],
 )
 def test_damaged_and_foreign_checkpoints_are_named(finished, damage, message):

@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -126,6 +126,25 @@ class Codec(Part, ABC):
             f"bits/dim of 8-bit pixels needs a model of pixels; this one reads data as {self.name!r}: "
             "report its log-likelihood in nats"
         )
+
+    def fit(self, stored: Iterable[Tensor]) -> None:
+        """Sets what depends on data, once, from training data in parts (n, *E): the scale of floats, nothing of pixels."""
+
+    def fitted(self) -> dict[str, list[float]]:
+        """What `fit` set, for a checkpoint; {} where it set nothing."""
+        return {}
+
+    def restore(self, fitted: Mapping[str, Sequence[float]]) -> None:
+        """What a checkpoint holds of `fitted`, set again."""
+
+    def log_scale(self, event_shape: Sequence[int]) -> float:
+        """log |det ∂v/∂x| of what floats v are divided by, in nats: log p(v) = log p(x) − log_scale; 0 for pixels, whose
+        density is that of x."""
+        return 0.0
+
+    def remarks(self, event_shape: Sequence[int], columns: Sequence[str] = ()) -> dict[str, str]:
+        """What a person should know of how these data are read, by what it is about."""
+        return {}
 
     def show(self, x: Tensor, event_shape: Sequence[int]) -> Tensor | None:
         """Pictures uint8 (B, C, H, W) of what x is, for reports and sample sheets; None if it cannot be shown as one."""

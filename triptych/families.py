@@ -122,7 +122,8 @@ def build(
 ) -> GenerativeModel:
     """A model for stored values shaped and typed like `batch` (B, *E), its weights drawn from the recipe's seed.
 
-    What depends on data (actnorm) is set from this batch, which should be a fair sample: see `first_batch`.
+    What depends on data (actnorm, the scale of floats) is set from this batch, which should be a fair sample: see
+    `first_batch`.
 
     Args:
         conditions, context: what the model is given, and the batch's own (B, K).
@@ -134,6 +135,7 @@ def build(
 
     with seeded(recipe.seed):
         made = family(recipe.family).build(recipe, batch, 0 if conditions is None else conditions.dim)
+        made.codec.fit([batch])
         return _initialised(recipe, made, conditions, lambda examples: (batch, context))
 
 
@@ -155,7 +157,7 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     """The recipe's model for the data of a split, given the attributes that the recipe names.
 
     Args:
-        factory: a user's own model in place of the recipe's: event_shape -> model.
+        factory: a user's own model in place of the recipe's: event_shape -> model. Its codec is left as it is.
 
     Raises:
         TriptychError: for an attribute that the split does not have, and for a factory whose model does not fit the data.
@@ -170,6 +172,7 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     with seeded(recipe.seed):
         if factory is None:
             model = family(recipe.family).build(recipe, first_batch(split), dim)
+            model.codec.fit(split.parts())
         else:
             model = own_model(factory, split.event_shape, dim)
         if model.context_dim != dim:

@@ -24,7 +24,7 @@ from triptych.families import from_json, own_model
 from triptych.recipes import Recipe, to_json
 from triptych.version import __version__
 
-FORMAT = 2
+FORMAT = 3  # 2 has no "fitted", what a codec took from data; 1 has numbers and strings in the place of parts
 _HUB = frozenset({"cache_dir", "force_download", "local_files_only", "token", "endpoint", "proxies", "etag_timeout"})
 _ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow", "compose")
 
@@ -113,18 +113,19 @@ def described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
         "triptych": __version__,
         "event_shape": list(model.event_shape),
         "model": parts.describe(model),
+        "fitted": model.codec.fitted(),
         "conditions": None if model.conditions is None else parts.describe(model.conditions),
         "recipe": None if recipe is None else to_json(recipe),
     }
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """recipe.json, of this format or the one before."""
+    """recipe.json, of this format or one before."""
     if not (folder / "recipe.json").is_file():
         raise TriptychError(f"{folder} is not a triptych run: it has no recipe.json")
     stored = storage.read_json(folder / "recipe.json")
     found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__
-    if found not in (1, FORMAT):
+    if found not in range(1, FORMAT + 1):
         raise TriptychError(f"{folder}/recipe.json should have format {FORMAT}, has {found!r}: not a run of this version")
     return stored
 
@@ -182,6 +183,7 @@ def _whole(model: nn.Module, stored: dict[str, Any], folder: Path) -> Generative
 
 
 def _conditioned(model: GenerativeModel, stored: dict[str, Any], folder: Path) -> GenerativeModel:
+    model.codec.restore(stored.get("fitted", {}))
     model.conditions = read_conditions(stored)
     if model.conditions is not None and model.conditions.dim != model.context_dim:
         raise TriptychError(
@@ -248,6 +250,7 @@ def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None =
         f"- {sum(p.numel() for p in model.parameters()):,} parameters, z of {model.latent_dim} dimensions, "
         + ("z ~ N(0, I)" if not learned else f"z ~ p(z){learned}"),
         f"- stored values are read as `{model.codec.name}` at {model.codec.bits} bits",
+        *(f"- {remark}" for remark in model.codec.remarks(model.event_shape).values()),
         *told,
         *given,
         *(f"- {remark}" for remark in model.remarks()),
@@ -255,7 +258,8 @@ def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None =
         "```python",
         "import triptych",
         'model = triptych.load("path/to/this/folder")',
-        "x = model.sample(16, temperature=0.8)",
+        "x = model.sample(16, temperature=0.8)  # model coordinates",
+        "stored = model.codec.decode(x)  # values as the data have them",
         "```",
         "",
         "The model repeats what its training data show, their gaps and correlations included. Do not use it to pass off",

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from triptych.errors import TriptychError
 
-LARGEST_JSON = 2**20  # bytes; a recipe has a few thousand: what is larger was not written by us
+LARGEST_JSON = 2**24  # bytes; a recipe has a few thousand, and the scales of a wide table: what is larger is not ours
 _STAMP = "weights"
 _ADVICE = "free space or choose another place"
 
@@ -96,7 +96,7 @@ def read_json(path: Path) -> Any:
     """The JSON in a file that is expected to be small."""
     with _readable(path, "JSON", "the run is damaged or foreign"):
         if path.stat().st_size > LARGEST_JSON:
-            raise TriptychError(f"{path} is larger than 1 MB: not a file that triptych wrote")
+            raise TriptychError(f"{path} is larger than {LARGEST_JSON >> 20} MiB: not a file that triptych wrote")
         return json.loads(path.read_text(encoding="utf-8"))
 
 

@@ -96,7 +96,7 @@ _OF_RUN = ("out", "preset", "resume", "init", "overwrite", "track", "own_model")
 
 
 def _fit(run: Run, splits: Splits) -> None:
-    from triptych.doctor import History, diagnose
+    from triptych.doctor import History, as_numbers, compare_columns, diagnose
     from triptych.training.loop import fit
     from triptych.training.progress import Bar
 
@@ -108,5 +108,6 @@ def _fit(run: Run, splits: Splits) -> None:
         raise
     print(f"{run.folder}: {run.step} steps done; triptych evaluate {run.folder} scores it")
     if run.is_main:
-        for verdict in diagnose(History.of(run.folder), recipe=run.recipe):
+        found = as_numbers(compare_columns(run.averaged, splits["train"]))
+        for verdict in diagnose(History.of(run.folder), found, run.recipe):
             print(verdict)

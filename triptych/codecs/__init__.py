@@ -7,7 +7,7 @@ Class         x of a pixel v with b bits                      for
 Dequantised   (v + u) / 2^b, u ~ U[0, 1)                      densities (Gaussian likelihood, flows)
 BinCentres    (v + ½) / 2^b                                   masses over bins (discretised logistic), GANs
 Binarised     1 with probability v / 255, else 0, afresh      Bernoulli
-Floats        (v − mean) / scale, any real                    vectors, sequences
+Floats        (v − mean) / scale, or v where that is near     vectors, sequences
 """
 
 from triptych.codecs.conditions import Attribute, Conditions

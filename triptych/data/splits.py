@@ -6,13 +6,14 @@ Shapes: N examples in a split, B in a batch; `event` is one example's shape, (C,
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
+from triptych.data.stored import rows_in_chunk
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:

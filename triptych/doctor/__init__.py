@@ -5,9 +5,23 @@ rule that applies (`rules`, one table), with those remedies that the run does no
 applies the run is called healthy, which says no more than that.
 """
 
+from triptych.doctor.columns import Column, as_numbers, compare_columns
 from triptych.doctor.diagnosis import Verdict, diagnose
 from triptych.doctor.history import ENOUGH, History
 from triptych.doctor.rules import NAMES, RULES, Rule
 from triptych.doctor.samples import COMPARABLE, examine
 
-__all__ = ["COMPARABLE", "ENOUGH", "NAMES", "RULES", "History", "Rule", "Verdict", "diagnose", "examine"]
+__all__ = [
+    "COMPARABLE",
+    "ENOUGH",
+    "NAMES",
+    "RULES",
+    "Column",
+    "History",
+    "Rule",
+    "Verdict",
+    "as_numbers",
+    "compare_columns",
+    "diagnose",
+    "examine",
+]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from triptych.doctor.columns import from_numbers
 from triptych.doctor.history import ENOUGH, History
 
 Samples = Mapping[str, float]
@@ -24,6 +25,7 @@ FEW_OUTPUTS = 11.0  # a line of one latent dimension has 12 such
 SWING, PERIODIC = 0.2, 0.5  # nats; autocorrelation at the period
 COPIED, COPIED_SHARE = 0.8, 0.3  # new samples have 1; and as many as held-out data have
 OVERFITTED = 2.0  # standard deviations of the training data's own nats
+FAR = 0.5  # standard deviations of a column's data: a mean alone, without any spread, is 0.8 off
 STILL_FALLING = 0.1  # of the whole fall, in the last quarter
 
 
@@ -177,6 +179,12 @@ def period(values: np.ndarray) -> tuple[float, int, float]:
     return swing, top + 1, float(min(auto[top], -auto[: top + 1].min()))
 
 
+def _far_columns(_history: History, samples: Samples) -> str | None:
+    """Columns whose samples are surely far from the data's: the whole distribution, of which mean and spread are a part."""
+    far = [c for c in from_numbers(samples) if c.distance.value - 2 * c.distance.stderr > FAR]
+    return f"samples are off in {'; '.join(map(str, far))}" if far else None
+
+
 def _copies(_history: History, samples: Samples) -> str | None:
     share = samples.get("copied", 0.0)
     return f"{share:.0%} of the samples are next to a single training example" if share > COPIED_SHARE else None
@@ -237,6 +245,8 @@ RULES = (
           "use a stronger discriminator")),
     Rule("oscillation", _oscillation,
          ("set --objective.penalty r1r2", "raise --objective.gamma", "lower --training.momentum")),
+    Rule("columns far off", _far_columns,
+         ("train longer", "lower --training.rate", "train it anew if it is of a version that did not standardise floats")),
     Rule("memorising", _copies, _MORE_DATA),
     Rule("memorising", _held_out_copies,
          ("hold out examples that the model has never seen: triptych doctor RUN --data DATA",)),

@@ -9,6 +9,7 @@ from torch import Tensor
 from triptych.capabilities import HasDensity, HasPosterior
 from triptych.core import GenerativeModel, evaluating
 from triptych.data import Splits, fixed_subset
+from triptych.doctor.columns import as_numbers, compare_columns
 from triptych.errors import check_size
 from triptych.evaluate import Pixels, active_units, copied, distinct_outputs, importance_nll, nearest_ratio
 from triptych.evaluate.latent import codes
@@ -29,6 +30,8 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
                           where every sample is itself a held-out example
         active_units      latent dimensions that a model with a posterior uses
         nll_gap           nats of held-out data above those of training data, over the standard deviation of the latter
+        distance of …, mean of …   of the three columns of a table (channels of other floats) whose samples are worst, each
+                          with its standard error and n: see `columns.Column`
         side, full_side, alpha   how far a model that grows has grown, and the weight of its newest layer
 
     A conditional model is given the attributes of the training data.
@@ -45,7 +48,7 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
     of_train, of_test = (context_of(model, splits[name], rows[name]) for name in rows)
     of_samples = context_of(model, splits["train"], np.resize(rows["train"], n))
     noise = torch.Generator().manual_seed(seed)
-    found = model.growth()
+    found = model.growth() | as_numbers(compare_columns(model, splits["train"], n, seed))
     with evaluating(model):
         samples = model.codec.decode(model.sample(n, context=of_samples, generator=noise)).cpu()
         found |= _distances(model, splits, (samples, train, test), noise)
@@ -61,8 +64,13 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
 def _distances(
     model: GenerativeModel, splits: Splits, drawn: tuple[Tensor, Tensor, Tensor], noise: torch.Generator
 ) -> dict[str, float]:
-    """What raw values of samples, training data and held-out data show."""
-    fake, real, held_out = (Pixels()(stored) for stored in drawn)
+    """What values of samples, training data and held-out data show: pixels as they are, floats in the model's own scale."""
+
+    def seen(stored: Tensor) -> Tensor:
+        finite = stored.is_floating_point() and bool(stored.isfinite().all())
+        return Pixels()(model.codec.centre(stored) if finite else stored)
+
+    fake, real, held_out = map(seen, drawn)
     found = {}
     if len(fake) >= SPREAD:
         spread, data_spread = (x.std(0, correction=0).mean() for x in (fake, real))
@@ -76,6 +84,6 @@ def _distances(
     if min(len(real), len(fake)) >= COMPARABLE and model.latent_dim > 1 and not repeated:
         found["distinct_outputs"] = distinct_outputs(fake, real).value
     if len(splits["train"]) > 2:
-        among = Pixels()(splits["train"][fixed_subset(len(splits["train"]), LOOKED_AMONG)])
+        among = seen(splits["train"][fixed_subset(len(splits["train"]), LOOKED_AMONG)])
         found["copied"] = copied(fake, held_out, among).value
     return found

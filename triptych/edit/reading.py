@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from triptych.core import Codec
 from triptych.errors import TriptychError, check_size
-from triptych.evaluate.features import centred, descend
+from triptych.evaluate.features import centred, descend, reading_of
 from triptych.nets import encoder_network
 from triptych.randomness import seeded
 
@@ -30,15 +31,20 @@ class Reader:
     Args:
         net: x (B, *E), pictures in [−1, 1], -> (B, A).
         lines: of each attribute that is read: its column, and a reading's intercept and slope against the coordinate.
+        values: how floats are read before the network sees them; None: as they are.
     """
 
-    def __init__(self, net: nn.Module, lines: Mapping[str, tuple[int, float, float]]):
-        self.net, self.lines = net.eval(), dict(lines)
+    def __init__(self, net: nn.Module, lines: Mapping[str, tuple[int, float, float]], values: Codec | None = None):
+        self.net, self.lines, self.values = net.eval(), dict(lines), values
 
     @torch.no_grad()
+    def read(self, stored: Tensor, batch: int = 500) -> Tensor:
+        """What the network says of stored values, (n, A)."""
+        return torch.cat([self.net(centred(part.cpu(), self.values)) for part in stored.split(batch)])
+
     def __call__(self, stored: Tensor, batch: int = 500) -> dict[str, Tensor]:
         """The coordinates of stored values by name, each (n,)."""
-        read = torch.cat([self.net(centred(part.cpu())) for part in stored.split(batch)])
+        read = self.read(stored, batch)
         return {name: (read[:, i] - intercept) / slope for name, (i, intercept, slope) in self.lines.items()}
 
 
@@ -71,7 +77,7 @@ def learn_reader(
     order = torch.randperm(len(stored), generator=torch.Generator().manual_seed(seed))
     count = min(max(_FEWEST, int(_KEPT * len(order))), len(order) // 2)
     kept, rest = order.tensor_split([count])
-    values = torch.stack([*target.values()], 1)
+    reading, values = reading_of(stored[rest]), torch.stack([*target.values()], 1)
     mean, std = values[rest].nanmean(0), _std(values[rest])
     scaled, known = ((values - mean) / std).nan_to_num(0.0), values.isfinite()
     with seeded(seed):
@@ -79,17 +85,17 @@ def learn_reader(
 
         def loss() -> Tensor:
             rows = rest[torch.randint(len(rest), (batch,))]
-            return ((net(centred(stored[rows])) - scaled[rows]).square() * known[rows]).mean()
+            return ((net(centred(stored[rows], reading)) - scaled[rows]).square() * known[rows]).mean()
 
         for _ in descend(net.parameters(), loss, steps, 2e-3):
             pass
-    return Reader(net, _lines(net.eval(), stored[kept], {name: a[kept] for name, a in target.items()}))
+    read = Reader(net, {}, reading).read
+    return Reader(net, _lines(read(stored[kept]), {name: a[kept] for name, a in target.items()}), reading)
 
 
-@torch.no_grad()
-def _lines(net: nn.Module, stored: Tensor, target: Mapping[str, Tensor]) -> dict[str, tuple[int, float, float]]:
+def _lines(read: Tensor, target: Mapping[str, Tensor]) -> dict[str, tuple[int, float, float]]:
     """Readings regressed on coordinates, which do not shrink so towards their mean."""
-    read, lines = torch.cat([net(centred(part)) for part in stored.split(500)]), {}
+    lines = {}
     for i, (name, a) in enumerate(target.items()):
         known = a.isfinite()
         a, r = a[known], read[known, i]

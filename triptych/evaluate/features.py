@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from triptych.codecs import Floats
+from triptych.core import Codec
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
 from triptych.nets import MLP, ConvDecoder, encoder_network, suits_convolutions
@@ -72,14 +74,22 @@ class Features(ABC):
 class Pixels(Features):
     """The values themselves, pictures in [0, 1]: no network to rely on, but far from human perception.
 
+    Args:
+        reading: how floats are read, so that a column does not count by its unit; None: as they are. See `reading_of`.
+
     >>> Pixels()(torch.tensor([[0, 255]], dtype=torch.uint8))
     tensor([[0., 1.]])
     """
 
     name = "pixels"
 
+    def __init__(self, reading: Codec | None = None):
+        self.reading = reading
+        if reading is not None and (scales := reading.fitted()):
+            self.name = f"standardised-{hashlib.sha256(repr(scales).encode()).hexdigest()[:8]}"
+
     def of(self, stored: Tensor) -> Tensor:
-        return (stored if stored.is_floating_point() else stored.float() / 255).flatten(1)
+        return (read(stored, self.reading) if stored.is_floating_point() else stored.float() / 255).flatten(1)
 
 
 class Learned(Features):
@@ -89,15 +99,16 @@ class Learned(Features):
         net: x (B, *E) in [−1, 1] (pictures) -> (B, d).
         taught: the task it was trained for.
         kept: examples that it was not trained on.
+        reading: how floats are read.
     """
 
-    def __init__(self, net: nn.Module, taught: str, kept: Kept | None = None):
-        self.net, self.taught, self.kept = net.eval(), taught, kept
+    def __init__(self, net: nn.Module, taught: str, kept: Kept | None = None, reading: Codec | None = None):
+        self.net, self.taught, self.kept, self.reading = net.eval(), taught, kept, reading
         weights = b"".join(v.detach().cpu().contiguous().numpy().tobytes() for v in net.state_dict().values())
         self.name = f"learned-{taught}-{hashlib.sha256(weights).hexdigest()[:8]}"
 
     def of(self, stored: Tensor) -> Tensor:
-        return self.net(centred(stored))
+        return self.net(centred(stored, self.reading))
 
 
 class Inception(Features):
@@ -141,7 +152,7 @@ def features(
         TriptychError: for another name, and where Inception's weights are missing: the message says what to do.
     """
     if name == "pixels":
-        return Pixels()
+        return Pixels(reading_of(train))
     if name == "learned":
         return learn_features(train, steps=steps, seed=seed, keep=keep)
     if name == "inception":
@@ -185,17 +196,18 @@ def learn_features(
     kept = np.sort(fixed_subset(len(train), min(keep, len(train) // 2)))
     known = Kept(_identity(train), kept)
     train = train.take(np.setdiff1d(np.arange(len(train)), kept)) if len(kept) else train
+    reading = reading_of(train)
     with seeded(seed):
         net = encoder_network(train.event_shape, width, size, (256, 256))
         task = _task(train, size, width)
 
         def loss() -> Tensor:
             rows = torch.randint(len(train), (min(batch, len(train)),)).numpy()
-            return task.loss(net, centred(train[rows]), rows)
+            return task.loss(net, centred(train[rows], reading), rows)
 
         for _ in descend([*net.parameters(), *task.head.parameters()], loss, steps, 2e-3):
             pass
-    return Learned(net, task.name, known)
+    return Learned(net, task.name, known, reading)
 
 
 def descend(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, rate: float) -> Iterator[Tensor]:
@@ -284,6 +296,20 @@ def _denoising(event_shape: tuple[int, ...], size: int, width: int) -> _Task:
     return _Task("denoising", head, loss)
 
 
-def centred(stored: Tensor) -> Tensor:
-    """Pictures in [−1, 1]; floats as they are."""
-    return stored if stored.is_floating_point() else stored.float() / 127.5 - 1
+def reading_of(data: Split | Tensor) -> Codec | None:
+    """How floats like these (n, *E) are compared: each column in units of its spread among them; None for pictures."""
+    if not data[:1].is_floating_point():
+        return None
+    reading = Floats()
+    reading.fit([data] if isinstance(data, Tensor) else data.parts())
+    return reading
+
+
+def read(stored: Tensor, reading: Codec | None) -> Tensor:
+    """Floats by a reading, or as they are without one; so too what is not finite, which every measure names itself."""
+    return stored if reading is None or not stored.isfinite().all() else reading.centre(stored)
+
+
+def centred(stored: Tensor, reading: Codec | None = None) -> Tensor:
+    """Pictures in [−1, 1]; floats by a reading, or as they are."""
+    return read(stored, reading) if stored.is_floating_point() else stored.float() / 127.5 - 1

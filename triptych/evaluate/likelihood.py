@@ -52,7 +52,8 @@ def negative_log_prob(
     generator: Generator | None = None,
     batch: int = 128,
 ) -> Tensor:
-    """−log p(x | context) in nats of stored data: (n,), float64.
+    """−log p(x | context) in nats of stored data: (n,), float64. Of floats, which may be standardised inside, it is the
+    density of the stored values.
 
     A lower bound takes its own k draws. A density that is exact at x, but not at the pixel, whose bin x was drawn from, is
     averaged over k draws of that noise: −log 1/k Σ p((v + u_i) / 2^b), which falls towards −log of the bin's mean density
@@ -69,7 +70,7 @@ def negative_log_prob(
             x = model.codec.encode(part, generator)
             log_p = torch.logaddexp(log_p, density.log_prob(x, c, k=1 if exact else k, generator=generator).double())
         nats.append((math.log(times) - log_p).cpu())
-    return torch.cat(nats)
+    return torch.cat(nats) + model.codec.log_scale(model.event_shape)
 
 
 def importance_nll(
@@ -141,4 +142,5 @@ def elbo(
         bound = bound_b(posterior, model.codec.encode(part, generator), context=c, draws=draws, generator=generator)
         parts.append(torch.stack([bound.value, bound.log_likelihood, bound.kl]).double().cpu())
     values = torch.cat(parts, dim=1)
+    values[:2] -= model.codec.log_scale(model.event_shape)
     return {name: Estimate.of(v) for name, v in zip(("elbo", "log_likelihood", "kl"), values, strict=True)}

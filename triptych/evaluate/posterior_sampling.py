@@ -62,7 +62,7 @@ def marginal_log_likelihood(
     fitted, held_out = z[:, : chains // 2].flatten(0, 1), z[:, chains // 2 :].flatten(0, 1)
     log_ratio = _gaussian_fit(fitted, held_out) - log_joint(held_out)
     log_p = math.log(len(held_out)) - log_ratio.logsumexp(0)
-    return Estimate.of(log_p.detach().double().cpu())
+    return Estimate.of(log_p.detach().double().cpu() - model.codec.log_scale(model.event_shape))
 
 
 def posterior_draws(

@@ -16,7 +16,7 @@ from triptych.core import Estimate, GenerativeModel, evaluating
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.distances import frechet_distance, kernel_distance
-from triptych.evaluate.features import Features, Pixels, digest
+from triptych.evaluate.features import Features, Pixels, digest, reading_of
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, precision_recall, two_sample_test
 from triptych.evaluate.sliced import TAP, sliced_wasserstein
@@ -137,7 +137,8 @@ def sample_quality(
     measures["nearest_ratio"] = nearest_ratio(seen_fake, seen_known, seen_real, generator=noise)
     if len(train) > 2:
         among = train[fixed_subset(len(train), LOOKED_AMONG)]
-        measures["copied"] = copied(*(Pixels()(stored) for stored in (fake, real, among)))
+        by_value = Pixels(reading_of(train))
+        measures["copied"] = copied(*(by_value(stored) for stored in (fake, real, among)))
     scales = scales_of(*real.shape[2:]) if _has_patches(real) else None
     return Quality(features.name, n, len(real), measures, floor, temperature, digest(real), scales)
 

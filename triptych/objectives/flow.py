@@ -39,7 +39,7 @@ class FlowPlayer(Player):
         nll = -self.model.log_prob(x, context).mean()
         per_dimension = nll / (self.model.latent_dim * math.log(2))
         if not self.model.codec.is_picture:
-            return Loss(per_dimension, {"nll": nll.detach()})
+            return Loss(per_dimension, {"nll": nll.detach() + self.model.codec.log_scale(self.model.event_shape)})
         bits = per_dimension + self.model.codec.added_bits(self.model.measure)
         return Loss(bits, {"bits_per_dim": bits.detach()})
 

@@ -91,7 +91,8 @@ class DecoderPlayer(Adversary):
         if torch.is_grad_enabled():  # not where a bad step is replayed
             self._watch((samples[:n] - x[:n]).square().mean())
         loss = played - model.log_weight.exp() * log_px / x[0].numel()
-        terms = {"log_likelihood": log_px.detach(), "drift": model.drift.clone(), "weight": model.log_weight.exp()}
+        log_px = log_px.detach() - model.codec.log_scale(model.event_shape)  # of stored values
+        terms = {"log_likelihood": log_px, "drift": model.drift.clone(), "weight": model.log_weight.exp()}
         return Loss(loss, terms)
 
     def inspect(self) -> Findings:

@@ -50,6 +50,7 @@ class VAEPlayer(Player):
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
         bound = self.bound(self._held[1], x, context, weight=self.weight(step))
         log_likelihood, kl = bound.log_likelihood.mean().detach(), bound.kl.mean().detach()
+        log_likelihood = log_likelihood - self._held[0].codec.log_scale(self._held[0].event_shape)  # of stored values
         return Loss(-bound.value.mean(), {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl})
 
     def begin(self, look: Look) -> dict[str, str]:

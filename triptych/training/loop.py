@@ -143,6 +143,8 @@ def _check_data(run: Run, data: Split, notice: Notice) -> None:
     needed = run.recipe.training.batch * run.accelerator.num_processes
     if len(data) < needed:  # copies are not new data: what is measured across a minibatch (batch norm) is of fewer
         notice(f"{len(data)} examples are fewer than the {needed} of a minibatch: they are repeated to fill it")
+    for remark in run.model.codec.remarks(data.event_shape, data.columns).values() if not run.step else ():
+        notice(remark)
 
 
 @contextlib.contextmanager
