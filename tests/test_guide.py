@@ -15,6 +15,7 @@ BEFORE = """
 import functools, torch, triptych
 from triptych import codecs, edit, gan
 triptych.data.load = functools.partial(triptych.data.load, n=100)
+torch.manual_seed(0)
 """
 STAND_INS = {
     "README.md": """

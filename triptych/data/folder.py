@@ -89,7 +89,7 @@ def _read_all(paths: list[Path]) -> Part:
 
 def _read_pictures(folder: Path) -> dict[str, Part]:
     """By the first folder if each of them is a split's, else all as "train"."""
-    names = _listing(folder)
+    names = listing(folder)
     if not names:
         suffixes = Counter(path.suffix or "no suffix" for path in _visible(folder))
         found = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(3)) or "nothing"
@@ -103,7 +103,7 @@ def _read_pictures(folder: Path) -> dict[str, Part]:
     return {split: _album(folder, its, metadata) for split, its in splits.items()}
 
 
-def _listing(folder: Path) -> list[str]:
+def listing(folder: Path) -> list[str]:
     """Pictures in a folder and below, as sorted relative names with forward slashes; hidden ones are left out."""
     found = []
     for at, folders, files in os.walk(folder):
