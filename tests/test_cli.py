@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from triptych.cli import COMMANDS, main
-from triptych.cli.verbs import parse_sweep
+from triptych.cli.editing import parse_sweep
 from triptych.errors import TriptychError
 
 FAST = ["--model.latent-dim", "4", "--model.width", "4", "--training.batch", "16"]

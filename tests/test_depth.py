@@ -124,9 +124,12 @@ def test_directions_without_a_depth_are_of_z(tmp_path):
     model, train, attributes = faces_flow()
     edit.learn_directions(model, train[:], attributes).save(tmp_path)
     stored = json.loads((tmp_path / "directions.json").read_text())
-    del stored["depth"]
+    for direction in stored["directions"].values():
+        del direction["depth"]
     (tmp_path / "directions.json").write_text(json.dumps(stored))
     assert edit.Directions.load(tmp_path).depth is None
+    (tmp_path / "directions.json").write_text(json.dumps({**stored, "depth": 5}))
+    assert edit.Directions.load(tmp_path).depth == 5
     (tmp_path / "directions.json").write_text(json.dumps({**stored, "depth": "deep"}))
     with pytest.raises(TriptychError, match="learn them again"):
         edit.Directions.load(tmp_path)
@@ -238,14 +241,18 @@ def test_directions_at_a_depth_from_the_command_line(run, tmp_path, capsys, monk
         assert {"share", "leakage"} <= set(json.loads(told.read_text())["light"])
         assert main(["edit", str(folder), picture, "--set", "lit=1", "--out", str(tmp_path / "lit.png")]) == 0
     assert main(["directions", str(folder), "--depth", "3", "--unsupervised", "2"]) == 0
-    assert edit.Directions.load(folder).depth == 3
+    both = edit.Directions.load(folder)
+    assert list(both) == ["light", "lit", "luck", "pc1", "pc2"] and both["pc1"].depth == 3
+    capsys.readouterr()
     assert main(["directions", str(folder), "--depth", "z"]) == 0
-    assert edit.Directions.load(folder).depth is None
+    assert edit.Directions.load(folder)["light"].depth is None and "kept: pc1, pc2" in capsys.readouterr().out
+    words = ["edit", str(folder), picture, "--set", "lit=1", "--set", "pc1=1", "--out", str(tmp_path / "both.png")]
+    assert main(words) == 0  # at two depths, one after the other
     assert main(["directions", str(folder)]) == 0
-    assert edit.Directions.load(folder).depth is not None
+    assert edit.Directions.load(folder)["light"].depth is not None
     capsys.readouterr()
     assert main(["directions", str(folder), "--attributes", "luck"]) == 0  # nothing can read it: z, as for other models
-    assert edit.Directions.load(folder).depth is None and "more are needed" in capsys.readouterr().err
+    assert edit.Directions.load(folder)["luck"].depth is None and "more are needed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

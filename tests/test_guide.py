@@ -17,6 +17,7 @@ from triptych import codecs, edit, figures, gan
 triptych.data.load = functools.partial(triptych.data.load, n=100)
 quick, train_ = {"model": {"latent_dim": 4, "width": 4}, "training": {"batch": 16}}, triptych.train
 triptych.train = lambda family, data, **options: train_(family, data, **{**options, "steps": 2, **quick})
+torch.manual_seed(0)
 """
 STAND_INS = {
     "README.md": """

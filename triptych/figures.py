@@ -6,8 +6,11 @@ Shapes: pictures are stored values, uint8 (N, C, H, W).
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +18,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from triptych import storage
 from triptych.data.pictures import decode, reason
 from triptych.errors import TriptychError
 
 _LEGIBLE = 64  # pixels: smaller pictures are enlarged by whole factors until they have this many
 _GAP = 2
 _PAPER = 255
+_QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
+_ADVICE = "give a name that ends in .png, .jpg or .gif, in a place that can be written"
 
 
 def image(picture: Tensor, enlarge: bool = True) -> Image.Image:
@@ -62,18 +68,35 @@ def save(pictures: Tensor, path: str | Path, *, columns: int | None = None) -> N
         TriptychError: for a path that cannot be written, or has a suffix that is not a picture's.
     """
     path = Path(path)
+    if path.suffix.lower() == ".gif":
+        frames = [image(p).convert("RGB") for p in pictures]
+        frames += frames[-2:0:-1]
+        _write(frames[0], path, save_all=True, append_images=frames[1:], duration=120, loop=0)
+    else:
+        _write(image(pictures[0], enlarge=False) if len(pictures) == 1 else grid(pictures, columns), path)
+
+
+def is_writable(name: str) -> bool:
+    """Whether pictures can be written under a name, by its suffix: not every format that is read is.
+
+    >>> is_writable("a.PNG"), is_writable("a.psd"), is_writable("a")
+    (True, False, False)
+    """
+    return _format(Path(name)) in Image.SAVE
+
+
+def _format(path: Path) -> str:
+    return Image.registered_extensions().get(path.suffix.lower(), "")
+
+
+def _write(drawn: Image.Image, path: Path, **options: object) -> None:
+    kind = _format(path)  # said to Pillow, which would go by the suffix of the temporary name
+    if kind not in Image.SAVE:
+        raise TriptychError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture's; {_ADVICE}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == ".gif":
-            frames = [image(p).convert("RGB") for p in pictures]
-            frames += frames[-2:0:-1]
-            frames[0].save(path, save_all=True, append_images=frames[1:], duration=120, loop=0)
-        elif len(pictures) == 1:
-            image(pictures[0], enlarge=False).save(path)
-        else:
-            grid(pictures, columns).save(path)
-    except (OSError, ValueError) as error:
-        raise TriptychError(f"cannot write {path}: {error}; give a name that ends in .png, .jpg or .gif") from error
+        storage.write_file(path, lambda p: drawn.save(p, kind, **_QUALITY.get(kind, {}), **options), _ADVICE)
+    except ValueError as error:
+        raise TriptychError(f"cannot write {path}: {error}; {_ADVICE}") from error
 
 
 def read_picture(path: str | Path | Image.Image, event_shape: Sequence[int]) -> Tensor:
@@ -84,20 +107,36 @@ def read_picture(path: str | Path | Image.Image, event_shape: Sequence[int]) -> 
         TriptychError: for a file that is missing, not a picture or dangerously large, and for a shape other than
             (1 or 3, H, W).
     """
+    (found,) = read_pictures([path], event_shape)
+    if isinstance(found, TriptychError):
+        raise found
+    return found
+
+
+def read_pictures(paths: Sequence[str | Path | Image.Image], event_shape: Sequence[int]) -> list[Tensor | TriptychError]:
+    """Picture files as `read_picture` reads one, in threads; in the place of one that cannot be read, why.
+
+    Raises:
+        TriptychError: for a shape other than (1 or 3, H, W).
+    """
     channels, *size = event_shape
-    content = path if isinstance(path, Image.Image) else Path(path)
     if channels not in (1, 3) or len(size) != 2:
         raise TriptychError(
-            f"{path}: pictures are opened as (1 or 3, H, W), got a model of {tuple(event_shape)}: give an array instead"
+            f"pictures are opened as (1 or 3, H, W), got a model of {tuple(event_shape)}: give an array instead of "
+            f"{', '.join(map(str, paths[:1]))}"
         )
-    with warnings.catch_warnings(action="ignore"):
-        try:
-            return torch.from_numpy(decode(content, channels == 1, (size[0], size[1])).copy())[None]
-        except FileNotFoundError:
-            raise TriptychError(f"{path} does not exist: check the name") from None
-        except Exception as error:  # broken bytes make Pillow raise nearly anything
-            why = reason(error)
-            raise TriptychError(f"{path} cannot be read as a picture: {why}; give a jpg, png or webp file") from None
+    read = partial(_read, grey=channels == 1, size=(size[0], size[1]))
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(read, paths))
+
+
+def _read(path: str | Path | Image.Image, grey: bool, size: tuple[int, int]) -> Tensor | TriptychError:
+    try:
+        return torch.from_numpy(decode(path, grey, size).copy())[None]
+    except FileNotFoundError:
+        return TriptychError(f"{path} does not exist: check the name")
+    except Exception as error:  # broken bytes make Pillow raise nearly anything
+        return TriptychError(f"{path} cannot be read as a picture: {reason(error)}; give a jpg, png or webp file")
 
 
 def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], path: str | Path, **axes: object) -> None:

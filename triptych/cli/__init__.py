@@ -27,7 +27,10 @@ COMMANDS = {
     "sample": ("triptych.cli.verbs", "draw new examples, of a conditional model under --given smile=1,glasses=yes"),
     "score": ("triptych.cli.measuring", "the likelihood of each example, as a CSV"),
     "directions": ("triptych.cli.directing", "learn, judge and store edit directions"),
-    "edit": ("triptych.cli.verbs", "change attributes of pictures: --set smile=1.5, --sweep smile=-3:3:9; --inpaint left"),
+    "edit": (
+        "triptych.cli.editing",
+        "change attributes of pictures or a folder: --set smile=1.5; --sweep; --inpaint left",
+    ),
     "mix": ("triptych.cli.verbs", "walk from one picture to another, or span a square between four"),
     "tour": ("triptych.cli.tour", "train on the embedded faces, score, sample and smile, in minutes"),
 }

@@ -13,13 +13,16 @@ from triptych.cli.sources import encoding, folder_of, load_model, load_splits, n
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from triptych.core import GenerativeModel
-    from triptych.data import Split
-    from triptych.edit import Directions, Reader
+    from triptych.edit import Direction, Directions, Reader
+    from triptych.edit.axes import Classes
 
 _MOST_CODES = 20_000  # data that directions are learned from: more changes little
+_MOST_CLASSES = 20  # of an attribute, the most frequent ones
 _SWEPT, _COMPARED = 4_000, 8  # the same, and attributes, where they are learned at one depth after another
 
 
@@ -27,7 +30,7 @@ def directions(words: Sequence[str]) -> None:
     """Learns directions, judges them on held-out examples, prints and stores them."""
     options = parse(LearnDirections, words, "triptych directions")
     from triptych import storage
-    from triptych.edit import depth
+    from triptych.edit import Directions, depth
     from triptych.pretrained import stamp
 
     folder = folder_of(options.run)
@@ -42,10 +45,28 @@ def directions(words: Sequence[str]) -> None:
     else:
         chosen = None if asked is None else int(asked)
     found = lesson.learn(depth.at_depth(model, chosen), reader)
-    found.save(folder, weights)
+    kept = _stored(folder, weights)
+    known = Directions({**kept, **found})
+    known.save(folder, weights)
     _print(found)
+    if others := [name for name in kept if name not in found]:
+        print(f"stored before and kept: {', '.join(others)}")
     if options.json:
         storage.write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
+
+
+def _stored(folder: Path, weights: str) -> Directions:
+    """What the run holds of the same weights, which stays beside what is learned; what is of others or damaged is said."""
+    from triptych.edit import Directions
+    from triptych.edit.directions import FILE
+
+    if not (folder / f"{FILE}.json").exists():
+        return Directions()
+    try:
+        return Directions.load(folder, weights)
+    except TriptychError as error:
+        notice(f"what was stored is replaced: {error}")
+        return Directions()
 
 
 def _asked(options: LearnDirections, model: GenerativeModel) -> str | None:
@@ -107,8 +128,7 @@ class _Lesson:
         notice("learning to read attributes from the data: an exact model that reads its own edits reads what it wrote")
         try:
             # all of them, not only those that are moved: the others are what an edit may drag along
-            names = [name for name in self.attributes if _can_be_learned(name, self.attributes, len(self.stored))]
-            reader = learn_reader(self.stored, self.attributes, names=names)
+            reader = learn_reader(self.stored, self.attributes)
             if not reader.lines.keys() & set(self.names):
                 raise TriptychError(f"{', '.join(self.names)} cannot be read from these examples: more are needed")
             return reader
@@ -118,30 +138,66 @@ class _Lesson:
 
     def short(self, reader: Reader) -> _Lesson:
         """The same with fewer training examples, and the first few attributes that are read."""
+        from triptych.edit.learning import problems
+
         few = {name: a[:_SWEPT] for name, a in self.attributes.items()}
-        names = [name for name in self.names if name in reader.lines]
-        names = [name for name in names if _can_be_learned(name, few, len(self.stored[:_SWEPT]))][:_COMPARED]
+        unclear = problems(few, few)
+        names = [name for name in self.names if name in reader.lines and name not in unclear][:_COMPARED]
         context = None if self.context is None else self.context[:_SWEPT]
         return dataclasses.replace(self, names=names, stored=self.stored[:_SWEPT], attributes=few, context=context)
 
 
 def _lesson(options: LearnDirections, model: GenerativeModel) -> _Lesson:
-    from triptych.edit.learning import check_attributes, check_components
+    from triptych.edit import axes, class_names
+    from triptych.edit.learning import check_components, problems
 
     splits = load_splits(options.run, model, options.data)
     train, test = (named_split(splits, name) for name in ("train", "test"))
     train, test = (split.take(_MOST_CODES) for split in (train, test))
-    attributes = _attributes(train, options.data or options.run, needed=options.unsupervised is None)
-    names = _names(options.attributes, attributes)
-    if options.attributes is None and options.unsupervised is None:
-        names = [name for name in names if _can_be_learned(name, attributes, len(train))] or names
+    classes = class_names(train)
+    attributes, truth = axes(train, classes), axes(test, classes)
     if options.unsupervised is not None:  # what cannot work is said before an encoder is learned
         check_components(options.unsupervised, len(train), model.latent_dim)
+        names = [name for name in attributes if name not in _rare(classes)]
     else:
-        check_attributes(attributes, names, len(train))
+        names = _names(options, attributes, truth, classes, len(train))
+    useless = problems(attributes, attributes).keys() | (_rare(classes) - set(names))
+    attributes, truth = ({n: a for n, a in known.items() if n not in useless} for known in (attributes, truth))
     contexts = (split_context(model, split) for split in (train, test))
-    truth = _attributes(test, "", needed=False)
     return _Lesson(options, names, train[:], attributes, next(contexts), test[:], truth, next(contexts))
+
+
+def _names(
+    options: LearnDirections, attributes: Mapping[str, Any], truth: Mapping[str, Any], classes: Classes, n: int
+) -> list[str]:
+    """The axes to learn: those that are asked for, or all but rare classes, without those that cannot be learned or judged.
+
+    A class attribute's name stands for its classes.
+    """
+    from triptych.edit.learning import judgeable, learnable
+
+    if not attributes:
+        raise TriptychError(
+            f"{options.data or options.run} has no attributes to learn directions of: add 0/1, number or class columns to "
+            "its metadata.csv, or use --unsupervised 8"
+        )
+    rare = _rare(classes)
+    if options.attributes is None:
+        asked = [name for name in attributes if name not in rare]
+        if rare:
+            notice(
+                f"left aside: classes that are rarer than {_MOST_CLASSES} others ({len(rare)}); --attributes can name them"
+            )
+    else:
+        words = [name.strip() for name in options.attributes.split(",") if name.strip()]
+        of = {word: [name for name in attributes if name.startswith(f"{word}=") and name not in rare] for word in words}
+        asked = [name for word in words for name in (of[word] if word in classes else [word])]
+    return judgeable(truth, learnable(attributes, asked, n, notice), notice)
+
+
+def _rare(classes: Classes) -> set[str]:
+    """Axes of classes beyond the most frequent of each attribute."""
+    return {f"{name}={label}" for name, labels in classes.items() for label in [*labels.values()][_MOST_CLASSES:]}
 
 
 def _straightest(lesson: _Lesson, model: GenerativeModel, reader: Reader) -> int | None:
@@ -165,45 +221,33 @@ def _straightest(lesson: _Lesson, model: GenerativeModel, reader: Reader) -> int
     return best
 
 
-def _can_be_learned(name: str, attributes: Mapping[str, Any], n: int) -> bool:
-    """Whether a direction can be learned of an attribute that nobody named; if not, it is skipped and said."""
-    from triptych.edit.learning import check_attributes
-
-    try:
-        check_attributes(attributes, [name], n)
-    except TriptychError as error:
-        notice(f"skipped: {error}")
-        return False
-    return True
-
-
-def _names(text: str | None, attributes: Mapping[str, object]) -> list[str]:
-    """smile,age -> ["smile", "age"]; all attributes where none is named."""
-    return list(attributes) if text is None else [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _attributes(split: Split, data: str, needed: bool = True) -> dict[str, Any]:
-    """Binary and continuous attributes; class labels are not an axis."""
-    found = {name: a for name, a in split.attributes.items() if split.kinds[name] != "class"}
-    if needed and not found:
-        classes = f" (only classes: {', '.join(split.attributes)})" if split.attributes else ""
-        raise TriptychError(
-            f"{data} has no binary or continuous attributes{classes}: add 0/1 or number columns to its metadata.csv, "
-            "or use --unsupervised 8"
-        )
-    return found
-
-
 def _print(found: Directions) -> None:
     from rich.console import Console
     from rich.table import Table
 
     title = None if found.depth is None else f"at depth {found.depth}"
-    table = Table("direction", "kind", "held-out", "range", "leaks most to (share of its spread)", title=title)
+    table = Table("direction", "held-out", "range", "leaks most to, in its spreads", title=title, caption=_caption(found))
     for name, d in found.items():
-        quality = "accuracy" if "accuracy" in d.judged else "r2"
-        held_out = f"{quality} {d.judged[quality]:.3f}" if d.judged.get(quality) is not None else ""
         worst = sorted(d.judged["leakage"].items(), key=lambda item: -abs(item[1]))[:2]
         leaks = ", ".join(f"{other} {change:+.0%}" for other, change in worst)
-        table.add_row(name, d.kind, held_out, f"{d.range[0]:.2f} … {d.range[1]:.2f}", leaks)
+        table.add_row(name, _quality(d), f"{d.range[0]:.2f} … {d.range[1]:.2f}", leaks)
     Console().print(table)
+
+
+def _quality(direction: Direction) -> str:
+    """What a direction reads of held-out data, with the majority's share, and whether that is more than chance."""
+    judged = direction.judged
+    if "worthless" not in judged:
+        return "not judged" if direction.kind != "unsupervised" else ""
+    measure = "r2" if direction.kind == "continuous" else "accuracy"
+    majority = f" (majority {judged['majority']:.3f})" if "majority" in judged else ""
+    verdict = {True: "worthless: ", False: "", None: "too few to tell: "}[judged["worthless"]]
+    against = "correlation" if direction.kind == "continuous" else "auc"
+    known = judged.get(against) is not None
+    chance = f"{judged[against]:.2f} (chance {judged['chance']:g} ± {judged['chance_stderr']:.2f})" if known else "unknown"
+    return f"{measure} {judged[measure]:.3f} ± {judged['stderr']:.3f}{majority}\n{verdict}{against} {chance}"
+
+
+def _caption(found: Directions) -> str | None:
+    worthless = [name for name, d in found.items() if d.judged.get("worthless")]
+    return f"worthless on held-out data, edit refuses without --force: {', '.join(worthless)}" if worthless else None

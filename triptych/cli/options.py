@@ -54,12 +54,13 @@ class Sample(OwnModel, OfRun):
 
 @dataclass(frozen=True)
 class LearnDirections(OwnModel, OfRun):
-    """Learn edit directions, judge them on held-out data, and store them in the run."""
+    """Learn edit directions, judge them on held-out data, and add them to those that the run holds."""
 
     data: str | None = None
     """The data with the attributes; by default what the run was trained on."""
     attributes: str | None = None
-    """Which attributes to learn, joined by commas; by default all."""
+    """Which attributes to learn, joined by commas; by default all. A class is an attribute against the rest, as label=cat;
+    label alone stands for all of its classes."""
     unsupervised: int | None = None
     """Take this many principal components of the codes instead, which needs no attributes."""
     method: Literal["joint", "means", "regression"] = "joint"
@@ -74,10 +75,10 @@ class LearnDirections(OwnModel, OfRun):
 
 @dataclass(frozen=True)
 class Edit(OwnModel, OfRun):
-    """Change attributes of pictures, or fill in a part of them."""
+    """Change attributes of pictures or of all pictures in a folder, or fill in a part of them."""
 
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """The picture files to edit."""
+    """The picture files to edit, or one folder, whose pictures are written into the folder --out under their own names."""
     set: Annotated[tuple[str, ...], tyro.conf.arg(name="set"), tyro.conf.UseAppendAction] = ()
     """name=1.5 sets the attribute, name=+1.5 adds to it (a minus sets: name=+-1.5 subtracts); can be repeated. Needs the
     directions that triptych directions has stored in the run."""
@@ -96,9 +97,16 @@ class Edit(OwnModel, OfRun):
     """Steps of --inpaint: more of them fill in better."""
     seed: int = 0
     """Seed of --inpaint's noise, and of the places of a random mask."""
+    triptych: bool = False
+    """Write each picture as a triptych: original, reconstruction and edit side by side, instead of the edit alone."""
+    force: bool = False
+    """Use directions all the same that read held-out data no better than chance."""
+    overwrite: bool = False
+    """Edit all pictures of a folder anew, whatever lies in --out under their names; by default an edit with the same
+    settings goes on where it stopped, and other settings are refused."""
     out: Path = Path("edited.png")
     """The picture to write: the edited picture, or a grid of several; with --sweep a strip for each; with --inpaint a row
-    for each: the picture with its hidden part grey, then filled in."""
+    for each: the picture with its hidden part grey, then filled in. Or a folder, for a file each."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from triptych.errors import TriptychError
 def tour(words: Sequence[str]) -> None:
     """Trains, scores, samples and edits, and says what happens."""
     options = parse(Tour, words, "triptych tour")
-    from triptych.cli import directing, measuring, training, verbs
+    from triptych.cli import directing, editing, measuring, training, verbs
 
     if options.steps < 1:
         raise TriptychError(f"--steps should be at least 1, got {options.steps}")
@@ -36,8 +36,8 @@ def tour(words: Sequence[str]) -> None:
     faces = _held_out_faces(options.out, 4)
     for name in ("smile", "age", "hair_length"):
         out = options.out / f"{name}.png"
-        verbs.edit([str(run), *map(str, faces), "--sweep", f"{name}=-1.5:1.5:9", "--out", str(out)])
-    verbs.edit([str(run), str(faces[0]), "--sweep", "smile=-1.5:1.5:15", "--out", str(options.out / "smile.gif")])
+        editing.edit([str(run), *map(str, faces), "--sweep", f"{name}=-1.5:1.5:9", "--out", str(out)])
+    editing.edit([str(run), str(faces[0]), "--sweep", "smile=-1.5:1.5:15", "--out", str(options.out / "smile.gif")])
     verbs.mix([str(run), str(faces[0]), str(faces[1]), "--out", str(options.out / "mix.png")])
     said(f"done: look at {options.out}/samples.png, smile.png, smile.gif, age.png, hair_length.png and mix.png")
 

@@ -209,6 +209,12 @@ class Split:
         attributes = {name: values[index] for name, values in self.attributes.items()}
         return dataclasses.replace(self, data=data, attributes=attributes, digest="")
 
+    def parts(self) -> Iterator[torch.Tensor]:
+        """All examples from first to last, in tensors (n, *event) of bounded size."""
+        rows = rows_in_chunk(self.event_shape, self.data.dtype)
+        for start in range(0, len(self), rows):
+            yield self[start : start + rows]
+
     def __repr__(self) -> str:
         where = "" if self.in_memory else ", not in memory"
         names = ", ".join(self.attributes) or "none"

@@ -6,6 +6,7 @@
 They need an encoder; for a model without one `invert` finds z, and `Inverting` makes all of them work.
 """
 
+from triptych.edit.axes import axes, class_names
 from triptych.edit.depth import AtDepth, at_depth, learn_at_depths, straightest, straightness
 from triptych.edit.directions import Direction, Directions
 from triptych.edit.inpainting import MASKS, inpaint, mask
@@ -13,6 +14,7 @@ from triptych.edit.inversion import Inverting, invert, learn_encoder, psnr
 from triptych.edit.learning import judge, learn_directions, unsupervised_directions
 from triptych.edit.moving import apply, change_context, interpolate, manifold, move, sweep
 from triptych.edit.reading import Reader, learn_reader
+from triptych.edit.worth import far_out, refuse_worthless
 
 __all__ = [
     "MASKS",
@@ -23,7 +25,10 @@ __all__ = [
     "Reader",
     "apply",
     "at_depth",
+    "axes",
     "change_context",
+    "class_names",
+    "far_out",
     "inpaint",
     "interpolate",
     "invert",
@@ -36,6 +41,7 @@ __all__ = [
     "mask",
     "move",
     "psnr",
+    "refuse_worthless",
     "straightest",
     "straightness",
     "sweep",

@@ -13,8 +13,10 @@ unsupervised one it counts standard deviations.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import operator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -42,6 +44,7 @@ class Direction:
         range: the coordinate's training range (1st and 99th percentile of c over the training codes).
         threshold: of a binary attribute, the value halfway between its two.
         judged: measures on held-out data, by name; see `triptych.edit.judge`.
+        depth: of the activations of a flow that it moves (`triptych.edit.AtDepth`); None: it moves z.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Direction:
     range: tuple[float, float] = (-1.0, 1.0)
     threshold: float = 0.5
     judged: dict[str, Any] = field(default_factory=dict)
+    depth: int | None = None
 
     def coordinate(self, z: Tensor) -> Tensor:
         """c(z) = (n·z − m) / s: (B, L) -> (B,)."""
@@ -62,28 +66,52 @@ class Direction:
 class Directions(dict[str, Direction]):
     """Directions by name, in the order in which they were learned; an unknown name is a `TriptychError`.
 
-    Attributes:
-        depth: of the activations of a flow that they move (`triptych.edit.AtDepth`); None: they move z.
-
     >>> smile = Direction("smile", "continuous", tensor([1.0, 0.0]), offset=0.0, scale=2.0, step=tensor([2.0, 0.0]))
     >>> known = Directions(smile=smile)
     >>> known.coordinates(tensor([[3.0, 5.0]]))
     {'smile': tensor([1.5000])}
     """
 
-    depth: int | None = None
-
     def __missing__(self, name: str) -> Direction:
         raise unknown("direction", name, self)
 
+    @property
+    def depth(self) -> int | None:
+        """The depth at which they all move codes, None where that is z.
+
+        Raises:
+            TriptychError: where they move codes of several depths, which have no coordinates in common.
+        """
+        depths = dict.fromkeys(d.depth for d in self.values())
+        if len(depths) > 1:
+            shown = ", ".join("z" if depth is None else str(depth) for depth in depths)
+            raise TriptychError(f"directions {', '.join(self)} move codes of several depths ({shown}): learn them at one")
+        return next(iter(depths), None)
+
     def at(self, depth: int | None) -> Directions:
         """The same directions, said to move activations of that depth."""
-        self.depth = depth
-        return self
+        return Directions({name: dataclasses.replace(d, depth=depth) for name, d in self.items()})
+
+    def by_depth(self, names: Iterable[str]) -> dict[int | None, Directions]:
+        """Those that are named, apart by the depth at which they move codes, in the order of the names."""
+        found: dict[int | None, Directions] = {}
+        for name in names:
+            found.setdefault(self[name].depth, Directions())[name] = self[name]
+        return found
 
     def coordinates(self, z: Tensor) -> dict[str, Tensor]:
         """Every direction's c(z), each (B,)."""
         return {name: direction.coordinate(z) for name, direction in self.items()}
+
+    def fingerprint(self, names: Iterable[str]) -> str:
+        """SHA-256 of what these move and read, in hexadecimal: the same for directions that edit alike."""
+        found = hashlib.sha256()
+        for direction in (self[name] for name in names):
+            numbers = (direction.name, direction.offset, direction.scale, direction.depth)
+            found.update(repr(numbers).encode())
+            for vector in (direction.normal, direction.step):
+                found.update(vector.detach().cpu().float().numpy().tobytes())
+        return found.hexdigest()
 
     def save(self, folder: Path, weights: str | None = None) -> None:
         """Writes directions.safetensors and directions.json into a run.
@@ -93,15 +121,19 @@ class Directions(dict[str, Direction]):
                 go on meanwhile; by default of those that the run holds now.
         """
         tensors = {f"{name}.{key}": getattr(d, key) for name, d in self.items() for key in _VECTORS}
-        plain = ("kind", "offset", "scale", "range", "threshold", "judged")
+        plain = ("kind", "offset", "scale", "range", "threshold", "judged", "depth")
         described = {name: {key: getattr(d, key) for key in plain} for name, d in self.items()}
         storage.write_tensors(folder / f"{FILE}.safetensors", tensors)
         belongs = {"weights": stamp(folder) if weights is None else weights, "vectors": _vectors(folder)}
-        storage.write_json(folder / f"{FILE}.json", {**belongs, "depth": self.depth, "directions": described})
+        storage.write_json(folder / f"{FILE}.json", {**belongs, "directions": described})
 
     @classmethod
-    def load(cls, folder: str | Path) -> Directions:
-        """The directions of a run."""
+    def load(cls, folder: str | Path, weights: str | None = None) -> Directions:
+        """The directions of a run.
+
+        Args:
+            weights: `pretrained.stamp` of the weights that they should be of; by default of those that the run holds now.
+        """
         folder = Path(folder)
         if not (folder / f"{FILE}.json").exists():
             raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
@@ -110,14 +142,13 @@ class Directions(dict[str, Direction]):
         try:
             if stored["vectors"] != _vectors(folder):
                 raise ValueError("of other vectors")
-            if stored.get("weights", "") != stamp(folder):
+            if stored.get("weights", "") != (stamp(folder) if weights is None else weights):
                 raise TriptychError(
                     f"the directions in {folder} are of other weights than model.safetensors holds now: "
                     f"triptych directions {folder} learns them again"
                 )
-            found = cls({name: _restored(name, d, tensors) for name, d in stored["directions"].items()})
-            depth = stored.get("depth")
-            return found.at(None if depth is None else operator.index(depth))
+            older = {"depth": stored.get("depth")}  # earlier versions kept one for all of them
+            return cls({name: _restored(name, older | d, tensors) for name, d in stored["directions"].items()})
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise TriptychError(f"{folder}/{FILE}.json does not fit its tensors ({error}): learn them again") from error
 
@@ -140,7 +171,8 @@ def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> 
     if not math.isfinite(offset + scale + threshold) or scale == 0:
         raise ValueError(f"{name} has offset {offset}, scale {scale} and threshold {threshold}")
     normal, step = (tensors[f"{name}.{key}"] for key in _VECTORS)
-    return Direction(name, stored["kind"], normal, offset, scale, step, (low, high), threshold, stored["judged"])
+    depth = None if stored["depth"] is None else operator.index(stored["depth"])
+    return Direction(name, stored["kind"], normal, offset, scale, step, (low, high), threshold, stored["judged"], depth)
 
 
 def calibrated(name: str, kind: DirectionKind, normal: Tensor, step: Tensor, anchors: Anchors, z: Tensor) -> Direction:

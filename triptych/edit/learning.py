@@ -7,8 +7,8 @@ Shapes: z (n, L) training codes, a (n,) an attribute; context (n, K) of the exam
     joint       n as in regression; v from the regression of z on all attributes at once: what z does when this attribute
                 moves and the others stay (Haufe et al. 2014: patterns, where regression weights are filters)
 
-accuracy  share of held-out data on the right side (binary; the threshold is c = 0), with the area under the ROC curve
-r2        1 − Σ(a − c)² / Σ(a − ā)² (continuous)
+What coordinates read of held-out data is measured in `worth`; what an edit moves, here:
+
 share     set c from the low to the high end of its range as an edit does, decode, and read c: how much of the way it went
 leakage   the same, but read every other coordinate: the mean change of c_j over its spread (standard deviation on held-out
           data). The model reads itself, unless a `Reader` does, which is the stricter judge: what an exact model reads of
@@ -20,6 +20,7 @@ A model that is inverted reads by its encoder, and moves z that are optimised, h
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -34,6 +35,7 @@ from triptych.edit.directions import Anchors, Direction, Directions, calibrated
 from triptych.edit.inversion import coordinate_model
 from triptych.edit.moving import move
 from triptych.edit.reading import Reader
+from triptych.edit.worth import read_against_chance
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
 
@@ -41,7 +43,10 @@ Attributes: TypeAlias = Mapping[str, Tensor | np.ndarray]  # values (n,) by name
 Method = Literal["means", "regression", "joint"]
 _MOVED = 256  # held-out examples that are moved to measure leakage
 _SEARCHED = 64  # the same where each z is searched for: seconds of work, where encoding is nothing
+_FEW_HELD_OUT = 20  # examples, below which it is not an attribute's fault that they do not show it
+_NAMED = 3  # problems in one error
 FEWEST = 10  # examples of each class, or in all for a continuous attribute, below which nothing is learned
+_log = logging.getLogger("triptych.edit")
 
 
 def learn_directions(
@@ -52,20 +57,22 @@ def learn_directions(
     method: Method = "joint",
     names: Sequence[str] | None = None,
     context: Tensor | None = None,
+    notice: Callable[[str], object] = _log.warning,
 ) -> Directions:
     """Directions for named attributes, fitted on the codes of `stored` (n, *E).
 
     Args:
-        attributes: values (n,) by name, NaN where unknown; two distinct values make a binary one.
+        attributes: values (n,) by name, NaN where unknown; two distinct values make a binary one. `axes` makes them of
+            classes.
         method: see the head of this file.
         names: which to learn; all by default. The joint method holds the others still all the same.
         context: of a conditional model, what the examples show: their codes are those given it.
+        notice: called with a line for each attribute that is skipped, as it is constant or too rare.
 
     Raises:
-        TriptychError: for an unknown name (with the nearest ones), a constant attribute, or too few examples.
+        TriptychError: for an unknown name (with the nearest ones), and where no attribute is left to learn.
     """
-    chosen = list(attributes if names is None else names)
-    check_attributes(attributes, chosen, len(stored))
+    chosen = learnable(attributes, list(attributes if names is None else names), len(stored), notice)
     values = {name: _values(a) for name, a in attributes.items()}
     z = codes(coordinate_model(model), stored, context=context)
     steps = _joint_steps(z, values) if method == "joint" else {}
@@ -83,13 +90,13 @@ def unsupervised_directions(
     check_components(count, len(stored), model.latent_dim)
     z = codes(coordinate_model(model), stored, context=context)
     pca = PCA(count, random_state=0).fit(z.numpy())
-    mean, found = torch.tensor(pca.mean_, dtype=torch.float32), Directions().at(depth_of(model))
+    mean, found = torch.tensor(pca.mean_, dtype=torch.float32), Directions()
     for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
         normal = torch.tensor(axis, dtype=torch.float32)
         centre = float(normal @ mean)
         anchors = (0.0, centre), (1.0, centre + float(variance) ** 0.5)
         found[f"pc{i}"] = calibrated(f"pc{i}", "unsupervised", normal, normal, anchors, z)
-    return found
+    return found.at(depth_of(model))
 
 
 def judge(
@@ -120,31 +127,13 @@ def judge(
 
     moved = _moved(model, directions, codes(model, stored[:n], context=few), z[:n], few)
     effects = _effects(moved, read, model.codec.centre(stored[:n].to(model.device)))
-    judged = Directions().at(directions.depth)
+    judged = Directions()
     for name, direction in directions.items():
         measures: dict[str, object] = {"n": len(z), **effects[name]}
         if name in attributes:
-            measures |= _reading(direction, z, _values(attributes[name]))
+            measures |= read_against_chance(direction, z, _values(attributes[name]))
         judged[name] = dataclasses.replace(direction, judged=measures)
     return judged
-
-
-def _reading(direction: Direction, z: Tensor, a: Tensor) -> dict[str, float]:
-    known = a.isfinite()
-    c, a = direction.coordinate(z)[known], a[known]
-    if not len(a):
-        return {}
-    if direction.kind == "continuous":
-        total = float((a - a.mean()).square().sum())
-        return {"r2": 1 - float((a - c).square().sum()) / total} if total > 0 else {}
-    from sklearn.metrics import roc_auc_score
-
-    high = (a > direction.threshold).numpy()
-    correct = float(((c > 0).numpy() == high).mean())
-    error = (correct * (1 - correct) / len(a)) ** 0.5
-    auc = float(roc_auc_score(high, c.numpy())) if 0 < high.sum() < len(high) else None
-    majority = float(max(high.mean(), 1 - high.mean()))
-    return {"accuracy": correct, "stderr": error, "auc": auc, "majority": majority}
 
 
 class _Moved(NamedTuple):
@@ -282,31 +271,79 @@ def check_components(count: int, n: int, latent_dim: int) -> None:
         raise TriptychError(f"unsupervised directions: expected 1 to {min(n, latent_dim)}, got {count}")
 
 
-def check_attributes(attributes: Attributes, names: Sequence[str], n: int) -> None:
-    """Raises what `learn_directions` would say of these names and their values (n,), without any work."""
+def learnable(attributes: Attributes, names: Sequence[str], n: int, notice: Callable[[str], object]) -> list[str]:
+    """Those of the names of which directions can be learned from values (n,), found without any work.
+
+    Args:
+        notice: called with a line for each that is skipped.
+
+    Raises:
+        TriptychError: for an unknown name, for values that are not n finite or unknown ones, and where none is left.
+    """
     if not names:
         raise TriptychError(f"no attribute is named to learn a direction of: known: {', '.join(attributes) or 'none'}")
     for name in names:
         if name not in attributes:
             raise unknown("attribute", name, attributes)
-        if problem := _problem(_values(attributes[name]), n):
-            raise TriptychError(f"attribute {name} {problem}")
+        _check_values(name, _values(attributes[name]), n)
+    return _without(names, problems(attributes, names), notice)
+
+
+def problems(attributes: Attributes, names: Iterable[str]) -> dict[str, str]:
+    """Why no direction can be learned of values (n,): a clause for each of the names of which none can."""
+    found = {name: _problem(_values(attributes[name])) for name in names}
+    return {name: problem for name, problem in found.items() if problem}
+
+
+def judgeable(truth: Attributes, names: Sequence[str], notice: Callable[[str], object]) -> list[str]:
+    """The same of held-out values (n,): without those that are too rare there to be judged.
+
+    Where the held-out examples are few altogether nothing is skipped: what is learned is marked as not judged.
+    """
+    found = {name: _held_out_problem(_values(truth[name])) for name in names if name in truth}
+    return _without(names, {name: problem for name, problem in found.items() if problem}, notice)
+
+
+def _without(names: Sequence[str], problems: Mapping[str, str], notice: Callable[[str], object]) -> list[str]:
+    """The names without a problem; those with one are said, or raised where none is left."""
+    said = [f"attribute {name} {problem}" for name, problem in problems.items()]
+    if len(problems) == len(set(names)):
+        raise TriptychError("; ".join(said[:_NAMED]) + f"; and {len(said) - _NAMED} others" * (len(said) > _NAMED))
+    for sentence in said:
+        notice(f"skipped: {sentence}")
+    return [name for name in names if name not in problems]
 
 
 def _values(a: Tensor | np.ndarray) -> Tensor:
     return torch.as_tensor(np.asarray(a), dtype=torch.float32)
 
 
-def _problem(a: Tensor, n: int) -> str | None:
+def _check_values(name: str, a: Tensor, n: int) -> None:
+    if a.shape != (n,):
+        raise TriptychError(f"attribute {name} should have one value for each of {n} examples, has shape {tuple(a.shape)}")
+    if a.isinf().any():
+        raise TriptychError(f"attribute {name} holds infinity: correct or leave out those examples first")
+
+
+def _problem(a: Tensor) -> str | None:
     """Why no direction can be learned from the values a, (n,); None where one can."""
     values, counts = a[a.isfinite()].unique(return_counts=True)
     known = int(counts.sum())
     few = int(counts.min()) if len(values) == 2 else known
     problems = {
-        f"should have one value for each of {n} examples, has shape {tuple(a.shape)}": a.shape != (n,),
-        "holds infinity: correct or leave out those examples first": a.isinf().any(),
         "is unknown (NaN) everywhere: no direction can be learned from it": known == 0,
         f"is {a.nanmean().item():g} everywhere: no direction can be learned from it": len(values) == 1,
-        f"has only {few} examples in its smaller class or in all: {FEWEST} are needed": few < FEWEST,
+        f"has only {few} examples of its smaller class, or in all, to learn from: {FEWEST} are needed": few < FEWEST,
     }
     return next((problem for problem, found in problems.items() if found), None)
+
+
+def _held_out_problem(a: Tensor) -> str | None:
+    """Why the held-out values a, (n,), cannot judge a direction though they are many; None where they can, or are few."""
+    if len(a) < _FEW_HELD_OUT:
+        return None
+    values = a[a.isfinite()].unique()
+    if len(values) > 1:
+        return None
+    shown = f"is {values.item():g}" if len(values) else "is unknown"
+    return f"{shown} in all {len(a)} held-out examples: no direction of it could be judged"

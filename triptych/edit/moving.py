@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -17,6 +18,8 @@ from triptych.edit.depth import fitting
 from triptych.edit.directions import Directions
 from triptych.edit.inversion import coordinate_model
 from triptych.errors import TriptychError, check_size
+
+Value: TypeAlias = float | str | Tensor
 
 
 def move(
@@ -59,32 +62,37 @@ def move(
 def apply(
     model: GenerativeModel,
     x: Tensor,
-    values: Mapping[str, float | str | Tensor],
+    values: Mapping[str, Value],
     directions: Directions,
     *,
     hold: Sequence[str] = (),
     context: Tensor | None = None,
+    z: Tensor | None = None,
 ) -> Tensor:
     """x with the named coordinates set: decode(encode(x) moved), (B, *E), at the directions' own depth.
+
+    Directions of several depths are set one depth after another, in the order of their names.
 
     Args:
         x: model coordinates; `model.codec.centre(stored)` for stored pictures.
         values: {"smile": 1.5} sets c; {"smile": "+1.5"}, a text that begins with a plus, adds to it.
         hold: names whose coordinate must not change.
         context: of a conditional model, what x shows, (B, K) or (1, K).
+        z: what `model.encode(x, context)` gives, where it is known already: an inversion is long work.
 
     Raises:
         TriptychError: for an unknown name (the nearest ones are offered), a text that is not a number, a model without an
-            encoder.
+            encoder, and for `hold` together with directions of several depths.
 
     >>> edited = apply(model, x, {"smile": 1.5, "age": "+1"}, directions)  # doctest: +SKIP
     """
-    added = {name for name, value in values.items() if isinstance(value, str) and value.strip().startswith("+")}
-    numbers = {name: _number(name, value) if isinstance(value, str) else value for name, value in values.items()}
-    add = {name: numbers.pop(name) for name in added}
-    model = fitting(model, directions)
-    z, read = _codes(model, x, directions, [*values, *hold], context)
-    return model.decode(move(z, numbers, directions, add=add, hold=hold, read=read), context)
+    numbers, add = strengths(values)
+    for depth, chosen in _by_depth(directions, list(values), hold).items():
+        part = fitting(model, chosen)
+        found, read = _codes(part, x, context, z if depth is None else None)
+        sets, adds = ({name: value for name, value in given.items() if name in chosen} for given in (numbers, add))
+        x, z = part.decode(move(found, sets, chosen, add=adds, hold=hold, read=read), context), None
+    return x
 
 
 @torch.no_grad()
@@ -97,16 +105,20 @@ def sweep(
     *,
     hold: Sequence[str] = (),
     context: Tensor | None = None,
+    z: Tensor | None = None,
 ) -> Tensor:
-    """x with one coordinate set to each value in turn: (B, len(values), *E)."""
-    model = fitting(model, directions)
-    z, read = _codes(model, x, directions, [name, *hold], context)
-    moved = [model.decode(move(z, {name: float(v)}, directions, hold=hold, read=read), context) for v in values]
+    """x with one coordinate set to each value in turn: (B, len(values), *E); arguments as of `apply`."""
+    ((depth, chosen),) = _by_depth(directions, [name], hold).items()
+    part = fitting(model, chosen)
+    found, read = _codes(part, x, context, z if depth is None else None)
+    moved = [part.decode(move(found, {name: float(v)}, chosen, hold=hold, read=read), context) for v in values]
     return torch.stack(moved, dim=1)
 
 
 @torch.no_grad()
-def change_context(model: GenerativeModel, x: Tensor, context: Tensor | None, given: Tensor) -> Tensor:
+def change_context(
+    model: GenerativeModel, x: Tensor, context: Tensor | None, given: Tensor, *, z: Tensor | None = None
+) -> Tensor:
     """x with its condition changed and its z kept: decode(encode(x | context) | given), (B, *E).
 
     A conditional model's z is independent of its context, so that what the context does not say stays.
@@ -115,26 +127,31 @@ def change_context(model: GenerativeModel, x: Tensor, context: Tensor | None, gi
         x: model coordinates; `model.codec.centre(stored)` for stored pictures.
         context: what x shows now, (B, K) or (1, K); None where it is unknown.
         given: what it should show, (B, K) or (1, K).
+        z: what `model.encode(x, context)` gives, where it is known already.
 
     Raises:
         TriptychError: for a model without an encoder, and for one without conditions.
 
     >>> with_glasses = change_context(model, x, None, model.conditions.parse("glasses=yes"))  # doctest: +SKIP
     """
-    z = require(model, Encodes).encode(model.check_event(x), model.check_context(context, len(x)))
+    if z is None:
+        z = require(model, Encodes).encode(model.check_event(x), model.check_context(context, len(x)))
     return model.decode(z, model.check_context(given, len(x)))
 
 
-def _codes(
-    model: GenerativeModel, x: Tensor, directions: Directions, names: Sequence[str], context: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """z to move, and the codes to read coordinates from, which differ where z is found by optimisation.
+def _by_depth(directions: Directions, names: Sequence[str], hold: Sequence[str]) -> dict[int | None, Directions]:
+    """An edit's directions, apart by depth, looked up before any work; held ones are solved for with those that move."""
+    if not hold:
+        return directions.by_depth(names) or {None: Directions()}
+    chosen = Directions({name: directions[name] for name in [*names, *hold]})
+    return {chosen.depth: chosen}
 
-    The names are looked up before that work, not after it.
-    """
-    for name in names:
-        directions[name]
-    z, by = require(model, Encodes).encode(model.check_event(x), context), coordinate_model(model)
+
+def _codes(model: GenerativeModel, x: Tensor, context: Tensor | None, z: Tensor | None) -> tuple[Tensor, Tensor]:
+    """z to move, and the codes to read coordinates from, which differ where z is found by optimisation."""
+    if z is None:
+        z = require(model, Encodes).encode(model.check_event(x), context)
+    by = coordinate_model(model)
     return z, z if by is model else require(by, Encodes).encode(x, context)
 
 
@@ -185,6 +202,20 @@ def manifold(model: GenerativeModel, x: Tensor, n: int, *, context: Tensor | Non
     circle = torch.stack([angles.cos(), angles.sin()], dim=1).to(z)  # (n, 2)
     weights = torch.einsum("ia,jb->ijab", circle, circle).reshape(n * n, 4)  # cos cos, cos sin, sin cos, sin sin
     return torch.stack([model.decode(part @ z, context) for part in weights.split(n)])
+
+
+def strengths(values: Mapping[str, Value]) -> tuple[dict[str, float | Tensor], dict[str, float | Tensor]]:
+    """What coordinates are set to, and what is added to them: a text that begins with a plus adds.
+
+    Raises:
+        TriptychError: for a text that is not a number.
+
+    >>> strengths({"smile": 1.5, "age": "+0.2"})
+    ({'smile': 1.5}, {'age': 0.2})
+    """
+    added = {name for name, value in values.items() if isinstance(value, str) and value.strip().startswith("+")}
+    numbers = {name: _number(name, value) if isinstance(value, str) else value for name, value in values.items()}
+    return numbers, {name: numbers.pop(name) for name in values if name in added}
 
 
 _MOST_ANGLES = 256  # their square is the number of examples that are decoded

@@ -1,0 +1,260 @@
+"""`triptych edit`: pictures, or a folder of them, with attributes set, swept, conditioned otherwise, or parts filled in."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from triptych.cli import parse
+from triptych.cli.options import Edit
+from triptych.cli.sources import check_positive, check_seed, context_of, folder_of, load_editable, load_model, notice
+from triptych.errors import TriptychError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from triptych.core import GenerativeModel
+    from triptych.edit import Directions
+    from triptych.edit.folder import Edited
+    from triptych.edit.showing import Change, Shown
+
+
+def edit(words: Sequence[str]) -> None:
+    """Writes edited pictures, and says how far their reconstructions are off."""
+    options = parse(Edit, words, "triptych edit")
+    if not options.images:
+        raise TriptychError("edit expects at least one picture file, or a folder of them")
+    if sum(map(bool, (options.set, options.sweep, options.inpaint, options.given))) != 1:
+        raise TriptychError(
+            "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value and --inpaint top"
+        )
+    into_folder = _is_folder(options)
+    if options.inpaint:
+        if into_folder or options.triptych:
+            raise TriptychError("--inpaint writes one picture: give picture files and --out whole.png, without --triptych")
+        _inpaint(options)
+    elif into_folder:
+        _edit_folder(options)
+    else:
+        _edit_pictures(options)
+
+
+def _is_folder(options: Edit) -> bool:
+    """Whether a file is written for each picture; checked before any work."""
+    from triptych.edit.folder import check_apart
+
+    folder = next((source for source in options.images if source.is_dir()), None)
+    if folder is None:
+        return options.out.is_dir() or not options.out.suffix
+    if options.out.suffix and not options.out.is_dir():
+        raise TriptychError(f"the edits of the folder {folder} are a folder: give --out a folder's name, got {options.out}")
+    check_apart(folder, options.out)
+    return True
+
+
+def _edit_pictures(options: Edit) -> None:
+    import torch
+
+    from triptych.edit.folder import batch_of
+    from triptych.figures import read_picture, save
+
+    if options.triptych and options.out.suffix.lower() == ".gif":
+        raise TriptychError(f"--triptych is a strip, got {options.out}: give --out a name that ends in .png")
+    model = load_editable(options.run, options.model)
+    stored = torch.cat([read_picture(path, model.event_shape) for path in options.images])
+    show = _editor(options, model)
+    parts = [show(part) for part in stored.split(batch_of(model.event_shape))]
+    pictures, rms = (torch.cat(found) for found in zip(*parts, strict=True))
+    columns = pictures.shape[1] if pictures.shape[1] > 1 else None
+    save(pictures.flatten(0, 1), options.out, columns=columns)
+    for path, error in zip(options.images, rms.tolist(), strict=True):
+        print(f"{path}: its reconstruction is off by {_error(error)}")
+    print(options.out)
+
+
+def _edit_folder(options: Edit) -> None:
+    from triptych.edit import folder
+
+    files = folder.files_of(options.images)
+    targets = folder.targets_of(files, options.out, still=options.triptych)
+    model = load_editable(options.run, options.model)
+    edit, settings = _editor(options, model), _settings_of(options)
+    left = folder.begin(files, targets, options.out, settings, overwrite=options.overwrite)
+    done = folder.Edited(len(files) - len(left))
+    try:
+        with _watching(len(left)) as watch:
+            for done in folder.edit_files(files, targets, left, edit, model.event_shape):
+                watch(done)
+    except KeyboardInterrupt:
+        notice(f"\nstopped with {len(done.written) + done.there} of {len(files)} pictures there: the same command goes on")
+        raise
+    _report(options.out, done)
+
+
+def _report(out: Path, done: Edited) -> None:
+    """What was done, with the pictures that were left aside."""
+    for why in done.broken.values():
+        notice(f"left aside: {why}")
+    count = len(done.written)
+    said = [f"{count} picture{'s' * (count != 1)} edited", f"{done.there} there before" * (done.there > 0)]
+    said.append(f"{len(done.broken)} left aside that cannot be read" * bool(done.broken))
+    said.append(f"{count / max(done.seconds, 1e-9):.3g} per second" * (count > 0))
+    print(f"{out}: {', '.join(filter(None, said))}")
+    if done.written:
+        worst = max(done.written, key=lambda name: done.written[name])
+        mean = sum(done.written.values()) / count
+        print(f"reconstructions are off by {_error(mean)} on average, at most by {done.written[worst]:.1f} ({worst})")
+
+
+def _error(rms: float) -> str:
+    return f"{rms:.1f} of 255 (RMS)"
+
+
+def _editor(options: Edit, model: GenerativeModel) -> Callable[[Tensor], Shown]:
+    """What edits stored pictures as the options say, everything in them checked."""
+    from triptych.edit.showing import shown
+
+    context = context_of(model, options.known)
+    change = _condition(options, model, context) if options.given else _move(options, model, context)
+    return lambda stored: shown(model, stored, change, context=context, beside=options.triptych)
+
+
+def _condition(options: Edit, model: GenerativeModel, context: Tensor | None) -> Change:
+    from triptych.edit import change_context
+
+    given = context_of(model, options.given)
+    assert given is not None
+    return lambda x, z: change_context(model, x, context, given, z=z)[:, None]
+
+
+def _move(options: Edit, model: GenerativeModel, context: Tensor | None) -> Change:
+    from triptych import edit as verbs
+
+    folder = folder_of(options.run)
+    known, hold = verbs.Directions.load(folder), _hold(options)
+    if isinstance(model, verbs.Inverting) and model.encoder is None:
+        notice(f"{folder} has no encoder to read coordinates by, they are rough: triptych directions {folder} learns one")
+    if options.set:
+        values = _settings(options.set)
+        _check_strengths(options, known, [values])
+        return lambda x, z: verbs.apply(model, x, values, known, hold=hold, context=context, z=z)[:, None]
+    name, steps = parse_sweep(options.sweep or "")
+    _check_strengths(options, known, [{name: steps[0]}, {name: steps[-1]}])
+    return lambda x, z: verbs.sweep(model, x, name, steps, known, hold=hold, context=context, z=z)
+
+
+def _check_strengths(options: Edit, known: Directions, asked: Sequence[dict[str, Any]]) -> None:
+    """Refuses directions that are worthless, unless --force, and warns of strengths far out."""
+    from triptych import edit as verbs
+
+    names = dict.fromkeys(name for values in asked for name in values)
+    if not options.force:
+        verbs.refuse_worthless(known, names)
+    for values in asked:
+        for sentence in verbs.far_out(known, values):
+            notice(sentence)
+
+
+def _settings_of(options: Edit) -> dict[str, Any]:
+    """All that decides what an edited picture looks like, as a folder of them keeps it."""
+    from triptych import storage
+    from triptych.edit import Directions, inversion
+    from triptych.pretrained import stamp
+
+    folder, moved = folder_of(options.run), [*_settings(options.set)]
+    if options.sweep:
+        moved.append(parse_sweep(options.sweep)[0])
+    names = sorted({*moved, *_hold(options)})
+    encoder = folder / inversion.FILE
+    return {
+        "pictures": str(options.images[0].resolve() if options.images[0].is_dir() else options.images[0].parent.resolve()),
+        "weights": stamp(folder),
+        "encoder": storage.digest(encoder) if encoder.is_file() else None,
+        "directions": Directions.load(folder).fingerprint(names) if names else None,
+        "set": _settings(options.set),
+        "sweep": options.sweep,
+        "hold": _hold(options),
+        "given": options.given,
+        "known": options.known,
+        "triptych": options.triptych,
+    }
+
+
+def _hold(options: Edit) -> list[str]:
+    return [name.strip() for name in (options.hold or "").split(",") if name.strip()]
+
+
+@contextlib.contextmanager
+def _watching(total: int) -> Iterator[Callable[[Edited], None]]:
+    """Shows how far an edit of many pictures has come: a bar in a terminal, elsewhere a line every 30 seconds."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console, said = Console(stderr=True), time.monotonic()
+    columns = (TextColumn("editing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("editing", total=total)
+
+        def watch(done: Edited) -> None:
+            nonlocal said
+            count = len(done.written) + len(done.broken)
+            bar.update(task, completed=count)
+            if not console.is_terminal and time.monotonic() - said >= _EVERY:
+                said = time.monotonic()
+                rest = (total - count) * done.seconds / max(count, 1)
+                notice(f"{count} of {total} pictures edited, about {rest:.0f} s left")
+
+        yield watch
+
+
+_EVERY = 30  # seconds
+
+
+def _inpaint(options: Edit) -> None:
+    check_positive(steps=options.steps)
+    check_seed(options.seed)
+    import torch
+
+    from triptych import edit as verbs
+    from triptych.figures import read_picture, save
+
+    model = load_model(options.run, options.model)
+    stored = torch.cat([read_picture(path, model.event_shape) for path in options.images])
+    generator = torch.Generator().manual_seed(options.seed)
+    hidden = verbs.mask(options.inpaint or "", model.event_shape, generator)
+    x, context = model.codec.centre(stored), context_of(model, options.known)
+    filled = verbs.inpaint(model, x, hidden, steps=options.steps, context=context, generator=generator)
+    before = stored.masked_fill(hidden, 128)
+    after = torch.where(hidden, model.codec.decode(filled), stored)
+    save(torch.stack([before, after], dim=1).flatten(0, 1), options.out, columns=2)
+    print(options.out)
+
+
+def parse_sweep(text: str) -> tuple[str, list[float]]:
+    """smile=-3:3:9 -> ("smile", nine values from −3 to 3)."""
+    import numpy as np
+
+    try:
+        name, _, spread = text.rpartition("=")
+        low, high, count = spread.split(":")
+        values = np.linspace(float(low), float(high), int(count)).tolist()
+    except ValueError:
+        raise TriptychError(f"--sweep expects name=low:high:count such as smile=-3:3:9, got {text!r}") from None
+    if not name or not 2 <= len(values) <= 200 or not np.isfinite(values).all():
+        raise TriptychError(f"--sweep expects 2 to 200 finite values, got {text!r}")
+    return name.strip(), values
+
+
+def _settings(texts: Sequence[str]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.rpartition("=")  # a name may hold an equals sign, a number cannot
+        if not equals or not name.strip():
+            raise TriptychError(f"--set expects name=value such as smile=1.5 or smile=+0.5, got {text!r}")
+        if name.strip() in settings:
+            raise TriptychError(f"--set {name.strip()} is given twice: give it once")
+        settings[name.strip()] = value
+    return settings
