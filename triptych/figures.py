@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from triptych import storage
 from triptych.data.pictures import decode, reason
 from triptych.errors import TriptychError
 
@@ -61,19 +62,22 @@ def save(pictures: Tensor, path: str | Path, *, columns: int | None = None) -> N
     Raises:
         TriptychError: for a path that cannot be written, or has a suffix that is not a picture's.
     """
-    path = Path(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix.lower() == ".gif":
-            frames = [image(p).convert("RGB") for p in pictures]
-            frames += frames[-2:0:-1]
-            frames[0].save(path, save_all=True, append_images=frames[1:], duration=120, loop=0)
-        elif len(pictures) == 1:
-            image(pictures[0], enlarge=False).save(path)
-        else:
-            grid(pictures, columns).save(path)
-    except (OSError, ValueError) as error:
-        raise TriptychError(f"cannot write {path}: {error}; give a name that ends in .png, .jpg or .gif") from error
+    path, advice = Path(path), "give a name that ends in .png, .jpg or .gif"
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind not in Image.SAVE:
+        raise TriptychError(f"cannot write {path}: {path.suffix or 'a name without suffix'} is not a picture's; {advice}")
+    storage.write_file(path, lambda temporary: _write(pictures, temporary, kind, columns), advice)
+
+
+def _write(pictures: Tensor, path: Path, kind: str, columns: int | None) -> None:
+    if kind == "GIF":
+        frames = [image(p).convert("RGB") for p in pictures]
+        frames += frames[-2:0:-1]
+        frames[0].save(path, kind, save_all=True, append_images=frames[1:], duration=120, loop=0)
+    elif len(pictures) == 1:
+        image(pictures[0], enlarge=False).save(path, kind)
+    else:
+        grid(pictures, columns).save(path, kind)
 
 
 def read_picture(path: str | Path, event_shape: Sequence[int]) -> Tensor:

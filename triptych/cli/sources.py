@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from triptych.errors import TriptychError, unknown
 
@@ -141,9 +141,20 @@ def named_split(splits: Splits, name: str) -> Split:
     return splits[name]
 
 
-def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits:
-    """All splits at the model's size, of `data` or of what the run was trained on."""
-    from triptych.data import load
+class Wanted(NamedTuple):
+    """Which data a run is measured on: a name, the size of pictures, and the seed that decides what is held out."""
+
+    data: str
+    size: tuple[int, ...] | int | None
+    seed: int
+
+
+def wanted(source: str, model: GenerativeModel, data: str | None) -> Wanted:
+    """`data`, or what the run was trained on, at the model's size.
+
+    Raises:
+        TriptychError: for a run that does not say what it was trained on, where no data are named.
+    """
     from triptych.pretrained import read_recipe
 
     recipe = read_recipe(folder_of(source))
@@ -151,14 +162,60 @@ def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits
         raise TriptychError(f"{source} does not say what it was trained on: give --data")
     size = model.event_shape[1:] if len(model.event_shape) == 3 and model.codec.is_picture else None
     seed = recipe.seed if recipe is not None else 0  # decides what is held out: it must be what training left out
-    return load(data or recipe.data, size=size, seed=seed, notice=notice)  # type: ignore[union-attr]
+    return Wanted(data or recipe.data, size, seed)  # type: ignore[union-attr]
 
 
-def load_data(recipe: Recipe) -> Splits:
-    """The recipe's data, with notices (skipped pictures) on standard error."""
+def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits:
+    """All splits in the model's shape, of `data` or of what the run was trained on."""
     from triptych.data import load
 
-    return load(recipe.data, size=recipe.size, seed=recipe.seed, notice=notice)
+    name, size, seed = wanted(source, model, data)
+    return shaped(load(name, size=size, seed=seed, notice=notice), model.event_shape, name)  # type: ignore[arg-type]
+
+
+def shaped(splits: Splits, event_shape: tuple[int, ...], name: str) -> Splits:
+    """The splits as a model of this shape takes them: grey pictures in colour, or colours in grey, which is said.
+
+    Raises:
+        TriptychError: for data of another shape; the message names the remedy.
+    """
+    from triptych.data.colours import recoloured
+
+    found = splits["train"].event_shape
+    if found == event_shape:
+        return splits
+    pictures = all(split.is_image for split in splits.values()) and len(event_shape) == 3
+    if pictures and found[1:] == event_shape[1:] and {found[0], event_shape[0]} == {1, 3}:
+        kinds = ("grey", "in colour") if found[0] == 1 else ("in colour", "grey")
+        notice(f"{name} is {kinds[0]}, the model {kinds[1]}: its pictures are converted")
+        return recoloured(splits, event_shape[0])
+    raise TriptychError(
+        f"{name} holds examples of shape {found}, the model takes {event_shape}: {_remedy(found, event_shape)}"
+    )
+
+
+def _remedy(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """What to do about data of another shape than the model's."""
+    if len(found) != len(wanted):
+        return "use data of the model's kind, or train a model on these"
+    if len(wanted) == 3 and found[0] == wanted[0]:
+        return f"--size {wanted[1] if wanted[1] == wanted[2] else f'{wanted[1]},{wanted[2]}'} resizes and crops pictures"
+    if len(wanted) == 3:
+        return f"pictures of {found[0]} channels are not converted to {wanted[0]}: train a model on these"
+    return "give data with as many values in the same order, or train a model on these"
+
+
+def load_data(recipe: Recipe, event_shape: tuple[int, ...] | None = None, tell: Callable[[str], None] = notice) -> Splits:
+    """The recipe's data, with notices (skipped pictures) on standard error.
+
+    Args:
+        event_shape: of a model that there is already, as which grey or coloured pictures are read.
+        tell: called with each notice.
+    """
+    from triptych.data import load
+
+    splits = load(recipe.data, size=recipe.size, seed=recipe.seed, notice=tell)
+    return splits if event_shape is None else shaped(splits, event_shape, recipe.data)
 
 
 def split_context(model: GenerativeModel, split: Split) -> Tensor | None:

@@ -79,7 +79,7 @@ def _resume(said: dict[str, Any]) -> None:
         print(f"{run.folder} is finished at step {run.step}: --steps N makes it longer")
         return
     print(f"resuming {run.folder} at step {run.step} of {run.recipe.steps}")
-    _fit(run, load_data(run.recipe))
+    _fit(run, load_data(run.recipe, run.model.event_shape))
 
 
 def _flags(said: dict[str, Any]) -> set[str]:
@@ -92,7 +92,7 @@ def _flags(said: dict[str, Any]) -> set[str]:
 
 def _start(name: str, said: dict[str, Any]) -> None:
     from triptych.data.batches import parse_augment
-    from triptych.pretrained import initial_model, local_folder
+    from triptych.pretrained import initial_model
     from triptych.training.run import Run, check_folder, processes
 
     recipe, init = _recipe(name, said), said.get("init")
@@ -105,15 +105,47 @@ def _start(name: str, said: dict[str, Any]) -> None:
     if processes().is_main_process:
         check_folder(out, overwrite)  # before the data, which may take long
     factory = own_factory(said["own_model"]) if "own_model" in said else None
-    splits = load_data(recipe)
+    if init:
+        own, shape = _initial(init, said.get("own_model"))
+        splits = load_data(recipe, shape)
+    else:
+        recipe, splits = _sized(recipe)
     recipe = _decided(recipe, splits.train)
     parse_augment(recipe.augment, splits.train)
     if init:
-        own = own_parts(local_folder(init), said.get("own_model"))
         model = continued(recipe, initial_model(init, splits.train.event_shape, **own))
     else:
         model = build_for(recipe, splits.train, factory)
     _fit(Run.create(out, recipe, model, overwrite=overwrite, trackers=said.get("track", ())), splits)
+
+
+def _initial(source: str, own_model: str | None) -> tuple[dict[str, Any], tuple[int, ...]]:
+    """A user's own parts for the model to start from, and the shape of its examples."""
+    from triptych.pretrained import blank_model, local_folder
+
+    folder = local_folder(source)
+    own = own_parts(folder, own_model)
+    return own, blank_model(folder, own).event_shape
+
+
+def _sized(recipe: Recipe) -> tuple[Recipe, Splits]:
+    """The recipe's data; where no size is said, of a size that its family takes, which the recipe then has."""
+    side_of = FAMILIES[recipe.family].side
+    if recipe.size is not None or side_of is None:
+        return recipe, load_data(recipe)
+    said: list[str] = []
+    splits = load_data(recipe, tell=said.append)
+    shape = splits.train.event_shape
+    side = side_of(shape[1:]) if splits.train.is_image else None
+    if side is None or shape[1:] == (side, side):
+        for line in said:
+            notice(line)
+        return recipe, splits
+    notice(
+        f"pictures of {shape[1]}×{shape[2]} are resized and cropped to {side}×{side} (--size chooses another power of two)"
+    )
+    recipe = dataclasses.replace(recipe, size=side)
+    return recipe, load_data(recipe)
 
 
 def _decided(recipe: Recipe, data: Split) -> Recipe:

@@ -1,14 +1,12 @@
-"""What is done with a trained run: sample, edit, mix."""
+"""What is done to pictures by a trained run: edit, mix."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
-from triptych.cli.options import Edit, Mix, Sample
+from triptych.cli.options import Edit, Mix
 from triptych.cli.sources import (
     check_positive,
     check_seed,
@@ -22,38 +20,6 @@ from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
     import torch
-
-    from triptych.core import GenerativeModel
-
-
-def sample(words: Sequence[str]) -> None:
-    """Writes new examples as a picture or an array."""
-    options = parse(Sample, words, "triptych sample")
-    temperatures = parse_temperatures(options.temperature)
-    n = (64 if len(temperatures) == 1 else 8) if options.n is None else options.n
-    if not 1 <= n * len(temperatures) <= _MOST_SAMPLES:
-        raise TriptychError(f"--n should be 1 to {_MOST_SAMPLES // len(temperatures)}, got {n}")
-    check_seed(options.seed)
-    import torch
-
-    from triptych.capabilities import HasPosterior, require
-
-    model = load_model(options.run, options.model)
-    if options.observe:
-        require(model, HasPosterior)
-    context = context_of(model, options.given)
-    rows = [_draw(model, n, temperature, options, context) for temperature in temperatures]
-    _write_data(model, torch.cat(rows), options.out, columns=n if len(rows) > 1 else None)
-
-
-def _draw(model: Any, n: int, temperature: float, options: Sample, context: torch.Tensor | None) -> torch.Tensor:
-    import torch
-
-    generator = torch.Generator().manual_seed(options.seed)  # afresh for each temperature: they share z
-    if not options.observe:
-        return model.sample(n, context=context, temperature=temperature, generator=generator)
-    z = model.sample_prior(n, temperature=temperature, generator=generator)
-    return torch.cat([model.observe(part, context, generator=generator) for part in z.split(256)])
 
 
 def edit(words: Sequence[str]) -> None:
@@ -136,20 +102,6 @@ def mix(words: Sequence[str]) -> None:
     print(options.out)
 
 
-_MOST_SAMPLES = 100_000
-
-
-def parse_temperatures(text: str) -> list[float]:
-    """0.5,1 -> [0.5, 1.0]."""
-    try:
-        values = [float(part) for part in text.split(",")]
-    except ValueError:
-        values = []
-    if not values or not all(0 <= value < math.inf for value in values):
-        raise TriptychError(f"--temperature should be a number of 0 or more, or several as 0.25,0.5,1, got {text!r}")
-    return values
-
-
 def parse_sweep(text: str) -> tuple[str, list[float]]:
     """smile=-3:3:9 -> ("smile", nine values from −3 to 3)."""
     import numpy as np
@@ -175,27 +127,3 @@ def _settings(texts: Sequence[str]) -> dict[str, float | str | torch.Tensor]:
             raise TriptychError(f"--set {name.strip()} is given twice: give it once")
         settings[name.strip()] = value
     return settings
-
-
-def _write_data(model: GenerativeModel, x: torch.Tensor, out: Path, columns: int | None = None) -> None:
-    import numpy as np
-
-    from triptych import storage
-    from triptych.figures import save
-
-    lost = int((~x.isfinite()).flatten(1).any(1).sum())
-    if lost:
-        notice(f"{lost} of {len(x)} are not finite, which a picture cannot show: lower --temperature, or train further")
-    stored = model.codec.decode(x)
-    if out.suffix == ".npy":
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                np.save(file, stored.cpu().numpy(), allow_pickle=False)
-
-        storage.write_file(out, write)
-    elif (pictures := model.codec.show(x, model.event_shape)) is not None:
-        save(pictures, out, columns=columns)
-    else:
-        raise TriptychError(f"data of shape {model.event_shape} are not 8-bit pictures: give --out a name that ends in .npy")
-    print(out)

@@ -41,6 +41,11 @@ def identity(path: Path) -> tuple[str, int, int]:
     return str(path.absolute()), stat.st_mtime_ns, stat.st_size
 
 
+def cache_root() -> Path:
+    """The folder of everything that is kept to be faster another time: $TRIPTYCH_CACHE, or ~/.cache/triptych."""
+    return Path(os.environ.get("TRIPTYCH_CACHE") or "~/.cache/triptych").expanduser()
+
+
 def rows_in_chunk(event: tuple[int, ...], dtype: np.dtype | str) -> int:
     """How many rows of this event shape a chunk holds, at least 1."""
     return max(1, CHUNK // max(1, math.prod(event) * np.dtype(dtype).itemsize))
@@ -59,8 +64,7 @@ def keep(
     Raises:
         TriptychError: when the cache folder cannot take them.
     """
-    root = Path(os.environ.get("TRIPTYCH_CACHE") or "~/.cache/triptych").expanduser()
-    folder = root / hashlib.sha256(repr((_VERSION, key)).encode()).hexdigest()[:32]
+    folder = cache_root() / hashlib.sha256(repr((_VERSION, key)).encode()).hexdigest()[:32]
     with contextlib.suppress(OSError, ValueError):
         rows, noted = _cached(folder)
         return (rows if rows.nbytes > options.budget else np.array(rows)), noted
