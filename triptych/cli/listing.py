@@ -18,7 +18,7 @@ from triptych.errors import TriptychError
 
 DEPTH = 4  # folders below the one that is named
 _LARGEST = 2**20  # bytes of a recipe or an evaluation, as `storage.read_json` has it
-_TAIL = 65_536  # bytes at the end of metrics.jsonl, in which the last line is looked for
+_TAIL = 65_536  # bytes at the end of metrics.jsonl, in which the last numbers are looked for
 _SHOWN = (
     "bits_per_dim", "nll", "elbo",
     "fid", "frechet_efficientnet", "c2st_1nn", "c2st_logistic",  # a distance alone prefers ghosts
@@ -33,7 +33,7 @@ class Entry:
 
     Attributes:
         run: its folder.
-        family, data, size: what was trained on what; None where it is not said.
+        family, data, size: what was trained on what, and the shape of an example; None where it is not said.
         step, steps: how far its newest checkpoint is, of how many; None where there is none.
         figures: main figures by name; source: "evaluation" or "metrics", where they come from.
         features: by which samples were compared, if they were.
@@ -44,7 +44,7 @@ class Entry:
     run: str
     family: str | None = None
     data: str | None = None
-    size: str | None = None
+    size: Sequence[int] | None = None
     step: int | None = None
     steps: int | None = None
     figures: Mapping[str, float] = field(default_factory=dict)
@@ -100,7 +100,7 @@ def _described(stored: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "family": recipe.get("family") or kind,
         "data": recipe.get("data"),
-        "size": "×".join(str(int(side)) for side in event) or None,
+        "size": [int(side) for side in event] or None,
         "steps": recipe.get("steps"),
     }
 
@@ -122,7 +122,7 @@ def _disk(folder: Path) -> int:
 
 
 def _figures(folder: Path, step: int | None) -> dict[str, Any]:
-    """The main figures: of an evaluation of these weights, else of the last line of the records."""
+    """The main figures: of an evaluation at this step, else of the last records of training."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         stored = _json(folder / "evaluation.json")
         if stored["step"] == step:
@@ -130,7 +130,7 @@ def _figures(folder: Path, step: int | None) -> dict[str, Any]:
             by = next((m["features"] for m in stored["measures"].values() if "features" in m), None)
             return {"figures": _main(measures), "source": "evaluation", "features": by}
     with contextlib.suppress(OSError, ValueError):
-        last = _last_record(folder / "metrics.jsonl")
+        last = _last_records(folder / "metrics.jsonl")
         return {"figures": _main(last), "source": "metrics"} if last else {}
     return {}
 
@@ -140,17 +140,17 @@ def _main(numbers: Mapping[str, Any]) -> dict[str, float]:
     return {name: numbers[name] for name in known[:_MOST_SHOWN]}
 
 
-def _last_record(path: Path) -> dict[str, Any]:
-    """The last whole line of metrics.jsonl; {} without one."""
+def _last_records(path: Path) -> dict[str, Any]:
+    """The newest number of each name in the last lines of metrics.jsonl: players of different stages write different ones."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
-    for line in reversed(lines):
+    found: dict[str, Any] = {}
+    for line in lines:
         with contextlib.suppress(ValueError, RecursionError):
             record = json.loads(line)
-            if isinstance(record, dict):
-                return record
-    return {}
+            found |= record if isinstance(record, dict) else {}
+    return found
 
 
 def _print(entries: Sequence[Entry], folder: Path) -> None:
@@ -165,16 +165,9 @@ def _print(entries: Sequence[Entry], folder: Path) -> None:
     table.columns[0].overflow = "fold"  # a name that is cut off names nothing
     for entry in entries:
         data = Path(entry.data).name if entry.data else ""
-        name = os.path.relpath(entry.run, folder)
-        cells = (
-            entry.run if name == "." else name,
-            entry.family or "",
-            data,
-            entry.size or "",
-            _step(entry),
-            _said(entry),
-            _bytes(entry.bytes),
-        )
+        name = os.path.relpath(entry.run, folder) if entry.run != str(folder) else entry.run
+        size = "×".join(map(str, entry.size or ()))
+        cells = (name, entry.family or "", data, size, _step(entry), _said(entry), _bytes(entry.bytes))
         table.add_row(*(Text(cell) for cell in cells))
     Console().print(table)
 

@@ -198,10 +198,10 @@ def _remedy(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     """What to do about data of another shape than the model's."""
     if len(found) != len(wanted):
         return "use data of the model's kind, or train a model on these"
-    if len(wanted) == 3 and found[0] == wanted[0]:
+    if len(wanted) == 3 and found[1:] != wanted[1:] and (found[0] == wanted[0] or {found[0], wanted[0]} == {1, 3}):
         return f"--size {wanted[1] if wanted[1] == wanted[2] else f'{wanted[1]},{wanted[2]}'} resizes and crops pictures"
     if len(wanted) == 3:
-        return f"pictures of {found[0]} channels are not converted to {wanted[0]}: train a model on these"
+        return f"pictures of {found[0]} channels are not converted to {wanted[0]}, train a model on these"
     return "give data with as many values in the same order, or train a model on these"
 
 
