@@ -21,7 +21,18 @@ from triptych.evaluate import feature_sets
 from triptych.families import FAMILIES
 from triptych.pretrained import save_model
 
-SMALL = ["--model.latent-dim", "2", "--model.width", "4", "--training.batch", "16", "--steps", "3"]
+SMALL = [
+    "--model.latent-dim",
+    "2",
+    "--model.width",
+    "4",
+    "--training.batch",
+    "16",
+    "--steps",
+    "3",
+    "--model.prior",
+    "normal",
+]
 
 
 def pictures(n, channels=3, side=8, seed=0):
@@ -108,7 +119,8 @@ def test_a_folder_of_samples_goes_on_where_it_was_left(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     "run, words, part",
     [("vectors", ["--out", "s.png"], ".csv"), ("sequences", ["--out", "s.jpg"], ".npy"), ("a", ["--out", "s.csv"], ".npy"),
-     ("a", ["--out", "s.xyz"], ".png"), ("a", ["--n", "1000000", "--out", "s.png"], "too many"), ("a", ["--n", "1000001"], "--n")],
+     ("a", ["--out", "s.xyz"], ".png"), ("a", ["--n", "1000000", "--out", "s.png"], "too many"),
+     ("a", ["--n", "1000001"], "--n")],
 )  # fmt: skip
 def test_what_cannot_be_written_is_said_before_anything_is_drawn(runs, tmp_path, monkeypatch, capsys, run, words, part):
     monkeypatch.chdir(tmp_path)
@@ -172,11 +184,11 @@ def test_several_runs_stand_in_one_table(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "others, words, parts",
-    [(["other"], [], ("hold out different examples", "--data")), (["vectors"], ["--data", "{grey}"], ("takes (5,)",)),
+    [(["other"], [], ("hold out different examples", "--data")), (["vectors"], ["--data", "{colour}"], ("takes (5,)",)),
      (["a"], [], ("twice",))],
 )  # fmt: skip
 def test_what_is_not_alike_is_not_compared(runs, sets, capsys, others, words, parts):
-    words = [word.format(grey=sets / "grey.npy") for word in words]
+    words = [word.format(colour=sets / "colour.npy") for word in words]
     refused(capsys, ["evaluate", str(runs / "a"), *(str(runs / other) for other in others), *words], *parts)
 
 
@@ -226,7 +238,7 @@ def test_a_run_goes_on_with_the_other_kind_of_pictures(sets, tmp_path, capsys, m
     assert "converted" in capsys.readouterr().err
     assert main(["train", "--init", str(run), *words, "--steps", "2", "--out", str(tmp_path / "tuned")]) == 0
     assert main(["train", "--resume", str(tmp_path / "tuned"), "--steps", "3"]) == 0
-    np.save(tmp_path / "five.npy", np.zeros((30, 5, 8, 8), np.uint8))
+    np.save(tmp_path / "five.npy", np.full((30, 5, 8, 8), 9, np.uint8))
     words = ["train", "--init", str(run), "--out", str(tmp_path / "no"), "--data"]
     refused(capsys, [*words, str(tmp_path / "five.npy")], "5 channels", "not converted")
     np.save(tmp_path / "large.npy", pictures(30, side=12))
@@ -302,7 +314,7 @@ def lite(tmp_path, monkeypatch):
 def test_efficientnet_reads_weights_and_names_its_figures(lite):
     seen = evaluate.features("efficientnet", Split(np.zeros((2, 1, 8, 8), np.uint8)))
     grey = torch.from_numpy(pictures(9, 1)[:, None])
-    assert seen(grey).shape == (9, seen.net.conv_head.in_channels) and torch.equal(seen(grey), seen(grey.expand(-1, 3, -1, -1)))
+    assert seen(grey).shape == (9, 1280) and torch.equal(seen(grey), seen(grey.expand(-1, 3, -1, -1)))
     assert seen.name.startswith("efficientnet-lite0-") and not seen.frechet.startswith("fid")
     with pytest.raises(TriptychError, match="8-bit pictures"):
         seen(torch.zeros(2, 5))
@@ -332,7 +344,9 @@ def test_real_pictures_with_the_published_weights():
 
 def test_a_mistyped_flag_keeps_its_suggestion_in_colour():
     boxed = "\x1b[31m╭─\x1b[0m Parsing error \x1b[31m─╮\x1b[0m\n\x1b[31m│\x1b[0m Unrecognized: --batch \x1b[31m│\x1b[0m\n"
-    boxed += "\x1b[31m│ ────── │\x1b[0m\n│ \x1b[1mPerhaps you meant:\x1b[0m │\n│     \x1b[1m--training.batch INT\x1b[0m │\n╰───╯"
+    boxed += (
+        "\x1b[31m│ ────── │\x1b[0m\n│ \x1b[1mPerhaps you meant:\x1b[0m │\n│     \x1b[1m--training.batch INT\x1b[0m │\n╰───╯"
+    )
     said = _one_line(boxed, "triptych train vae")
     assert said == "Unrecognized: --batch Perhaps you meant: --training.batch INT (triptych train vae --help tells more)"
 

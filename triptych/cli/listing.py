@@ -141,7 +141,7 @@ def _main(numbers: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _last_records(path: Path) -> dict[str, Any]:
-    """The newest number of each name in the last lines of metrics.jsonl: players of different stages write different ones."""
+    """The newest number of each name in the last lines of metrics.jsonl: each stage of a training writes its own."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         lines = file.read().decode("utf-8", errors="replace").splitlines()

@@ -6,6 +6,7 @@ Everything is written under another name and renamed when it is complete; a fold
 
 from __future__ import annotations
 
+import math
 import os
 import zipfile
 from abc import ABC, abstractmethod
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from triptych.core import GenerativeModel
 
 SHEETS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-_LARGEST_SHEET = 2**28  # values: what is larger is written to a folder or an array
+_LARGEST_SHEET = 2**26  # pixels: more are written to a folder or an array
 _ABOUT = "samples.json"
 
 
@@ -96,11 +97,13 @@ class Sheet(Output):
 
     def check(self) -> None:
         super().check()
+        from triptych.figures import LEGIBLE
+
         shape = self.model.event_shape
         if not shows(self.model):
             also = ".npy, .npz or .csv" if len(shape) == 1 else ".npy or .npz, or a folder/"
             raise TriptychError(f"data of shape {shape} are not 8-bit pictures: give --out a name that ends in {also}")
-        if self.count * self.model.event_shape[-1] * self.model.event_shape[-2] > _LARGEST_SHEET // 4:
+        if self.count * math.prod(max(side, LEGIBLE) for side in shape[1:]) > _LARGEST_SHEET:
             raise TriptychError(f"{self.count:,} pictures are too many for one sheet: give --out a folder/ or a .npy file")
 
     def write(self, chunks: Iterator[tuple[int, torch.Tensor]]) -> None:
