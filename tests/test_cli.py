@@ -160,7 +160,7 @@ def test_errors_are_one_line(run, folder, tmp_path, capsys):
     one_line_error(capsys, ["train", "vae", "--training.batch", "0", "--out", there], "batch")
     one_line_error(capsys, ["train", "--resume", there], there)
     one_line_error(capsys, ["train", "--resume", str(run), "--seed", "3"], "--seed", "--init")
-    one_line_error(capsys, ["train", "--init", str(run), "--data", "digits", "--out", there], "(1, 16, 16)")
+    one_line_error(capsys, ["train", "--init", str(run), "--data", "digits", "--size", "8", "--out", there], "--size 16")
     one_line_error(capsys, ["train", "--init", str(run), "--model.width", "9", "--out", there], "--model.width")
     one_line_error(
         capsys, ["train", "vae", "--data", str(folder), "--size", "16", "--augment", "flop", "--out", there], "flop"

@@ -177,7 +177,7 @@ def test_missing_weights_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("TRIPTYCH_INCEPTION", str(tmp_path / "junk.pt"))
     with pytest.raises(TriptychError, match="not a TorchScript file") as damaged:
         features("inception", split(4))
-    with pytest.raises(TriptychError, match="choose pixels, learned or inception") as unknown:
+    with pytest.raises(TriptychError, match="choose learned, pixels, efficientnet or inception") as unknown:
         features("vgg", split(4))
     assert all("\n" not in str(e.value) for e in (absent, unreachable, damaged, unknown))
 
@@ -364,19 +364,19 @@ def test_never_more_than_half_of_the_data_are_kept_out(n, keep, expected):
 
 
 def test_few_training_data_have_no_floor(capsys):
-    from triptych.cli.measuring import _print_quality
+    from triptych.cli.tables import print_quality
 
     train, test = split(80), split(60, seed=1)
     quality = sample_quality(Gives(split(60, seed=2)[:]), test, train, learn_features(train, steps=1, width=4), n=60)
     assert quality.floor == {} and "floor" not in quality.as_json()["fid"]
-    _print_quality(quality, "samples")
-    assert "too few training examples for real data's own" in " ".join(capsys.readouterr().out.split())
+    print_quality(quality, "samples")
+    assert "too few other examples for real data's own" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_table_and_the_file_say_the_scales_of_ms_ssim(measured, capsys):
-    from triptych.cli.measuring import _print_quality
+    from triptych.cli.tables import print_quality
 
-    _print_quality(measured["novel"], "samples")
+    print_quality(measured["novel"], "samples")
     said = " ".join(capsys.readouterr().out.split())
     assert "ms_ssim: 1 scale of 5, a window of 11" in said and "│ n" in said
     stored = measured["novel"].as_json()["ms_ssim"]
@@ -385,7 +385,7 @@ def test_the_table_and_the_file_say_the_scales_of_ms_ssim(measured, capsys):
 
 @pytest.mark.parametrize("known", [60, 61])
 def test_samples_that_all_are_held_out_data_are_measured(known, capsys, tmp_path):
-    from triptych.cli.measuring import _print_quality
+    from triptych.cli.tables import print_quality
 
     data = Split(np.full((60, 1, 8, 8), 7, np.uint8))
 
@@ -400,7 +400,7 @@ def test_samples_that_all_are_held_out_data_are_measured(known, capsys, tmp_path
     train = data if known == 60 else Split(shapes(known, side=8)[0])
     quality = sample_quality(Constant(), data, train, Pixels(), n=60)
     assert not np.isfinite(quality.measures["nearest_ratio"].value)
-    _print_quality(quality, "samples")
+    print_quality(quality, "samples")
     assert "every sample is itself a held-out" in " ".join(capsys.readouterr().out.split())
     storage.write_json(tmp_path / "told.json", quality.as_json())
     assert storage.read_json(tmp_path / "told.json")["nearest_ratio"]["value"] is None
@@ -418,7 +418,8 @@ def test_samples_that_are_not_finite_are_named():
     [
         (60, ["--samples", "10"], "at least 50 samples, got 10"),
         (60, ["--samples", "-5"], "at least 50 samples, got -5"),
-        (30, [], "at least 50 held-out examples, got 30"),
+        (5, [], "at least 50 training examples, got 45"),
+        (5, ["--split", "train"], "at least 50 training examples, got 45"),
     ],
 )
 def test_counts_are_refused_before_anything_is_learned(tmp_path, monkeypatch, capsys, held_out, words, expected):
@@ -451,7 +452,7 @@ def test_json_has_a_line_for_each_measure(measured, tmp_path):
     assert {"fid", "kid", "precision", "recall", "density", "coverage", "c2st_1nn", "c2st_logistic", "swd", "ms_ssim",
             "nearest_ratio"} <= set(stored)  # fmt: skip
     for name, numbers in stored.items():
-        expected = {"value", "stderr", "n", "features", "samples", "held_out", "reference", "temperature"}
+        expected = {"value", "stderr", "n", "features", "samples", "held_out", "against", "reference", "temperature"}
         expected |= set() if name in ("nearest_ratio", "copied") else {"floor", "floor_stderr", "floor_n"}
         expected |= {"scales", "window"} if name == "ms_ssim" else set()
         assert set(numbers) == expected and numbers["features"] == "pixels" and numbers["samples"] == 200

@@ -36,6 +36,7 @@ class Family:
         model, objective: the dataclasses that configure its networks and its training game.
         build: (recipe, stored values (B, *E), context_dim) -> a model whose weights come from torch's random state.
         players: (recipe, model, processes) -> the players of its game by name, in the order in which they play.
+        side: (H, W) -> the side of the square pictures that it takes of such; None for families that take any size.
         complete: (recipe, model) -> the model with what its game needs besides, such as a discriminator that sharpens a VAE.
         presets: recipes by name; "default" is one of them. Those called paper-… are chosen by their own name only.
     """
@@ -48,6 +49,7 @@ class Family:
     players: Callable[[Recipe, GenerativeModel, int], dict[str, Player]]
     presets: Mapping[str, Recipe]
     complete: Callable[[Recipe, Any], Any] = lambda recipe, model: model
+    side: Callable[[tuple[int, ...]], int] | None = None
 
 
 _ROWS = (
@@ -58,7 +60,8 @@ _ROWS = (
     Family("dcgan", "Train a convolutional generative adversarial network, for pictures of any size.",
            gan.DCGANModel, gan.GANObjective, gan.build_dcgan, gan.players, gan.DCGAN_PRESETS),
     Family("progressive", "Train a progressively grown generative adversarial network (Karras et al. 2018).",
-           gan.ProgressiveModel, gan.GANObjective, gan.build_progressive, gan.players, gan.PROGRESSIVE_PRESETS),
+           gan.ProgressiveModel, gan.GANObjective, gan.build_progressive, gan.players, gan.PROGRESSIVE_PRESETS,
+           side=gan.progressive_side),
     Family("nice", "Train NICE, a flow of additive couplings (Dinh, Krueger & Bengio 2014).",
            flow.NICEModel, flow.FlowObjective, flow.nice, flow.players, flow.NICE_PRESETS),
     Family("realnvp", "Train RealNVP, a flow of masked affine couplings (Dinh, Sohl-Dickstein & Bengio 2016).",

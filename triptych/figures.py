@@ -22,7 +22,7 @@ from triptych import storage
 from triptych.data.pictures import decode, reason
 from triptych.errors import TriptychError
 
-_LEGIBLE = 64  # pixels: smaller pictures are enlarged by whole factors until they have this many
+LEGIBLE = 64  # pixels: smaller pictures are enlarged by whole factors until they have this many
 _GAP = 2
 _PAPER = 255
 _QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
@@ -39,7 +39,7 @@ def image(picture: Tensor, enlarge: bool = True) -> Image.Image:
         raise TriptychError(f"expected an 8-bit picture (1, 3 or 4, H, W), got {picture.dtype} {tuple(picture.shape)}")
     values = picture.permute(1, 2, 0).cpu().numpy()
     drawn = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
-    factor = math.ceil(_LEGIBLE / max(drawn.size)) if enlarge else 1
+    factor = math.ceil(LEGIBLE / max(drawn.size)) if enlarge else 1
     return drawn.resize((drawn.width * factor, drawn.height * factor), Image.Resampling.NEAREST)
 
 

@@ -98,7 +98,7 @@ def initial_model(source: str | Path, event_shape: tuple[int, ...], **own: Any) 
     if model.event_shape != event_shape:
         raise TriptychError(
             f"{source} was trained on {model.event_shape}, the data are {event_shape}: "
-            "add --size, or start from a run on such data"
+            "give data of its shape, or start from a run on such data"
         )
     model.begin()
     return model.train()

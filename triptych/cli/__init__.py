@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 COMMANDS = {
     "train": ("triptych.cli.training", "train a model on a data set, resume a run, or fine-tune one"),
-    "evaluate": ("triptych.cli.measuring", "likelihoods, bits/dim, latent measures, sample quality, with n and error bars"),
+    "evaluate": ("triptych.cli.evaluating", "likelihoods, bits/dim, latent measures, sample quality, with n and error bars"),
     "doctor": ("triptych.cli.measuring", "what is wrong with a training, with evidence and a remedy"),
-    "sample": ("triptych.cli.verbs", "draw new examples, of a conditional model under --given smile=1,glasses=yes"),
+    "sample": ("triptych.cli.sampling", "draw new examples, of a conditional model under --given smile=1,glasses=yes"),
     "score": ("triptych.cli.measuring", "the likelihood of each example, as a CSV"),
     "directions": ("triptych.cli.directing", "learn, judge and store edit directions"),
     "edit": (
@@ -32,6 +32,7 @@ COMMANDS = {
         "change attributes of pictures or a folder: --set smile=1.5; --sweep; --inpaint left",
     ),
     "mix": ("triptych.cli.verbs", "walk from one picture to another, or span a square between four"),
+    "list": ("triptych.cli.listing", "the runs below a folder, with data, step, main figures and disk used"),
     "tour": ("triptych.cli.tour", "train on the embedded faces, score, sample and smile, in minutes"),
 }
 
@@ -109,8 +110,9 @@ def parse(kind: type[T], arguments: Sequence[str], prog: str, *, known_only: boo
 
 
 def _one_line(boxed: str, prog: str) -> str:
-    """The first sentences of tyro's box, without the frame."""
-    text = [re.sub(r"[╭╮╰╯│─]", " ", line).strip() for line in boxed.splitlines()]
+    """The first sentences of tyro's box, without the frame, and the colours that it has on a terminal."""
+    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", boxed)
+    text = [re.sub(r"[╭╮╰╯│─]", " ", line).strip() for line in plain.splitlines()]
     body = [line for line in text[1:] if line and not line.startswith(("For full helptext", "Argument helptext"))]
     return f"{' '.join(body[:3])} ({prog} --help tells more)"
 

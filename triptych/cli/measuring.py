@@ -1,16 +1,15 @@
-"""What is measured of a trained run: evaluate, score, doctor."""
+"""What is measured of a trained run besides its figures: score, doctor."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
-from triptych.cli.options import Doctor, Evaluate, Score
+from triptych.cli.options import Doctor, Score
 from triptych.cli.sources import (
     check_positive,
     check_seed,
@@ -24,38 +23,7 @@ from triptych.cli.sources import (
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
-    from triptych.core import Estimate, GenerativeModel
-    from triptych.data import Split, Splits
-    from triptych.evaluate.quality import Quality
     from triptych.recipes import Recipe
-
-
-def evaluate(words: Sequence[str]) -> None:
-    """Prints the measures that the model's capabilities allow, and writes them as JSON."""
-    options = parse(Evaluate, words, "triptych evaluate")
-    check_positive(k=options.k, draws=options.draws, images=options.images, hmc=options.hmc + 1)
-    check_seed(options.seed)
-    from triptych import storage
-    from triptych.evaluate import evaluate as measure
-
-    model = load_model(options.run, options.model)
-    splits = load_splits(options.run, model, options.data)
-    split = named_split(splits, options.split)
-    drawn = _samples(options, model, split)
-    numbers = {"k": options.k, "draws": options.draws, "images": options.images, "hmc": options.hmc}
-    results = measure(model, split, **numbers, seed=options.seed)
-    stored: dict[str, Any] = {name: estimate._asdict() for name, estimate in results.items()}
-    if results:
-        _print_estimates(results, f"{options.run} on {options.split}")
-    if drawn:
-        quality = _quality(options, model, splits, drawn)
-        against = f"{quality.n} samples of {options.run} against {quality.held_out} held-out examples"
-        _print_quality(quality, f"{against}, by {quality.features}")
-        stored |= quality.as_json()
-    if not stored:
-        raise TriptychError(f"a {type(model).__name__} is measured by its samples alone: leave out --samples 0")
-    if options.json:
-        storage.write_json(options.json, stored)
 
 
 def score(words: Sequence[str]) -> None:
@@ -86,33 +54,6 @@ def score(words: Sequence[str]) -> None:
     lines = "".join(",".join(map(str, row)) + "\n" for row in [columns, *rows])
     storage.write_file(options.out, lambda p: p.write_text(lines, encoding="utf-8"))
     print(options.out)
-
-
-def _samples(options: Evaluate, model: GenerativeModel, split: Split) -> int:
-    """How many samples are measured: some where they are asked for or nothing else can be; checked before any work."""
-    from triptych.capabilities import HasDensity
-    from triptych.evaluate.quality import FEWEST, check_counts
-
-    if options.samples == 0 or (options.samples is None and isinstance(model, HasDensity)):
-        return 0
-    if options.split == "train":
-        raise TriptychError("samples are compared with data that were held out: leave out --split train, or --samples")
-    n = options.samples if options.samples is not None else max(FEWEST, min(_SAMPLES, len(split)))
-    check_counts(n, len(split))
-    return n
-
-
-def _quality(options: Evaluate, model: GenerativeModel, splits: Splits, n: int) -> Quality:
-    from triptych.evaluate import features, sample_quality
-
-    test, train = splits[options.split], splits["train"]
-    if options.features == "learned":
-        notice("learning features from the training data, less those that real data's own measures are taken from")
-    seen = features(options.features, train, keep=n, download=options.download)
-    return sample_quality(model, test, train, seen, n=n, temperature=options.temperature, seed=options.seed)
-
-
-_SAMPLES = 1000
 
 
 def doctor(words: Sequence[str]) -> None:
@@ -147,44 +88,3 @@ def _recipe(run: Path) -> Recipe | None:
     with contextlib.suppress(TriptychError):
         return read_recipe(run)
     return None
-
-
-def _print_quality(quality: Quality, title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("measure", "value", "± stderr", "n", "real data's own", title=title, caption=_remarks(quality))
-    for name, estimate in quality.measures.items():
-        floor = quality.floor.get(name)
-        own = "" if floor is None else f"{floor.value:.4g}"
-        table.add_row(name, f"{estimate.value:.4g}", f"{estimate.stderr:.2g}", str(estimate.n), own)
-    Console().print(table)
-
-
-def _remarks(quality: Quality) -> str:
-    """What the table cannot be read without."""
-    remarks = []
-    if quality.held_out < quality.n:
-        remarks.append("shares and biases go with both counts: compare at equal ones")
-    if not quality.floor:
-        remarks.append("too few training examples for real data's own")
-    if quality.scales is not None:
-        number, taps = quality.scales
-        scales = f"{number} scale{'s' * (number > 1)}" + (" of 5" if number < 5 else "")
-        remarks.append(f"ms_ssim: {scales}, a window of {taps}, as the size allows")
-    if not math.isfinite(quality.measures["nearest_ratio"].value):
-        remarks.append("nearest_ratio: every sample is itself a held-out example, so that it says nothing")
-    return "\n".join(remarks)
-
-
-def _print_estimates(results: dict[str, Estimate], title: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    caption = "bits_per_dim is an upper bound on the code length" if "bits_per_dim" in results else None
-    table = Table("measure", "value", "± stderr", "n", title=title, caption=caption)
-    for name, estimate in results.items():
-        value = f"{estimate.value:.1e}" if 0 < abs(estimate.value) < 1e-3 else f"{estimate.value:.4f}"
-        stderr = "" if math.isnan(estimate.stderr) else f"{estimate.stderr:.4f}"
-        table.add_row(name, value, stderr, str(estimate.n))
-    Console().print(table)

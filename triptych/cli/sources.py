@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from triptych.errors import TriptychError, unknown
 
@@ -134,17 +134,49 @@ def named_split(splits: Splits, name: str) -> Split:
     return splits[name]
 
 
-def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits:
-    """All splits at the model's size, of `data` or of what the run was trained on."""
-    from triptych.data import load
+class Wanted(NamedTuple):
+    """Which data a run is measured on: a name, the size of pictures, and what decides what is held out, which must be what
+    training left out: the seed, and by what."""
+
+    data: str
+    size: tuple[int, ...] | int | None
+    seed: int
+    held_out: Literal["content", "position"]
+
+
+def wanted(source: str, model: GenerativeModel, data: str | None) -> Wanted:
+    """`data`, or what the run was trained on, at the model's size.
+
+    Raises:
+        TriptychError: for a run that does not say what it was trained on, where no data are named.
+    """
     from triptych.pretrained import read_recipe
 
     recipe = read_recipe(folder_of(source))
     if recipe is None and data is None:
         raise TriptychError(f"{source} does not say what it was trained on: give --data")
     size = model.event_shape[1:] if len(model.event_shape) == 3 and model.codec.is_picture else None
-    seed = recipe.seed if recipe is not None else 0  # decides what is held out: it must be what training left out
-    return load(data or recipe.data, size=size, seed=seed, notice=notice)  # type: ignore[union-attr]
+    if recipe is None:
+        return Wanted(str(data), size, 0, "content")
+    return Wanted(data or recipe.data, size, recipe.seed, recipe.held_out)
+
+
+def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits:
+    """All splits in the model's shape, of `data` or of what the run was trained on."""
+    from triptych.data.colours import shaped
+
+    asked = wanted(source, model, data)
+    return shaped(read_wanted(asked), model.event_shape, asked.data, notice)
+
+
+def read_wanted(asked: Wanted) -> Splits:
+    """The data, of which is said what was read."""
+    from triptych.data import load
+
+    name, size, seed, held_out = asked
+    splits = load(name, size=size, seed=seed, held_out=held_out, notice=notice)  # type: ignore[arg-type]
+    notice(f"{name}: {splits.summary}")
+    return splits
 
 
 def split_context(model: GenerativeModel, split: Split) -> Tensor | None:

@@ -15,7 +15,7 @@ from triptych.errors import TriptychError
 def tour(words: Sequence[str]) -> None:
     """Trains, scores, samples and edits, and says what happens."""
     options = parse(Tour, words, "triptych tour")
-    from triptych.cli import directing, editing, measuring, training, verbs
+    from triptych.cli import directing, editing, evaluating, sampling, training, verbs
 
     if options.steps < 1:
         raise TriptychError(f"--steps should be at least 1, got {options.steps}")
@@ -27,9 +27,9 @@ def tour(words: Sequence[str]) -> None:
     short = ["--training.batch", "32"]  # half the preset's: more steps in the same time, which a short run needs more
     training.train(["vae", "--data", "faces", "--steps", str(options.steps), "--out", str(run), *short])
     said("2/5 scoring it on faces that it has not seen")
-    measuring.evaluate([str(run), "--k", "100", "--images", "200", "--json", str(options.out / "scores.json")])
+    evaluating.evaluate([str(run), "--k", "100", "--images", "200", "--json", str(options.out / "scores.json")])
     said("3/5 drawing new faces")
-    verbs.sample([str(run), "--temperature", "0.8", "--out", str(options.out / "samples.png")])
+    sampling.sample([str(run), "--temperature", "0.8", "--out", str(options.out / "samples.png")])
     said("4/5 learning what moves a smile, and everything else, and what each drags along")
     directing.directions([str(run)])
     said("5/5 making held-out faces smile, past what training showed (−1 … 1), and mixing two")

@@ -68,11 +68,11 @@ def _resume(said: dict[str, Any]) -> None:
         print(f"{run.folder} is finished at step {run.step}: --steps N makes it longer")
         return
     print(f"resuming {run.folder} at step {run.step} of {run.recipe.steps}")
-    _fit(run, data_of(run.recipe, notice))
+    _fit(run, data_of(run.recipe, notice, event_shape=run.model.event_shape))
 
 
 def _start(name: str, said: dict[str, Any]) -> None:
-    from triptych.training.starting import check_place, data_of, flags, recipe_for, start
+    from triptych.training.starting import check_place, flags, prepared, recipe_for, start
 
     asked, init = {name: said[name] for name in said if name not in _OF_RUN}, said.get("init")
     recipe = recipe_for(name, asked, called=said.get("preset"), init=init)
@@ -84,7 +84,7 @@ def _start(name: str, said: dict[str, Any]) -> None:
     out, overwrite = said["out"], said.get("overwrite", False)
     check_place(out, overwrite)
     factory = own_factory(said["own_model"]) if "own_model" in said else None
-    splits, trackers = data_of(recipe, notice), said.get("track", ())
+    (recipe, splits), trackers = prepared(recipe, notice, init=init, factory=factory), said.get("track", ())
     run = start(
         recipe, splits["train"], out, notice=notice, init=init, factory=factory, overwrite=overwrite, trackers=trackers
     )

@@ -51,6 +51,11 @@ def identity(path: Path) -> tuple[str, int, int]:
     return str(path.absolute()), stat.st_mtime_ns, stat.st_size
 
 
+def cache_root() -> Path:
+    """The folder of everything that is kept to be faster another time: $TRIPTYCH_CACHE, or ~/.cache/triptych."""
+    return Path(os.environ.get("TRIPTYCH_CACHE") or "~/.cache/triptych").expanduser()
+
+
 def rows_in_chunk(event: tuple[int, ...], dtype: np.dtype | str) -> int:
     """How many rows of this event shape a chunk holds, at least 1."""
     return max(1, CHUNK // max(1, math.prod(event) * np.dtype(dtype).itemsize))
@@ -75,7 +80,7 @@ def keep(
     Raises:
         TriptychError: when the cache folder cannot take what does not fit in memory.
     """
-    folder = root() / hashlib.sha256(repr((_VERSION, key)).encode()).hexdigest()[:32]
+    folder = cache_root() / hashlib.sha256(repr((_VERSION, key)).encode()).hexdigest()[:32]
     if options.cache:
         with contextlib.suppress(OSError, ValueError, KeyError):
             rows, noted = _cached(folder)
@@ -100,11 +105,6 @@ def keep(
     return held, noted
 
 
-def root() -> Path:
-    """The cache's folder."""
-    return Path(os.environ.get("TRIPTYCH_CACHE") or "~/.cache/triptych").expanduser()
-
-
 def most() -> int:
     """Bytes that the cache may take."""
     said = os.environ.get("TRIPTYCH_CACHE_BYTES", "")
@@ -123,7 +123,7 @@ def _keep_if_possible(folder: Path, rows: np.ndarray, noted: dict[str, Any], opt
 def trimmed(newest: Path) -> None:
     """Removes what was not used for longest, but not the newest, until the cache takes no more than it may."""
     entries = []
-    for about in root().glob("*/about.json"):
+    for about in cache_root().glob("*/about.json"):
         with contextlib.suppress(OSError):  # another process may be at it too
             size = sum(file.stat().st_size for file in about.parent.rglob("*") if file.is_file())
             entries.append((about.stat().st_mtime, size, about.parent))

@@ -5,7 +5,9 @@ A model's capabilities decide which of them apply. Every result is an `Estimate`
 """
 
 from triptych.evaluate.distances import frechet_distance, kernel_distance
-from triptych.evaluate.features import Features, Inception, Learned, Pixels, features, learn_features
+from triptych.evaluate.efficientnet import EfficientNet
+from triptych.evaluate.feature_sets import features
+from triptych.evaluate.features import Features, Inception, Learned, Pixels, learn_features
 from triptych.evaluate.latent import active_units, reconstruction_error, round_trip
 from triptych.evaluate.likelihood import bits_per_dim, elbo, importance_nll, log_likelihoods
 from triptych.evaluate.measure import evaluate
@@ -24,6 +26,7 @@ from triptych.evaluate.sliced import sliced_wasserstein
 from triptych.evaluate.structure import diversity, ms_ssim
 
 __all__ = [
+    "EfficientNet",
     "Features",
     "Inception",
     "Learned",

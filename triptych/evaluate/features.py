@@ -1,4 +1,4 @@
-"""What examples are compared by: raw pixels, a small network trained on the data itself, or Inception.
+"""What examples are compared by: raw pixels, a small network trained on the data itself, or a published one.
 
 Shapes: stored (n, *E), as a split gives them; features (n, d), float32.
 
@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,12 +24,11 @@ from torch import Tensor, nn
 from triptych.codecs import Floats
 from triptych.core import Codec
 from triptych.data import Split, fixed_subset
-from triptych.errors import TriptychError, unknown
+from triptych.errors import TriptychError
 from triptych.nets import MLP, ConvDecoder, encoder_network, suits_convolutions
 from triptych.randomness import seeded
 
 INCEPTION = "inception-2015-12-05.pt"
-_INCEPTION_URL = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/" + INCEPTION
 KEPT = 1000  # training examples that features are not fitted to, where there are twice as many
 
 
@@ -47,9 +45,12 @@ class Features(ABC):
     Attributes:
         name: the label of results; only those with one label are comparable.
         kept: the examples that were kept out of fitting; None where nothing was fitted.
+        frechet, kernel: what the distances by these features are called.
     """
 
     name: str
+    frechet: ClassVar[str] = "fid"
+    kernel: ClassVar[str] = "kid"
     kept: Kept | None = None
 
     def unseen(self, split: Split) -> np.ndarray:
@@ -132,50 +133,18 @@ class Inception(Features):
                 raise TriptychError(f"{path} is not a TorchScript file: put {INCEPTION} (StyleGAN2-ADA's) there") from error
 
     def of(self, stored: Tensor) -> Tensor:
-        if stored.dtype != torch.uint8 or stored.ndim != 4 or stored.shape[1] not in (1, 3):
-            raise TriptychError(f"Inception takes 8-bit pictures, grey or RGB, got {stored.dtype} {tuple(stored.shape)}")
-        return self.net(stored.expand(-1, 3, -1, -1), return_features=True)
+        return self.net(in_colour(stored, "Inception"), return_features=True)
 
 
-def features(
-    name: str, train: Split, *, steps: int = 600, seed: int = 0, keep: int = KEPT, download: bool = False
-) -> Features:
-    """The features called pixels, learned or inception.
-
-    Args:
-        train: what "learned" is trained on: to predict the split's classes where it has them, else its attributes, else to
-            remove noise.
-        steps, seed, keep: of that training, as in `learn_features`.
-        download: whether Inception's weights (91 MB) may be fetched.
+def in_colour(stored: Tensor, network: str) -> Tensor:
+    """8-bit pictures (B, 1 or 3, H, W) as (B, 3, H, W), grey ones repeated.
 
     Raises:
-        TriptychError: for another name, and where Inception's weights are missing: the message says what to do.
+        TriptychError: for anything else, which the network of that name cannot see.
     """
-    if name == "pixels":
-        return Pixels(reading_of(train))
-    if name == "learned":
-        return learn_features(train, steps=steps, seed=seed, keep=keep)
-    if name == "inception":
-        return Inception(_inception_file(download))
-    raise unknown("set of features called", name, ("pixels", "learned", "inception"))
-
-
-def _inception_file(download: bool) -> Path:
-    """The weights' file: the one that TRIPTYCH_INCEPTION names, or one in torch's cache."""
-    named = os.environ.get("TRIPTYCH_INCEPTION")
-    path = Path(named) if named else Path(torch.hub.get_dir()) / "checkpoints" / INCEPTION
-    if not path.is_file() and download:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(_INCEPTION_URL, str(path))
-        except OSError as error:
-            raise TriptychError(f"Inception's weights could not be fetched ({error}): use learned or pixels") from error
-    if not path.is_file():
-        raise TriptychError(
-            f"Inception's weights are not at {path}: put {INCEPTION} (StyleGAN2-ADA's TorchScript) there, name it in "
-            "TRIPTYCH_INCEPTION, or use the features learned or pixels"
-        )
-    return path
+    if stored.dtype != torch.uint8 or stored.ndim != 4 or stored.shape[1] not in (1, 3):
+        raise TriptychError(f"{network} takes 8-bit pictures, grey or RGB, got {stored.dtype} {tuple(stored.shape)}")
+    return stored.expand(-1, 3, -1, -1)
 
 
 def learn_features(
@@ -193,12 +162,11 @@ def learn_features(
         seed: of weights, batches and noise.
         keep: how many examples are kept out, but never more than half.
     """
-    kept = np.sort(fixed_subset(len(train), min(keep, len(train) // 2)))
-    known = Kept(_identity(train), kept)
-    train = train.take(np.setdiff1d(np.arange(len(train)), kept)) if len(kept) else train
+    known = kept_out(train, keep)
+    train = train.take(np.setdiff1d(np.arange(len(train)), known.rows)) if len(known.rows) else train
     reading = reading_of(train)
     with seeded(seed):
-        net = encoder_network(train.event_shape, width, size, (256, 256))
+        net = blank_network(train.event_shape, width, size)
         task = _task(train, size, width)
 
         def loss() -> Tensor:
@@ -208,6 +176,16 @@ def learn_features(
         for _ in descend([*net.parameters(), *task.head.parameters()], loss, steps, 2e-3):
             pass
     return Learned(net, task.name, known, reading)
+
+
+def blank_network(event_shape: tuple[int, ...], width: int = 16, size: int = 128) -> nn.Module:
+    """The network of `learn_features` before it has learned, its weights from torch's random state: x -> (B, size)."""
+    return encoder_network(event_shape, width, size, (256, 256))
+
+
+def kept_out(train: Split, keep: int) -> Kept:
+    """The examples that `learn_features` keeps out: a fixed subset, never more than half."""
+    return Kept(_identity(train), np.sort(fixed_subset(len(train), min(keep, len(train) // 2))))
 
 
 def descend(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, rate: float) -> Iterator[Tensor]:

@@ -6,7 +6,7 @@ Shapes: stored (n, *E), as a split gives them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,6 +23,8 @@ from triptych.evaluate.sliced import TAP, sliced_wasserstein
 from triptych.evaluate.structure import Scales, diversity, scales_of
 
 FEWEST = 50  # samples, or real examples, below which a distance of sets says more about chance than about the model
+Against = Literal["held-out", "training"]
+"""Which real examples samples are compared with."""
 MOST = 50_000  # samples whose distances to one another are measured: the number of published figures
 
 
@@ -33,6 +35,7 @@ class Quality:
     Attributes:
         features: the name of the features.
         n, held_out: how many samples, and how many real examples they were compared with.
+        against: whether those were held out, or are training examples, which a model that copies them matches best.
         measures, floor: estimates by name; samples at the floor cannot be told from data by that measure.
         temperature: of the samples.
         reference: a digest of the real examples.
@@ -47,6 +50,7 @@ class Quality:
     temperature: float = 1.0
     reference: str = ""
     scales: Scales | None = None
+    against: Against = "held-out"
 
     def compare(self, other: Quality, measure: str) -> Estimate:
         """The difference of a measure, `other`'s less this one's, with its standard error.
@@ -66,11 +70,12 @@ class Quality:
 
     def circumstances(self) -> dict[str, str | float]:
         """What must be equal where two measures are compared: features, counts, reference and temperature."""
-        counts = {"samples": self.n, "held_out": self.held_out}
+        counts = {"samples": self.n, "held_out": self.held_out, "against": self.against}
         return {"features": self.features, **counts, "reference": self.reference, "temperature": self.temperature}
 
     def as_json(self) -> dict[str, Any]:
-        """{measure: {value, stderr, n, features, samples, held_out, reference, temperature, floor, floor_stderr, floor_n}}.
+        """{measure: {value, stderr, n, features, samples, held_out, against, reference, temperature, floor, floor_stderr,
+        floor_n}}; held_out counts the real examples, whichever they are against.
 
         ms_ssim also has its scales and window, without which it is not comparable with another's.
         """
@@ -82,16 +87,19 @@ class Quality:
         return found
 
 
-def check_counts(n: int, held_out: int) -> None:
-    """Raises a `TriptychError` for so few samples, or held-out examples, that chance decides; and for too many samples."""
+def check_counts(n: int, real: int, against: Against = "held-out") -> None:
+    """Raises a `TriptychError` for so few samples, or real examples, that chance decides; and for too many samples."""
     if n < FEWEST:
         raise TriptychError(f"sample quality needs at least {FEWEST} samples, got {n}: below that it is chance")
     if n > MOST:
         raise TriptychError(f"sample quality takes at most {MOST} samples, got {n}: ask for {MOST}")
-    if held_out < FEWEST:
+    if real < FEWEST:
+        advice = f"such as a folder of {10 * FEWEST} pictures (--data DATA), or with training examples (--split train)"
+        if against == "training":
+            advice = "since below that it is chance (--data DATA)"
         raise TriptychError(
-            f"sample quality needs at least {FEWEST} held-out examples, got {held_out}: measure on a data set with more, "
-            f"such as a folder of {10 * FEWEST} pictures (--data DATA)"
+            f"sample quality needs at least {FEWEST} {against} examples, got {real}: measure on a data set with more, "
+            + advice
         )
 
 
@@ -104,16 +112,22 @@ def sample_quality(
     n: int = 1000,
     temperature: float = 1.0,
     seed: int = 0,
+    against: Against = "held-out",
 ) -> Quality:
     """Measures of n samples against as many held-out examples, or all there are where they are fewer.
 
     The floor has as many training examples in the samples' place, of those that the features were not fitted to
     (`Features.unseen`): to a network, examples that it was trained on are unlike new ones. Where fewer than 50 are left,
     the floor is left out. nearest_ratio takes the same ones, which the model was trained on. Shares and biases depend on
-    both counts: compare at equal ones. A conditional model draws its samples given the held-out examples' attributes.
+    both counts: compare at equal ones. A conditional model draws its samples given the real examples' attributes.
 
-    fid           Fréchet distance of the features (FID, where these are Inception's)
-    kid           kernel distance of them; precision, recall, density, coverage: of balls to the 3rd neighbour
+    Few held-out examples say little: with against="training" the samples are compared with training examples, those that
+    the features were not fitted to where they are 50 or more, and the floor has the held-out ones. A model that
+    returns its training data is the best by most of these measures then; there is no nearest_ratio.
+
+    fid           Fréchet distance of the features (FID, where these are Inception's; frechet_efficientnet by those features)
+    kid           kernel distance of them (kernel_efficientnet); precision, recall, density, coverage: of balls to the 3rd
+                  neighbour
     c2st_…        accuracy of telling samples from data: ½ is the best
     swd, swd_…    sliced Wasserstein distance × 10³ of 500 of the pictures (of the features, for other data)
     ms_ssim       of pairs of those samples: above the floor's it means less variety; its scales depend on the size
@@ -122,31 +136,43 @@ def sample_quality(
     copied        share of samples that are next to a single training example of 10,000, by raw values: 0 for new ones
 
     Raises:
-        TriptychError: for fewer than 50 samples or held-out examples, and for more than 50,000 samples.
+        TriptychError: for fewer than 50 samples or real examples, and for more than 50,000 samples.
     """
-    check_counts(n, len(test))
-    unseen, rows = features.unseen(train), fixed_subset(len(test), n)
-    real, known = test[rows], train[unseen[fixed_subset(len(unseen), n)]]
+    check_counts(n, len(test if against == "held-out" else train), against)
+    compared, other = _sides(test, train, features, against)
+    rows = fixed_subset(len(compared), n)
+    real, known = compared[rows], other[fixed_subset(len(other), n)]
     noise = torch.Generator().manual_seed(seed)
-    context = context_of(model, test, np.resize(rows, n))
+    context = context_of(model, compared, np.resize(rows, n))
     with evaluating(model):
         fake = model.codec.decode(model.sample(n, context=context, temperature=temperature, generator=noise)).cpu()
     seen_real, seen_known, seen_fake = (features(stored) for stored in (real, known, fake))
-    measures = _measures(seen_real, seen_fake, real, fake)
-    floor = _measures(seen_real, seen_known, real, known) if len(known) >= FEWEST else {}
-    measures["nearest_ratio"] = nearest_ratio(seen_fake, seen_known, seen_real, generator=noise)
+    measures = _measures(features, seen_real, seen_fake, real, fake)
+    floor = _measures(features, seen_real, seen_known, real, known) if len(known) >= FEWEST else {}
+    if against == "held-out":
+        measures["nearest_ratio"] = nearest_ratio(seen_fake, seen_known, seen_real, generator=noise)
     if len(train) > 2:
+        held_out = real if against == "held-out" else known
         among = train[fixed_subset(len(train), LOOKED_AMONG)]
         by_value = Pixels(reading_of(train))
-        measures["copied"] = copied(*(by_value(stored) for stored in (fake, real, among)))
+        measures["copied"] = copied(*(by_value(stored) for stored in (fake, held_out, among)))
     scales = scales_of(*real.shape[2:]) if _has_patches(real) else None
-    return Quality(features.name, n, len(real), measures, floor, temperature, digest(real), scales)
+    return Quality(features.name, n, len(real), measures, floor, temperature, digest(real), scales, against)
 
 
-def _measures(real: Tensor, fake: Tensor, stored: Tensor, drawn: Tensor) -> dict[str, Estimate]:
+def _sides(test: Split, train: Split, features: Features, against: Against) -> tuple[Split, Split]:
+    """What samples are compared with, and what stands in their place for the floor."""
+    rows = features.unseen(train)
+    unseen = train if len(rows) == len(train) else train.take(rows)
+    if against == "held-out":
+        return test, unseen
+    return unseen if len(unseen) >= FEWEST else train, test
+
+
+def _measures(features: Features, real: Tensor, fake: Tensor, stored: Tensor, drawn: Tensor) -> dict[str, Estimate]:
     """The measures that compare features (n, d), or the pictures themselves."""
     noise = torch.Generator().manual_seed(0)
-    found = {"fid": frechet_distance(real, fake), "kid": kernel_distance(real, fake)}
+    found = {features.frechet: frechet_distance(real, fake), features.kernel: kernel_distance(real, fake)}
     found |= precision_recall(real, fake)
     found |= two_sample_test(real, fake, generator=noise)
     if not _has_patches(stored):

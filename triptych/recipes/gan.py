@@ -174,6 +174,15 @@ def build_progressive(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> Ge
     return ProgressiveGAN(shape, **settings, context_dim=context_dim)
 
 
+def progressive_side(size: tuple[int, ...]) -> int:
+    """The side of growing networks for pictures of this height and width: the power of two at or below the shorter side.
+
+    >>> progressive_side((40, 24)), progressive_side((8, 8)), progressive_side((3, 9))
+    (16, 8, 4)
+    """
+    return max(4, 2 ** (min(size).bit_length() - 1))
+
+
 def _pair(recipe: Recipe, batch: Tensor, context_dim: int, **net: str) -> GenerativeModel:
     objective = recipe.objective
     if (objective.tie or objective.prior_steps is not None) and not getattr(recipe.model, "encoder", False):
@@ -366,7 +375,8 @@ DCGAN_PRESETS: dict[str, Recipe] = {
 }
 
 PROGRESSIVE_PRESETS: dict[str, Recipe] = {
-    "default": _growing(ProgressiveModel(), data="faces", size=64, steps=11_250),
+    "default": _growing(ProgressiveModel(), steps=11_250),
+    "faces": _growing(ProgressiveModel(), data="faces", size=64, steps=11_250),
     "celeba": _growing(ProgressiveModel(), data="celeba10k", size=64, augment="flip", steps=11_250),
     "paper-celeba": _growing(
         ProgressiveModel(latent_dim=512, width=512, images=600_000), data="celeba", size=128, augment="flip", steps=750_000

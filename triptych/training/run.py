@@ -354,8 +354,14 @@ def check_folder(folder: Path, overwrite: bool) -> None:
     """Raises a `TriptychError` for a folder that a new run must not be put into."""
     if folder.is_file():
         raise TriptychError(f"{folder} is a file: give --out the name of a folder")
-    if folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise TriptychError(f"{folder} exists already: --resume {folder} goes on with it, --overwrite replaces it")
-        if not (folder / "recipe.json").exists():
-            raise TriptychError(f"{folder} is not a triptych run: --overwrite only replaces runs; choose another --out")
+    held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if not held:
+        return
+    if "recipe.json" not in held:
+        shown = f"{', '.join(held[:2])}{', …' * (len(held) > 2)}"
+        raise TriptychError(
+            f"{folder} holds other things than a run ({shown}), which is not written over: give --out a new folder, such as "
+            f"{folder.with_name(folder.name + '-run')}; data are named by --data"
+        )
+    if not overwrite:
+        raise TriptychError(f"{folder} exists already: --resume {folder} goes on with it, --overwrite replaces it")

@@ -22,7 +22,7 @@ from triptych.recipes import Recipe
 from triptych.training.loop import Watch, fit
 from triptych.training.progress import shown
 from triptych.training.run import Run, processes
-from triptych.training.starting import Factory, check_place, data_of, recipe_for, recipe_of, start
+from triptych.training.starting import Factory, check_place, prepared, recipe_for, recipe_of, start
 
 Model = Mapping[str, Any] | GenerativeModel | Factory
 """Settings of the family's model by name, or a user's own model, or a function of the event shape that makes one."""
@@ -90,7 +90,7 @@ def train(
     recipe = recipe_for(family, said, called=preset, init=init)
     with _folder(out, track) as folder:
         check_place(folder, overwrite)
-        split, recipe = _training_split(recipe, data, size)
+        split, recipe = _training_split(recipe, data, size, init, factory)
         options: dict[str, Any] = {"overwrite": overwrite, "trackers": tuple(track)}
         run = start(recipe, split, folder, notice=_log.warning, init=init, factory=factory, **options)
         return _trained(run, split, progress)
@@ -122,7 +122,7 @@ def resume(
     factory = _factory(model)
     own = {} if factory is None else own_whole(Path(out), factory)
     recipe = recipe_of(out)
-    split, _ = _training_split(recipe, recipe.data if data is None else data, None)
+    split, _ = _training_split(recipe, recipe.data if data is None else data, None, None, None)
     run = Run.resume(out, trackers=tuple(track), steps=steps, given=own)
     return _trained(run, split, progress)
 
@@ -150,10 +150,13 @@ def _folder(out: str | Path | None, track: Sequence[str]) -> Iterator[Path]:
         yield Path(folder) / "run"
 
 
-def _training_split(recipe: Recipe, data: Any, size: int | None) -> tuple[Split, Recipe]:
+def _training_split(
+    recipe: Recipe, data: Any, size: int | None, init: str | Path | None, factory: Factory | None
+) -> tuple[Split, Recipe]:
     """What is trained on, and the recipe without a size where the data were loaded before."""
     if not isinstance(data, Split | Splits):
-        return data_of(recipe, None, data)["train"], recipe
+        recipe, splits = prepared(recipe, None, data, init, factory)
+        return splits["train"], recipe
     if size is not None:
         raise TriptychError("these data are loaded: give size to triptych.data.load, and leave it out here")
     if isinstance(data, Splits) and "train" not in data:

@@ -1,7 +1,7 @@
 """How a training starts, on the command line and in Python alike: what was said becomes a recipe, data and a run.
 
     recipe_for     what was said, in place in a preset, in another recipe, or in that of a run to start from
-    data_of        the recipe's data, or those in memory
+    prepared       the recipe's data, or those in memory, in a shape that its model takes
     start          the recipe decided by the data, its model, and the run's folder with a first checkpoint
 
 `said` holds only what was said, by name: fields of `Recipe`, and in `model`, `objective` and `training` those of its parts.
@@ -10,18 +10,20 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from triptych.core import GenerativeModel
 from triptych.data.batches import parse_augment
+from triptych.data.colours import shaped
 from triptych.data.memory import is_named
 from triptych.data.names import load
 from triptych.data.splits import Split, Splits
 from triptych.errors import TriptychError, unknown
-from triptych.families import build_for, continued, preset
-from triptych.pretrained import initial_model, local_folder, own_whole, read_recipe
+from triptych.families import FAMILIES, build_for, continued, preset
+from triptych.pretrained import blank_model, initial_model, local_folder, own_whole, read_recipe
 from triptych.recipes import Recipe
 from triptych.training.run import Run, check_folder, processes
 
@@ -29,6 +31,7 @@ PARTS = ("model", "objective", "training")
 """The parts of a recipe, whose fields are said by the part's name, a dot and their own."""
 Factory = Callable[[tuple[int, ...]], GenerativeModel]
 Notice = Callable[[str], None]
+_log = logging.getLogger("triptych.data")
 
 
 def recipe_of(source: str | Path, family: str | None = None) -> Recipe:
@@ -109,15 +112,43 @@ def flags(said: Mapping[str, Any]) -> list[str]:
     return sorted("--" + name.replace("_", "-") for name in {name for name in said if name not in nested} | dotted)
 
 
-def data_of(recipe: Recipe, notice: Notice | None, data: Any = None) -> Splits:
+def data_of(recipe: Recipe, notice: Notice | None, data: Any = None, event_shape: tuple[int, ...] | None = None) -> Splits:
     """The recipe's data.
 
     Args:
-        notice: called with a line for a person (pictures skipped); by default logger `triptych.data` warns.
+        notice: called with a line for a person: what was read, pictures skipped; by default logger `triptych.data` warns of
+            what is amiss.
         data: in memory, which the recipe does not hold.
+        event_shape: of a model that there is already, as which grey or coloured pictures are read.
     """
     source = recipe.data if data is None or is_named(data) else data
-    return load(source, size=recipe.size, seed=recipe.seed, notice=notice)
+    splits = load(source, size=recipe.size, seed=recipe.seed, held_out=recipe.held_out, notice=notice)
+    if notice is not None:
+        notice(f"{recipe.data}: {splits.summary}")
+    return splits if event_shape is None else shaped(splits, event_shape, recipe.data, notice or _log.warning)
+
+
+def prepared(
+    recipe: Recipe, notice: Notice | None, data: Any = None, init: str | Path | None = None, factory: Factory | None = None
+) -> tuple[Recipe, Splits]:
+    """The data, in the shape of the model to start from; where no size is said, in one that the family takes, which the
+    recipe then has."""
+    if init:
+        folder = local_folder(init)
+        shape = blank_model(folder, {} if factory is None else own_whole(folder, factory)).event_shape
+        return recipe, data_of(recipe, notice, data, shape)
+    splits, side_of = data_of(recipe, notice, data), FAMILIES[recipe.family].side
+    shape = splits["train"].event_shape
+    if recipe.size is not None or side_of is None or not splits["train"].is_image:
+        return recipe, splits
+    side = side_of(shape[1:])
+    if shape[1:] == (side, side):
+        return recipe, splits
+    (notice or _log.warning)(
+        f"pictures of {shape[1]}×{shape[2]} are resized and cropped to {side}×{side} (--size chooses another power of two)"
+    )
+    recipe = dataclasses.replace(recipe, size=side)
+    return recipe, data_of(recipe, lambda line: None, data)
 
 
 def check_place(folder: Path, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from triptych.data.formats.reading import DEFLATE, readable
-from triptych.data.stored import identity, root, trimmed
+from triptych.data.stored import cache_root, identity, trimmed
 from triptych.errors import TriptychError
 
 MOST_FILES = 2_000_000
@@ -31,7 +31,7 @@ def unpacked(path: Path) -> Path:
     """
     from triptych.storage import write_folder
 
-    folder = root() / ("unpacked-" + hashlib.sha256(repr(identity(path)).encode()).hexdigest()[:24])
+    folder = cache_root() / ("unpacked-" + hashlib.sha256(repr(identity(path)).encode()).hexdigest()[:24])
     if not folder.exists():
         with readable(path, "zip or tar archive"), write_folder(folder) as fresh:
             _unpack(path, fresh)
