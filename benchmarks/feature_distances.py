@@ -96,8 +96,9 @@ def main() -> None:
     reference, pool = train[rows[: options.n]], train[rows[options.n :]]
     real, labels = seen(reference), groups(pool)
     results: dict[str, Any] = {"data": options.data, "shape": list(train.event_shape), "n": options.n, "features": seen.name}
+    sound = measured(seen(pool[: options.n]), real)
     for fault, strengths in FAULTS.items():
-        found = [measured(seen(faulty(fault, s, pool, labels, options.n)), real) for s in strengths]
+        found = [sound, *(measured(seen(faulty(fault, s, pool, labels, options.n)), real) for s in strengths[1:])]
         distances = [f["distance"] for f in found]
         results[fault] = {
             "strengths": strengths,

@@ -91,7 +91,6 @@ def test_evaluate_measures_samples(run, tmp_path, capsys):
         (["--samples", "1000000"], "ask for"),
         (["--samples", "60", "--features", "inception"], "TRIPTYCH_INCEPTION"),
         (["--samples", "60", "--split", "nowhere"], "unknown split 'nowhere'"),
-        (["--samples", "60", "--split", "train"], "held out"),
         (["--samples", "0"], "by its samples alone"),
         (["--samples", "60", "--temperature", "-1"], "temperature"),
     ],

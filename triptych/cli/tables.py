@@ -56,7 +56,7 @@ def remarks(quality: Quality) -> list[str]:
     """What a table of a quality cannot be read without."""
     found = []
     if quality.against == "training":
-        found.append("against training data, few being held out: a model that copies them scores best")
+        found.append("against training data: a model that copies them scores best")
     if quality.held_out < quality.n:
         found.append("shares and biases go with both counts: compare at equal ones")
     if not quality.floor:
