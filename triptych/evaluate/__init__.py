@@ -4,6 +4,9 @@
 A model's capabilities decide which of them apply. Every result is an `Estimate`: value, standard error, n.
 """
 
+from triptych.evaluate.background import Background
+from triptych.evaluate.compression import complexity
+from triptych.evaluate.detection import auroc, p_values, typicality
 from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.features import Features, Inception, Learned, Pixels, features, learn_features
 from triptych.evaluate.latent import active_units, reconstruction_error, round_trip
@@ -20,17 +23,23 @@ from triptych.evaluate.neighbours import (
 from triptych.evaluate.parzen import parzen_log_likelihood
 from triptych.evaluate.posterior_sampling import marginal_log_likelihood
 from triptych.evaluate.quality import Quality, sample_quality
+from triptych.evaluate.reference import Reference, learn_reference
+from triptych.evaluate.scoring import joint, scores, statistics
 from triptych.evaluate.sliced import sliced_wasserstein
 from triptych.evaluate.structure import diversity, ms_ssim
 
 __all__ = [
+    "Background",
     "Features",
     "Inception",
     "Learned",
     "Pixels",
     "Quality",
+    "Reference",
     "active_units",
+    "auroc",
     "bits_per_dim",
+    "complexity",
     "copied",
     "distinct_outputs",
     "diversity",
@@ -40,17 +49,23 @@ __all__ = [
     "frechet_distance",
     "importance_nll",
     "kernel_distance",
+    "joint",
     "learn_features",
+    "learn_reference",
     "log_likelihoods",
     "marginal_log_likelihood",
     "ms_ssim",
     "nearest_ratio",
     "nearest_training",
+    "p_values",
     "parzen_log_likelihood",
     "precision_recall",
     "reconstruction_error",
     "round_trip",
     "sample_quality",
+    "scores",
     "sliced_wasserstein",
+    "statistics",
     "two_sample_test",
+    "typicality",
 ]
