@@ -29,6 +29,8 @@ class Album:
     """What identifies the pictures, for the cache."""
     columns: dict[str, RawColumn] = field(default_factory=dict)
     """Attributes as they were found, by name."""
+    names: tuple[str, ...] = ()
+    """The files of a folder, relative to it; () for rows of a table."""
 
     def rows(self, wanted: np.ndarray, options: Options, grey: bool) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
         """Decodes the pictures at these sorted indices: the stored values, their indices, and by index what was skipped.

@@ -122,7 +122,7 @@ def _album(folder: Path, names: list[str], metadata: dict[str, dict[str, str]]) 
     def read(wanted: np.ndarray) -> Iterator[Encoded]:
         return (Encoded(int(i), names[i], folder / names[i]) for i in wanted)
 
-    return Album(str(folder), len(names), read, [identity(folder / name) for name in names], columns)
+    return Album(str(folder), len(names), read, [identity(folder / name) for name in names], columns, tuple(names))
 
 
 def _class_folders(names: list[str]) -> list[str]:

@@ -193,6 +193,7 @@ def _read_part(
         {name: column.values[indices] for name, column in columns.items()},
         {name: column.kind for name, column in columns.items()},
         {name: column.classes for name, column in columns.items() if column.classes},
+        names=tuple(part.names[i] for i in indices) if isinstance(part, Album) and part.names else (),
     )
     splits = {}
     for name, rows in chosen.items():

@@ -132,6 +132,8 @@ class Split:
     """Name of a class attribute to the names of its values 0, 1, …, where they are known."""
     skipped: tuple[Skipped, ...] = ()
     """Pictures that could not be read, with the reason."""
+    names: tuple[str, ...] = ()
+    """The file of each example, relative to its folder; () where examples are not files."""
 
     def __post_init__(self) -> None:
         attributes = {name: np.asarray(values, np.float32) for name, values in self.attributes.items()}
@@ -183,7 +185,8 @@ class Split:
         index = np.arange(len(self))[indices]
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return Split(data, attributes, self.kinds, self.classes, self.skipped)
+        names = tuple(self.names[i] for i in index) if self.names else ()
+        return Split(data, attributes, self.kinds, self.classes, self.skipped, names)
 
     def __repr__(self) -> str:
         where = "" if self.in_memory else ", not in memory"

@@ -1,16 +1,18 @@
 """Measures: likelihoods (`likelihood`), reconstruction, latent use and round trips (`latent`), and the quality of samples
-(`quality`) by distances of sets (`distances`, `sliced`, `structure`, `parzen`) of `features`, and by `neighbours`.
+(`quality`) by distances of sets (`distances`, `sliced`, `structure`, `parzen`) of `features`, and by `neighbours`. Single
+examples are scored (`scoring`) against a `reference` of normal ones; `detection` says how well.
 
 A model's capabilities decide which of them apply. Every result is an `Estimate`: value, standard error, n.
 """
 
-from triptych.evaluate.background import Background
 from triptych.evaluate.compression import complexity
 from triptych.evaluate.detection import auroc, p_values, typicality
 from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.features import Features, Inception, Learned, Pixels, features, learn_features
+from triptych.evaluate.gaussian import Gaussian
 from triptych.evaluate.latent import active_units, reconstruction_error, round_trip
-from triptych.evaluate.likelihood import bits_per_dim, elbo, importance_nll, log_likelihoods
+from triptych.evaluate.likelihood import bits_per_dim, elbo, importance_nll
+from triptych.evaluate.local import Local
 from triptych.evaluate.measure import evaluate
 from triptych.evaluate.neighbours import (
     copied,
@@ -29,10 +31,11 @@ from triptych.evaluate.sliced import sliced_wasserstein
 from triptych.evaluate.structure import diversity, ms_ssim
 
 __all__ = [
-    "Background",
     "Features",
+    "Gaussian",
     "Inception",
     "Learned",
+    "Local",
     "Pixels",
     "Quality",
     "Reference",
@@ -48,11 +51,10 @@ __all__ = [
     "features",
     "frechet_distance",
     "importance_nll",
-    "kernel_distance",
     "joint",
+    "kernel_distance",
     "learn_features",
     "learn_reference",
-    "log_likelihoods",
     "marginal_log_likelihood",
     "ms_ssim",
     "nearest_ratio",

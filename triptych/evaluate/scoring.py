@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Mapping
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,10 +19,16 @@ from torch import Tensor
 from triptych.capabilities import Encodes, HasDensity, HasPosterior
 from triptych.core import GenerativeModel
 from triptych.errors import TriptychError, check_size
-from triptych.evaluate.background import Background
 from triptych.evaluate.compression import complexity
 from triptych.evaluate.latent import batches
 from triptych.vae.estimators import log_terms
+
+
+class Density(Protocol):
+    """Anything with the log-likelihood of examples in model coordinates: (n, *E) -> (n,) nats."""
+
+    def log_prob(self, x: Tensor) -> Tensor: ...
+
 
 SCORES = ("joint", "likelihood", "complexity", "ratio", "typicality", "reconstruction")
 """Scores by name, the default first; of each, larger is less normal."""
@@ -33,7 +40,7 @@ def statistics(
     stored: Tensor,
     *,
     context: Tensor | None = None,
-    background: Background | None = None,
+    blunt: Mapping[str, Density] | None = None,
     k: int = 10,
     seed: int = 0,
     batch: int = 128,
@@ -43,22 +50,22 @@ def statistics(
     Returns:
         log_prob        log p(x), or a lower bound, in nats
         codec_bits      L(x), for pictures: see `complexity`; of what the model reads of them
-        background      log p(x) of the background, in nats
+        gaussian, local log p(x) of the two blunter densities, in nats
         reconstruction  root mean square of decode(encode(x)) − x, of models that do not encode exactly
 
     Args:
         context: of a conditional model.
-        background: a second density, as `learn_reference` fits it.
+        blunt: densities by name that are measured besides, as `learn_reference` fits them.
         k: draws of z of a lower bound.
         seed: of the noise.
     """
     check_size("k", k, 2**31)
-    parts = [_measured(model, part, c, background, k, seed) for part, c in batches(model, stored, context, batch)]
+    parts = [_measured(model, part, c, blunt or {}, k, seed) for part, c in batches(model, stored, context, batch)]
     return {name: torch.cat([part[name] for part in parts]).double().cpu() for name in (parts[0] if parts else ())}
 
 
 def _measured(
-    model: GenerativeModel, stored: Tensor, context: Tensor | None, background: Background | None, k: int, seed: int
+    model: GenerativeModel, stored: Tensor, context: Tensor | None, blunt: Mapping[str, Density], k: int, seed: int
 ) -> dict[str, Tensor]:
     x, centre = _shared_noise(model, stored, seed), model.codec.centre(stored)
     found = {}
@@ -66,8 +73,7 @@ def _measured(
         found["log_prob"] = _log_prob(model, x, context, k, seed)
     if stored.dtype == torch.uint8:
         found["codec_bits"] = complexity(model.codec.decode(x))
-    if background is not None:
-        found["background"] = background.log_prob(centre)
+    found |= {name: density.log_prob(centre) for name, density in blunt.items()}
     if isinstance(model, Encodes) and not (isinstance(model, HasDensity) and model.bound == "exact"):
         error = model.decode(model.encode(centre, context), context) - centre
         found["reconstruction"] = error.flatten(1).square().mean(1).sqrt()
@@ -91,9 +97,9 @@ def _log_prob(model: GenerativeModel, x: Tensor, context: Tensor | None, k: int,
         return torch.cat(log_w).logsumexp(0) - math.log(k)
     if model.bound == "exact":
         return model.log_prob(x, context)
-    one = [slice(i, i + 1) for i in range(len(x))]  # whose noise is drawn inside
-    told = [None if context is None else context[i] for i in one]
-    return torch.cat([model.log_prob(x[i], c, k=k, generator=noise.manual_seed(seed)) for i, c in zip(one, told, strict=True)])
+    contexts = [None] * len(x) if context is None else context.split(1)  # one by one: their noise is drawn inside
+    pairs = zip(x.split(1), contexts, strict=True)
+    return torch.cat([model.log_prob(one, c, k=k, generator=noise.manual_seed(seed)) for one, c in pairs])
 
 
 _DRAWS = 10  # of z decoded at once: memory is that of so many batches
@@ -115,7 +121,7 @@ def scores(
 
         likelihood      −log₂ p(x) / D
         complexity      (−log₂ p(x) − L(x)) / D                  Serrà et al. 2020
-        ratio           (log₂ p₀(x) − log₂ p(x)) / D             Ren et al. 2019, Schirrmeister et al. 2020; p₀: background
+        ratio           (log₂ p₀(x) − log₂ p(x)) / D             Ren et al. 2019; p₀ is the local density, else the gaussian
         typicality      |−log₂ p(x) − H| / D                     Nalisnick et al. 2019, for a batch of one
         reconstruction  root mean square error, in model coordinates
         joint           √((s − m)ᵀ Σ⁻¹ (s − m)) of all statistics s, with held-out mean m and covariance Σ: density of states
@@ -138,8 +144,8 @@ def scores(
         made["typicality"] = (found["log_prob"] - held_out["log_prob"].mean()).abs() / unit
         if "codec_bits" in found:
             made["complexity"] = made["likelihood"] - found["codec_bits"] / dims
-        if "background" in found:
-            made["ratio"] = (found["background"] - found["log_prob"]) / unit
+        if blunt := next((name for name in ("local", "gaussian") if name in found), None):
+            made["ratio"] = (found[blunt] - found["log_prob"]) / unit
     if "reconstruction" in found:
         made["reconstruction"] = found["reconstruction"]
     return {name: made[name].nan_to_num(nan=math.inf, posinf=math.inf) for name in SCORES if name in made}

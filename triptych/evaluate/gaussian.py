@@ -17,7 +17,7 @@ _LEAST = (1 / 256) ** 2 / 12  # of a variance: that of a value within its pixel'
 _RANK = 128
 
 
-class Background(NamedTuple):
+class Gaussian(NamedTuple):
     """N(m, U Λ Uᵀ + τ (I − U Uᵀ)): variances λ along R components, one variance τ of what is orthogonal to them.
 
     Probabilistic principal components (Tipping & Bishop 1999). Log-likelihood ratios with a density that knows the same
@@ -36,7 +36,7 @@ class Background(NamedTuple):
     rest: Tensor
 
     @classmethod
-    def of(cls, x: Tensor, rank: int | None = None) -> Background:
+    def of(cls, x: Tensor, rank: int | None = None) -> Gaussian:
         """Fitted to x (n, *E).
 
         Args:
@@ -62,7 +62,7 @@ class Background(NamedTuple):
         """log p(x) in nats: (n, *E) -> (n,), float64.
 
         >>> x = torch.randn(500, 6, generator=torch.Generator().manual_seed(0))
-        >>> bool(Background.of(x).log_prob(torch.zeros(1, 6)) > Background.of(x).log_prob(torch.ones(1, 6)))
+        >>> bool(Gaussian.of(x).log_prob(torch.zeros(1, 6)) > Gaussian.of(x).log_prob(torch.ones(1, 6)))
         True
         """
         y = x.detach().flatten(1).cpu() - self.mean
