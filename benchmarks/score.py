@@ -23,7 +23,7 @@ import triptych
 from triptych import families, storage
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits, fixed_subset, load
-from triptych.evaluate import Reference, auroc, learn_reference, statistics
+from triptych.evaluate import Reference, auroc, joint, learn_reference, statistics
 from triptych.pretrained import stamp
 from triptych.recipes import Recipe
 
@@ -69,6 +69,10 @@ def scored(run: Path, family: str, data: str, splits: Splits) -> list[dict[str, 
     reference.save(run, stamp(run))
     measured = {name: measure(run / f"{name}.safetensors", model, stored, reference) for name, stored in sets.items()}
     made = {name: reference.scores(model, found) for name, found in measured.items()}
+    if family == "glow":  # once for each set
+        rest = {name: value for name, value in reference.held_out.items() if name != "log_prob"}
+        for name, found in measured.items():
+            made[name]["joint without its likelihood"] = joint(found, rest)
     return [
         {"data": data, "against": name, "by": f"{family} {score}", **auroc(normal, made[name][score])._asdict()}
         for name in list(made)[1:]

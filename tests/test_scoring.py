@@ -19,7 +19,17 @@ from triptych import families
 from triptych.cli import main
 from triptych.data import Split, load
 from triptych.errors import TriptychError
-from triptych.evaluate import Gaussian, Local, Reference, auroc, complexity, learn_reference, p_values, statistics, typicality
+from triptych.evaluate import (
+    Gaussian,
+    Local,
+    Reference,
+    auroc,
+    complexity,
+    learn_reference,
+    p_values,
+    statistics,
+    typicality,
+)
 from triptych.flow import NICE, Glow
 from triptych.training.loop import fit
 from triptych.training.run import Run
@@ -35,13 +45,13 @@ def test_auroc_is_sklearns_and_its_error_is_the_spread_of_repetitions(levels):
         return random.integers(0, levels, 60), random.integers(levels // 3, levels + levels // 3, 40)
 
     repeated = []
-    for _ in range(200):
+    for _ in range(100):
         normal, anomalous = drawn()
         found = auroc(torch.from_numpy(normal), torch.from_numpy(anomalous))
         truth = np.repeat([0, 1], [60, 40])
         assert found.value == pytest.approx(roc_auc_score(truth, np.concatenate([normal, anomalous])))
         repeated.append(found)
-    assert np.mean([f.stderr for f in repeated]) == pytest.approx(np.std([f.value for f in repeated]), rel=0.2)
+    assert np.mean([f.stderr for f in repeated]) == pytest.approx(np.std([f.value for f in repeated]), rel=0.25)
 
 
 def test_p_values_of_normal_data_are_uniform():
@@ -53,7 +63,7 @@ def test_p_values_of_normal_data_are_uniform():
 @pytest.mark.parametrize("n", [5, 2000])
 def test_typicality_holds_its_level_and_sees_likelier_batches_too(n):
     noise = torch.Generator().manual_seed(0)
-    p = [typicality(torch.randn(n, generator=noise), torch.randn(300, generator=noise), resamples=300).p for _ in range(60)]
+    p = [typicality(torch.randn(n, generator=noise), torch.randn(300, generator=noise), resamples=200).p for _ in range(40)]
     assert 0.2 < float(np.mean(np.array(p) <= 0.5)) < 0.8 and np.mean(np.array(p) <= 0.02) < 0.1
     assert typicality(torch.randn(n, generator=noise) - 3, torch.randn(300, generator=noise)).p < 0.01
 
@@ -68,20 +78,13 @@ def test_the_gaussian_is_scipys_where_every_component_is_kept():
     np.testing.assert_allclose(found.log_prob(x[:50]), truth.logpdf(x[:50].numpy()), rtol=1e-3, atol=1e-2)
 
 
-def test_the_local_density_is_causal_and_integrates_to_one():
+def test_the_local_density_integrates_to_one_over_its_last_value():
     noise = torch.Generator().manual_seed(0)
     local = Local.of(torch.rand(50, 2, 6, 6, generator=noise))
     x = torch.rand(1, 2, 6, 6, generator=noise)
-    for place in ((0, 0, 0), (1, 3, 4), (0, 5, 5)):
-        grid = torch.linspace(-12, 13, 20_001)
-        changed = x.repeat(1, 1, 1, 1)
-        later = changed.flatten().clone()
-        # the last value of all is no other's neighbour: its conditional density is what the joint changes by
-        assert math.isfinite(float(local.log_prob(later.view_as(x))))
-        del grid, place
     last = x.repeat(20_001, 1, 1, 1)
     last[:, 1, 5, 5] = torch.linspace(-12, 13, 20_001)
-    density = (local.log_prob(last) - local.log_prob(last).max()).exp()
+    density = (local.log_prob(last) - local.log_prob(last).max()).exp()  # given all others: no other sees it
     peak = -(2 * local.scale[1].double()).log()
     assert float(density.sum() * 25 / 20_000 * peak.exp()) == pytest.approx(1, abs=1e-2)
 
@@ -123,14 +126,15 @@ def test_an_examples_statistics_depend_on_it_alone(name):
         torch.testing.assert_close(other[key], values[order], rtol=1e-4, atol=1e-3)
 
 
+@torch.no_grad()
 def test_shared_noise_does_not_bias_the_bound():
     model, stored = _models()["vae"].eval(), load("digits").test[:30]
     x = model.codec.centre(stored).round()
     black_and_white = (x * 255).byte()  # binarising draws nothing then
-    shared = torch.stack([statistics(model, black_and_white, k=1, seed=s)["log_prob"] for s in range(60)]).mean(0)
+    shared = torch.stack([statistics(model, black_and_white, k=1, seed=s)["log_prob"] for s in range(50)]).mean(0)
     noise = torch.Generator().manual_seed(0)
-    own = torch.stack([model.log_prob(x, generator=noise) for _ in range(60)]).double().mean(0)
-    assert float((shared - own).abs().mean()) < 0.6
+    own = torch.stack([model.log_prob(x, generator=noise) for _ in range(50)]).double()
+    assert float(((shared - own.mean(0)) / (own.std(0) / 5)).abs().mean()) < 1.5
 
 
 @pytest.fixture(scope="module")
@@ -139,15 +143,15 @@ def bright_run(tmp_path_factory):
     random = np.random.default_rng(0)
     y, x = np.mgrid[:8, :8]
     at = random.uniform(1, 6, (500, 2, 1, 1))
-    blobs = 200 * np.exp(-((y - at[:, 0]) ** 2 + (x - at[:, 1]) ** 2) / 6)
-    pictures = (blobs + random.normal(20, 3, (500, 8, 8))).clip(0, 255).astype(np.uint8)
+    blobs = 120 * np.exp(-((y - at[:, 0]) ** 2 + (x - at[:, 1]) ** 2) / 6)
+    pictures = (blobs + random.normal(60, 15, (500, 8, 8))).clip(0, 255).astype(np.uint8)
     folder = tmp_path_factory.mktemp("bright")
     np.save(folder / "blobs.npy", pictures)
     splits = load(folder / "blobs.npy")
     start = families.preset("glow")
     training = dataclasses.replace(start.training, rate_warmup=0, ema=0.9, save_every=1000)
     small = dataclasses.replace(start.model, depth=2, width=16, levels=1)
-    recipe = dataclasses.replace(start, data=str(folder / "blobs.npy"), steps=60, training=training, model=small)
+    recipe = dataclasses.replace(start, data=str(folder / "blobs.npy"), steps=150, training=training, model=small)
     run = Run.create(folder / "run", recipe, families.build_for(recipe, splits.train))
     fit(run, splits.train, notice=lambda line: None)
     return folder / "run", splits
@@ -157,7 +161,7 @@ def test_blank_pictures_are_not_the_most_normal(bright_run):
     folder, splits = bright_run
     model = triptych.load(folder)
     reference = learn_reference(model, splits.train, splits.test)
-    normal, blank = splits.test[:], torch.full((50, 1, 8, 8), 20, dtype=torch.uint8)
+    normal, blank = splits.test[:], torch.full((50, 1, 8, 8), 70, dtype=torch.uint8)
     made = [reference.scores(model, statistics(model, x, blunt=reference.blunt)) for x in (normal, blank)]
     by = {name: auroc(made[0][name], made[1][name]).value for name in made[0]}
     assert by["likelihood"] < 0.2, "blank pictures are likelier than data"
@@ -187,16 +191,16 @@ def test_the_verb_scores_a_folder_by_file(bright_run, tmp_path, capsys):
     photos.mkdir()
     for i, picture in enumerate(splits.test[:11]):
         Image.fromarray(picture[0].numpy()).resize((16, 16)).save(photos / f"{i:02}.png")
-    Image.new("L", (16, 16), 200).save(photos / "blank.png")
+    Image.new("L", (16, 16), 70).save(photos / "blank.png")
     run, out, said = str(folder), tmp_path / "scores.csv", tmp_path / "said.json"
     assert main(["score", run, str(photos), "--out", str(out), "--batch", "4", "--json", str(said)]) == 0
-    rows = list(csv.DictReader(out.open()))
-    assert len(rows) == 12 and {row["file"] for row in rows} == {*(f"{i:02}.png" for i in range(11)), "blank.png"}
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert len(rows) == 12 and {row["file_name"] for row in rows} == {*(f"{i:02}.png" for i in range(11)), "blank.png"}
     worst = max(rows, key=lambda row: float(row["score"]))
-    assert worst["file"] == "blank.png" and all(math.isfinite(float(row["batch_p"])) for row in rows)
+    assert worst["file_name"] == "blank.png" and all(math.isfinite(float(row["batch_p"])) for row in rows)
     assert out.with_suffix(".png").exists() and (folder / "reference.safetensors").exists()
     summary = json.loads(said.read_text())
-    assert summary["least_likely"][0]["file"] == "blank.png"
+    assert summary["least_likely"][0]["file_name"] == "blank.png"
     assert sum(split["log_prob"]["n"] for split in summary["splits"].values()) == 12
     assert "scoring held-out training data" in capsys.readouterr().err
     for suffix in (".npz", ".json"):
@@ -208,10 +212,10 @@ def test_the_verb_scores_a_folder_by_file(bright_run, tmp_path, capsys):
     with np.load(tmp_path / "again.npz") as arrays:
         np.testing.assert_allclose(arrays["score"], [float(row["score"]) for row in kept], rtol=1e-4)
     examples = json.loads((tmp_path / "again.json").read_text())["examples"]
-    assert [e["file"] for e in examples] == [row["file"] for row in kept]
+    assert [e["file_name"] for e in examples] == [row["file_name"] for row in kept]
     one = tmp_path / "one.csv"
     assert main(["score", run, str(photos / "blank.png"), "--out", str(one), "--by", "complexity"]) == 0
-    assert len(list(csv.DictReader(one.open()))) == 1
+    assert len(list(csv.DictReader(one.read_text().splitlines()))) == 1
 
 
 def test_wrong_requests_leave_nothing_behind(bright_run, tmp_path, capsys):
@@ -240,7 +244,7 @@ def test_a_gan_is_scored_through_an_encoder(tmp_path, capsys, monkeypatch):
     words = ["--steps", "2", "--model.width", "4", "--model.latent-dim", "4"]
     assert main(["train", "dcgan", "--data", "digits", *words, "--out", run]) == 0
     assert main(["score", run, "digits", "--split", "test", "--out", str(out)]) == 0
-    table = list(csv.DictReader(out.open()))
+    table = list(csv.DictReader(out.read_text().splitlines()))
     assert len(table) == 180 and "log_prob" not in table[0] and float(table[0]["reconstruction"]) > 0
     assert "no encoder: learning one" in capsys.readouterr().err
     assert main(["score", run, "digits", "--by", "likelihood", "--out", str(out)]) == 2

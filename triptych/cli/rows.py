@@ -91,7 +91,7 @@ def _write_npz(path: Path, columns: dict[str, list[Any]]) -> None:
     import numpy as np
 
     with path.open("wb") as file:
-        np.savez_compressed(file, **{name: np.array(values) for name, values in columns.items()})
+        np.savez_compressed(file, **{name: np.array(values) for name, values in columns.items()})  # type: ignore[arg-type]
 
 
 class Bar:

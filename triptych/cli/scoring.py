@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
 from triptych.cli.options import Score
+from triptych.cli.rows import Bar, writing
 from triptych.cli.sources import (
     check_positive,
     check_seed,
@@ -21,7 +22,6 @@ from triptych.cli.sources import (
     notice,
     split_context,
 )
-from triptych.cli.rows import Bar, writing
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
@@ -88,29 +88,32 @@ class _Judge:
             for start in range(0, len(split), step):
                 rows = slice(start, min(start + step, len(split)))
                 context = told if told is None or len(told) == 1 else told[rows]
-                files = {"file": list(split.names[rows])} if split.names else {}
+                files = {"file_name": list(split.names[rows])} if split.names else {}
                 numbers = {"split": [name] * (rows.stop - start), "example": list(range(start, rows.stop)), **files}
                 yield numbers | self._columns(split[rows], context)
                 bar.advance(rows.stop - start)
 
     def _columns(self, stored: Tensor, context: Tensor | None) -> dict[str, Any]:
         from triptych.evaluate import p_values, statistics
-        from triptych.evaluate.scoring import bits_of
 
-        numbers = {"k": self.options.k, "seed": self.options.seed}
-        found = statistics(self.model, stored, context=context, blunt=self.reference.blunt, **numbers)
+        k, seed = self.options.k, self.options.seed
+        found = statistics(self.model, stored, context=context, blunt=self.reference.blunt, k=k, seed=seed)
         made = self.reference.scores(self.model, found)
         main = made[self.options.by]
         columns = {"score": main, "p_value": p_values(main, self.normal[self.options.by])}
-        bits = bits_of(self.model, found)
-        columns |= made | found | ({} if bits is None else {"bits_per_dim": bits})
+        columns |= made | found | self._bits(found)
         if context is not None and "log_prob" in found:
-            alone = statistics(self.model, stored, **numbers)
-            columns["log_prob_unconditional"] = alone["log_prob"]
-            columns |= {} if bits is None else {"bits_per_dim_unconditional": bits_of(self.model, alone)}
+            alone = {"log_prob": statistics(self.model, stored, k=k, seed=seed)["log_prob"]}
+            columns |= {f"{name}_unconditional": values for name, values in (alone | self._bits(alone)).items()}
         if self.options.batch and "log_prob" in found:
             columns |= self._batches(found["log_prob"], self.options.batch)
         return columns
+
+    def _bits(self, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        from triptych.evaluate.scoring import bits_of
+
+        bits = bits_of(self.model, found)
+        return {} if bits is None else {"bits_per_dim": bits}
 
     def _batches(self, log_prob: Tensor, size: int) -> dict[str, Tensor]:
         """The typicality of each `size` examples, and its p-value, in the rows of all of them."""
@@ -142,6 +145,7 @@ class _Judge:
 def _judge(options: Score) -> _Judge:
     """The model, with an encoder where it has neither that nor a density, and its reference: the run's, or learned now."""
     from triptych.capabilities import Encodes, HasDensity
+    from triptych.data import fixed_subset
     from triptych.edit.inversion import coordinate_model
     from triptych.evaluate import Reference
     from triptych.pretrained import read_recipe, stamp
@@ -158,7 +162,7 @@ def _judge(options: Score) -> _Judge:
     if blind or reference is None:
         splits = _training_data(options, model)
         if blind:
-            train = splits["train"].take(slice(_CODES))
+            train = splits["train"].take(fixed_subset(len(splits["train"]), _CODES))
             model = coordinate_model(encoding(model, folder, train[:], weights, split_context(model, train)))
         if reference is None:
             reference = _learned(options, model, splits)
@@ -193,15 +197,15 @@ def _training_data(options: Score, model: GenerativeModel) -> Splits:
         ) from error
 
 
-def _splits(options: Score, model: GenerativeModel) -> Mapping[str, Split]:
+def _splits(options: Score, model: GenerativeModel) -> Splits:
     """The data's splits, or a picture file as one."""
-    from triptych.data import Split
+    from triptych.data import Split, Splits
     from triptych.data.pictures import SUFFIXES
     from triptych.figures import read_picture
 
     path = Path(options.data).expanduser()
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return {"file": Split(read_picture(path, model.event_shape).numpy(), names=(path.name,))}
+        return Splits(file=Split(read_picture(path, model.event_shape).numpy(), names=(path.name,)))
     return load_splits(options.run, model, options.data)
 
 
@@ -225,7 +229,7 @@ class _Least:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, columns: Mapping[str, Any]) -> None:
-        kept = [name for name in ("split", "example", "file", "score", "p_value") if name in columns]
+        kept = [name for name in ("split", "example", "file_name", "score", "p_value") if name in columns]
         values = [columns[name] if isinstance(columns[name], list) else columns[name].tolist() for name in kept]
         rows = [dict(zip(kept, row, strict=True)) for row in zip(*values, strict=True)]
         self.rows = sorted([*self.rows, *rows], key=lambda row: -row["score"])[: self.count]

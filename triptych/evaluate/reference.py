@@ -43,7 +43,7 @@ class Reference:
         """Anomaly scores by name of `statistics` of n examples, (n,) each, the default first: see `scoring.scores`."""
         bits = bits_of(model, self.held_out)
         dims = math.prod(model.event_shape)
-        added = 0.0 if bits is None else model.codec.added_bits(model.measure)  # type: ignore[attr-defined]
+        added = 0.0 if bits is None else model.codec.added_bits(model.measure)
         return scores(found, self.held_out, dims, added)
 
     def save(self, folder: Path, stamp: str) -> None:
