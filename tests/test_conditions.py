@@ -16,7 +16,7 @@ from triptych.cli import main
 from triptych.codecs import Attribute, Conditions
 from triptych.data import Split
 from triptych.errors import TriptychError
-from triptych.evaluate import evaluate, log_likelihoods
+from triptych.evaluate import evaluate, statistics
 from triptych.training import fit
 from triptych.training.run import Run
 
@@ -130,8 +130,8 @@ def test_samples_show_what_is_asked_for(name, red_or_not, tmp_path):
     assert (change.sign() == -context[:, 0]).float().mean() > 0.9
     measured = evaluate(model, red_or_not, k=10, images=100, hmc=0)
     assert measured["nll"].value < measured["nll_unconditional"].value
-    scores = log_likelihoods(model, red_or_not[:20], context=context, k=5)
-    wrong = log_likelihoods(model, red_or_not[:20], context=context * torch.tensor([-1.0, 1.0, 1.0]), k=5)
+    scores = statistics(model, red_or_not[:20], context=context, k=5)
+    wrong = statistics(model, red_or_not[:20], context=context * torch.tensor([-1.0, 1.0, 1.0]), k=5)
     assert (scores["log_prob"] > wrong["log_prob"]).float().mean() > 0.8  # Bayes' rule
 
 

@@ -45,7 +45,7 @@ def _readable(path: Path, kind: str, advice: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _replacing(path: Path, advice: str = _ADVICE) -> Iterator[Path]:
+def replacing(path: Path, advice: str = _ADVICE) -> Iterator[Path]:
     """A temporary name for a file or folder that becomes `path` when the block ends well, flushed: all of it, or nothing."""
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     with explained(str(path), advice):
@@ -62,14 +62,14 @@ def _replacing(path: Path, advice: str = _ADVICE) -> Iterator[Path]:
 
 def write_file(path: Path, write: Callable[[Path], object], advice: str = _ADVICE) -> None:
     """Calls write(temporary), flushes it to the disk, and renames it to `path`: all of it, or nothing."""
-    with _replacing(path, advice) as temporary:
+    with replacing(path, advice) as temporary:
         write(temporary)
 
 
 @contextlib.contextmanager
 def write_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes `path` when the block ends well, flushed; `path` must not exist yet."""
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         temporary.mkdir()
         yield temporary
 

@@ -25,7 +25,10 @@ COMMANDS = {
     "evaluate": ("triptych.cli.evaluating", "likelihoods, bits/dim, latent measures, sample quality, with n and error bars"),
     "doctor": ("triptych.cli.measuring", "what is wrong with a training, with evidence and a remedy"),
     "sample": ("triptych.cli.sampling", "draw new examples, of a conditional model under --given smile=1,glasses=yes"),
-    "score": ("triptych.cli.measuring", "the likelihood of each example, as a CSV"),
+    "score": (
+        "triptych.cli.scoring",
+        "how unlike the training data each example is, as a CSV; the least likely as a sheet",
+    ),
     "directions": ("triptych.cli.directing", "learn, judge and store edit directions"),
     "edit": (
         "triptych.cli.editing",

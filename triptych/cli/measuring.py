@@ -1,4 +1,4 @@
-"""What is measured of a trained run besides its figures: score, doctor."""
+"""`triptych doctor`: what is wrong with a training."""
 
 from __future__ import annotations
 
@@ -6,54 +6,19 @@ import contextlib
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from triptych.cli import parse
-from triptych.cli.options import Doctor, Score
+from triptych.cli.options import Doctor
 from triptych.cli.sources import (
-    check_positive,
-    check_seed,
-    context_of,
     load_model,
     load_splits,
-    named_split,
     notice,
-    split_context,
 )
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
     from triptych.recipes import Recipe
-
-
-def score(words: Sequence[str]) -> None:
-    """Writes the log-likelihood of each example; of a conditional model, given its attributes and without them."""
-    options = parse(Score, words, "triptych score")
-    check_positive(k=options.k)
-    check_seed(options.seed)
-    import torch
-
-    from triptych import storage
-    from triptych.evaluate.likelihood import log_likelihoods
-
-    if not options.data:
-        raise TriptychError("score expects a run and data: triptych score RUN DATA")
-    model = load_model(options.run, options.model)
-    splits, asked = load_splits(options.run, model, options.data), context_of(model, options.given)
-    noise = torch.Generator(model.device).manual_seed(options.seed)
-    rows: list[list[Any]] = []
-    for name in [options.split] if options.split else splits:
-        split = named_split(splits, name)
-        context = split_context(model, split) if asked is None else asked
-        found = log_likelihoods(model, split[:], context=context, k=options.k, generator=noise)
-        if context is not None:
-            alone = log_likelihoods(model, split[:], k=options.k, generator=noise)
-            found |= {f"{column}_unconditional": values for column, values in alone.items()}
-        columns = ["split", "example", *found]
-        rows += [[name, i, *(f"{v:.6g}" for v in row)] for i, row in enumerate(zip(*found.values(), strict=True))]
-    lines = "".join(",".join(map(str, row)) + "\n" for row in [columns, *rows])
-    storage.write_file(options.out, lambda p: p.write_text(lines, encoding="utf-8"))
-    print(options.out)
 
 
 def doctor(words: Sequence[str]) -> None:

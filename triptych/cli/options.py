@@ -164,20 +164,32 @@ class Evaluate(OwnModel):
 
 @dataclass(frozen=True)
 class Score(OwnModel, OfRun):
-    """Score each example: log-likelihood or bound in nats, and bits per dimension of pixels, as a CSV."""
+    """Score each example by how unlike the training data it is: likelihoods, corrected scores, reconstruction error."""
 
     data: tyro.conf.Positional[str] = ""
-    """The data to score."""
+    """The data to score, or one picture."""
     split: str | None = None
     """Only this split of it; by default all of the data."""
+    by: Literal["joint", "likelihood", "complexity", "ratio", "typicality", "reconstruction"] = "joint"
+    """What the column `score` is, and the sheet is sorted by: joint, the distance of all statistics from those of held-out
+    training data; likelihood; likelihood corrected by what a lossless codec needs, or by a blunter density (ratio);
+    typicality; reconstruction error."""
+    batch: int | None = None
+    """Also whether each so many examples, one after another, are typical of the model as a batch."""
     given: str | None = None
     """What a conditional model is given for every example, such as glasses=yes; by default each example's own attributes."""
+    trained_on: str | None = None
+    """Where the run's training data are now, if they were moved: scores are judged against some of them."""
     k: int = 10
-    """Draws of z for a bound (VAE), or of the noise inside a pixel's bin (flows)."""
+    """Draws of z for a bound (VAE)."""
     seed: int = 0
     """Seed of all noise."""
+    sheet: int = 64
+    """How many of the least likely are shown, in order, in a picture beside --out; 0 shows none."""
     out: Path = Path("scores.csv")
-    """The file to write: a row for each example, with its split, its number there and its scores."""
+    """The file to write, .csv, .json or .npz: for each example its split, its number there, its file, and its scores."""
+    json: Path | None = None
+    """A file to write a summary of each split to, with n and standard errors."""
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,8 @@ class Album:
     """Attributes as they were found, by name."""
     aside: tuple[str, ...] = ()
     """What lies beside the pictures and was not read, and why."""
+    names: tuple[str, ...] = ()
+    """The files of a folder, relative to it; () for rows of a table."""
 
     @cached_property
     def prints(self) -> np.ndarray:

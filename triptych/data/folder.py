@@ -198,4 +198,4 @@ def _album(folder: Path, names: list[str], labels: Labels, classes: Sequence[str
     def read(wanted: np.ndarray) -> Iterator[Encoded]:
         return (Encoded(int(i), names[i], folder / names[i]) for i in wanted)
 
-    return Album(str(folder), len(names), read, columns)
+    return Album(str(folder), len(names), read, columns, names=tuple(names))

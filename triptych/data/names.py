@@ -223,6 +223,7 @@ def _read_part(
         {name: column.kind for name, column in columns.items()},
         {name: column.classes for name, column in columns.items() if column.classes},
         columns=part.names if isinstance(part, Array) else (),
+        names=tuple(part.names[i] for i in indices) if isinstance(part, Album) and part.names else (),
     )
     splits = {}
     for name, rows in chosen.items():

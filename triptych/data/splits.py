@@ -138,6 +138,8 @@ class Split:
     """Of a table (N, D), the names of its D columns, where they are known."""
     digest: str = ""
     """Tells this training set, in its order, from any other; empty where that is not known."""
+    names: tuple[str, ...] = ()
+    """The file of each example, relative to its folder; () where examples are not files."""
 
     def __post_init__(self) -> None:
         attributes = {name: np.asarray(values, np.float32) for name, values in self.attributes.items()}
@@ -207,7 +209,8 @@ class Split:
         index = np.arange(len(self))[which]
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
-        return dataclasses.replace(self, data=data, attributes=attributes, digest="")
+        names = tuple(self.names[i] for i in index) if self.names else ()
+        return dataclasses.replace(self, data=data, attributes=attributes, names=names, digest="")
 
     def parts(self) -> Iterator[torch.Tensor]:
         """All examples from first to last, in tensors (n, *event) of bounded size."""

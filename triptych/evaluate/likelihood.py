@@ -5,7 +5,6 @@ Shapes: stored (n, *E), as a split gives them; context (n, K) or (1, K), or None
 
 from __future__ import annotations
 
-import contextlib
 import math
 
 import torch
@@ -13,7 +12,7 @@ from torch import Generator, Tensor
 
 from triptych.capabilities import HasDensity, HasPosterior, require
 from triptych.core import Estimate, GenerativeModel
-from triptych.errors import TriptychError, check_size
+from triptych.errors import check_size
 from triptych.evaluate.latent import batches
 from triptych.vae.estimators import bound_b
 
@@ -99,22 +98,6 @@ def importance_nll(
     if k is None:
         k = 1 if require(model, HasDensity).bound == "exact" else 1000
     return Estimate.of(negative_log_prob(model, stored, context, k, generator, batch))
-
-
-def log_likelihoods(
-    model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, k: int = 1, generator: Generator | None = None
-) -> dict[str, Tensor]:
-    """Each example's own figures (n,), float64: log_prob in nats, and for pixels bits_per_dim (see `negative_log_prob`).
-
-    Raises:
-        TriptychError: for a model without density.
-    """
-    nats = negative_log_prob(model, stored, context, k, generator)
-    found = {"log_prob": -nats}
-    with contextlib.suppress(TriptychError):  # only pixels have bits per dimension
-        added = model.codec.added_bits(require(model, HasDensity).measure)
-        found["bits_per_dim"] = nats / (math.prod(model.event_shape) * math.log(2)) + added
-    return found
 
 
 @torch.no_grad()

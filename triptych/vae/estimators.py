@@ -65,19 +65,34 @@ class Under(HasPosterior):
 
 
 def draw(
-    model: HasPosterior, x: Tensor, context: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
+    model: HasPosterior,
+    x: Tensor,
+    context: Tensor | None = None,
+    draws: int = 1,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
 ) -> Draws:
-    """So many draws z ~ q(z|x), differentiable in μ and σ."""
+    """So many draws z ~ q(z|x), differentiable in μ and σ.
+
+    Args:
+        shared: the same ε for each example, whose draws then do not depend on the others.
+    """
     mu, log_sigma = model.posterior(x, context)
-    epsilon = noise_of(model).draw(draws, *mu.shape, generator=generator, device=mu.device)
+    shape = (1, mu.shape[1]) if shared else mu.shape
+    epsilon = noise_of(model).draw(draws, *shape, generator=generator, device=mu.device).expand(draws, *mu.shape)
     return Draws(mu, log_sigma, epsilon, mu + log_sigma.exp() * epsilon)
 
 
 def log_terms(
-    model: HasPosterior, x: Tensor, context: Tensor | None = None, draws: int = 1, generator: torch.Generator | None = None
+    model: HasPosterior,
+    x: Tensor,
+    context: Tensor | None = None,
+    draws: int = 1,
+    generator: torch.Generator | None = None,
+    shared: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """log p(x|z), log p(z) and log q(z|x) of fresh draws, each (S, B) nats."""
-    q = draw(model, x, context, draws, generator)
+    q = draw(model, x, context, draws, generator, shared)
     return model.log_likelihoods(x, q.z, context), model.log_prior(q.z), _log_q(model, q)
 
 
