@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
 from triptych.nets import MLP, ConvDecoder, encoder_network, suits_convolutions
+from triptych.progress import tracked
 from triptych.randomness import seeded
 
 INCEPTION = "inception-2015-12-05.pt"
@@ -193,16 +194,23 @@ def learn_features(
             rows = torch.randint(len(train), (min(batch, len(train)),)).numpy()
             return task.loss(net, centred(train[rows]), rows)
 
-        for _ in descend([*net.parameters(), *task.head.parameters()], loss, steps, 2e-3):
+        parameters = [*net.parameters(), *task.head.parameters()]
+        for _ in descend(parameters, loss, steps, 2e-3, f"learning features ({task.name})"):
             pass
     return Learned(net, task.name, known)
 
 
-def descend(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, rate: float) -> Iterator[Tensor]:
-    """Minimises loss() over the parameters by Adam, one cycle of the rate; each step's loss in turn."""
+def descend(
+    parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, rate: float, title: str = "learning"
+) -> Iterator[Tensor]:
+    """Minimises loss() over the parameters by Adam, one cycle of the rate; each step's loss in turn.
+
+    Args:
+        title: of the work, for who listens (`triptych.progress`).
+    """
     optimizer = torch.optim.Adam(parameters, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
-    for _ in range(steps):
+    for _ in tracked(range(steps), title, steps, lambda _: f"loss {value.item():.4g}"):
         value = loss()
         optimizer.zero_grad()
         value.backward()
