@@ -11,10 +11,11 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TextIO, TypeVar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
 Shown = Callable[[], str]  # what is known of the newest step, in words; asked for only when it is shown
@@ -87,7 +88,8 @@ class BarTask(Task):
 
     def __init__(self, bars: Progress, title: str, total: int, done: int = 0):
         super().__init__(title, total, done)
-        self.bars, self.id, self.next = bars, None, _AT_ONCE
+        self.bars, self.next = bars, _AT_ONCE
+        self.id: TaskID | None = None
 
     def update(self, done: int, shown: Shown | None = None, left: float | None = None) -> None:
         self.done = done
@@ -135,7 +137,7 @@ def tracked(items: Iterable[T], title: str, total: int, shown: Callable[[T], str
     with begun(title, total) as task:
         for done, item in enumerate(items, 1):
             yield item
-            task.update(done, None if shown is None else lambda item=item: shown(item))
+            task.update(done, None if shown is None else partial(shown, item))
 
 
 @contextlib.contextmanager
@@ -169,11 +171,14 @@ def _bars() -> Callable[[str, int, int], Task]:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
         if not drawn or not drawn[-1].live.is_started:
-            texts: list[Any] = [TextColumn(f"{{task.{name}}}") for name in ("description", "fields[left]", "fields[numbers]")]
-            drawn[:] = [Progress(texts[0], BarColumn(), MofNCompleteColumn(), *texts[1:], console=Console(stderr=True))]
+            name, left, numbers = (TextColumn(f"{{task.{said}}}") for said in _SAID)
+            drawn[:] = [Progress(name, BarColumn(), MofNCompleteColumn(), left, numbers, console=Console(stderr=True))]
         return BarTask(drawn[-1], title, total, done)
 
     return make
+
+
+_SAID = ("description", "fields[left]", "fields[numbers]")  # of rich's task, in words
 
 
 def duration(seconds: float) -> str:

@@ -15,8 +15,9 @@ from triptych.families import FAMILIES, build_for, continued, preset
 from triptych.recipes import Recipe
 
 if TYPE_CHECKING:
+    from triptych.core import GenerativeModel
     from triptych.data import Split, Splits
-    from triptych.training.run import Run
+    from triptych.training import Plan, Run
 
 
 def train(words: Sequence[str]) -> None:
@@ -27,6 +28,8 @@ def train(words: Sequence[str]) -> None:
         print("       triptych train --init RUN|HUB --data DATA --out RUN …")
         return
     name, said = _said(words)
+    if "minutes" in said and "steps" in said:
+        raise TriptychError("--minutes decides how many steps there are: leave out --steps, or --minutes")
     if "resume" in said:
         _resume(said)
     else:
@@ -66,20 +69,37 @@ def _check_there(run: Path | None) -> None:
 
 
 def _resume(said: dict[str, Any]) -> None:
+    from triptych.training import plan as timed
     from triptych.training.run import Run
 
-    others = sorted(_flags(said) - {"--resume", "--steps", "--track", "--model"})
+    others = sorted(_flags(said) - {"--resume", "--steps", "--minutes", "--track", "--model"})
     if others:
         raise TriptychError(f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run")
     _check_there(said["resume"])
     flush_subnormals()
-    own = own_parts(said["resume"], said.get("own_model"))
-    run = Run.resume(said["resume"], trackers=said.get("track", ()), steps=said.get("steps"), given=own)
+    folder, own = said["resume"], own_parts(said["resume"], said.get("own_model"))
+    splits, plan, steps = None, None, said.get("steps")
+    if "minutes" in said:
+        splits = load_data(_recipe_of(folder))
+        plan = _longer(folder, said["minutes"], splits.train, own)
+        steps = plan.recipe.steps
+    run = Run.resume(folder, trackers=said.get("track", ()), steps=steps, given=own)
     if run.step >= run.recipe.steps:
-        print(f"{run.folder} is finished at step {run.step}: --steps N makes it longer")
+        print(f"{run.folder} is finished at step {run.step}: --steps N or --minutes M makes it longer")
         return
     print(f"resuming {run.folder} at step {run.step} of {run.recipe.steps}")
-    _fit(run, load_data(run.recipe))
+    splits = load_data(run.recipe) if splits is None else splits
+    _fit(run, splits, plan or timed(run.recipe, run.model, splits.train, start=run.step))
+
+
+def _longer(folder: Path, minutes: float, data: Split, own: dict[str, Any]) -> Plan:
+    """The plan of a run that goes on for so many minutes."""
+    from triptych.pretrained import load
+    from triptych.training import plan_minutes
+    from triptych.training.checkpoint import newest
+
+    model, start = load(folder, **own).train().requires_grad_(), newest(folder).progress.step
+    return plan_minutes(minutes, _recipe_of(folder), lambda recipe: model, data, start=start)
 
 
 def _flags(said: dict[str, Any]) -> set[str]:
@@ -93,6 +113,8 @@ def _flags(said: dict[str, Any]) -> set[str]:
 def _start(name: str, said: dict[str, Any]) -> None:
     from triptych.data.batches import parse_augment
     from triptych.pretrained import initial_model, local_folder
+    from triptych.training import plan as timed
+    from triptych.training import plan_minutes
     from triptych.training.run import Run, check_folder, processes
 
     recipe, init = _recipe(name, said), said.get("init")
@@ -106,20 +128,26 @@ def _start(name: str, said: dict[str, Any]) -> None:
         check_folder(out, overwrite)  # before the data, which may take long
     factory = own_factory(said["own_model"]) if "own_model" in said else None
     splits = load_data(recipe)
-    recipe = _decided(recipe, splits.train)
     parse_augment(recipe.augment, splits.train)
-    if init:
+
+    def make(recipe: Recipe) -> GenerativeModel:
+        if not init:
+            return build_for(recipe, splits.train, factory)
         own = own_parts(local_folder(init), said.get("own_model"))
-        model = continued(recipe, initial_model(init, splits.train.event_shape, **own))
-    else:
-        model = build_for(recipe, splits.train, factory)
-    _fit(Run.create(out, recipe, model, overwrite=overwrite, trackers=said.get("track", ())), splits)
+        return continued(recipe, initial_model(init, splits.train.event_shape, **own))
+
+    plan = plan_minutes(said["minutes"], recipe, make, splits.train) if "minutes" in said else None
+    recipe = _decided(recipe, splits.train, plan)
+    model = make(recipe)
+    plan = plan or timed(recipe, model, splits.train)
+    _fit(Run.create(out, recipe, model, overwrite=overwrite, trackers=said.get("track", ())), splits, plan)
 
 
-def _decided(recipe: Recipe, data: Split) -> Recipe:
-    decided = recipe.decided(len(data), data.is_image)
+def _decided(recipe: Recipe, data: Split, plan: Plan | None) -> Recipe:
+    """The recipe with what it leaves to the data, and to a time that was asked for, decided."""
+    decided = recipe.decided(len(data), data.is_image) if plan is None else plan.recipe
     if decided.augment != recipe.augment:
-        times = recipe.judged_times(len(data))
+        times = decided.judged_times(len(data))
         notice(
             f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so "
             "as not to know them by heart (--augment none: as they are)"
@@ -150,13 +178,14 @@ def _undecided(recipe: Recipe) -> Recipe:
     return dataclasses.replace(recipe, augment=augment, training=training)
 
 
-def _fit(run: Run, splits: Splits) -> None:
+def _fit(run: Run, splits: Splits, plan: Plan | None) -> None:
     from triptych.doctor import History, diagnose
     from triptych.training.loop import fit
 
+    if plan is not None and run.is_main:
+        print(f"{run.folder}: {plan}", flush=True)
     try:
-        with progress(run) as watch:
-            fit(run, splits["train"], notice=notice, watch=watch)
+        fit(run, splits["train"], notice=notice, left=None if plan is None else plan.left)
     except KeyboardInterrupt:
         notice(f"\nsaved at step {run.step}: triptych train --resume {run.folder} goes on")
         raise
@@ -164,51 +193,3 @@ def _fit(run: Run, splits: Splits) -> None:
     if run.is_main:
         for verdict in diagnose(History.of(run.folder), recipe=run.recipe):
             print(verdict)
-
-
-class progress:
-    """A bar with the newest numbers; nothing where nobody watches (no terminal)."""
-
-    def __init__(self, run: Run):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        self.run = run
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[numbers]}"),
-            console=console,
-            disable=not (console.is_terminal and run.is_main),
-        )
-
-    def __enter__(self):
-        self.bar.start()
-        task = self.bar.add_task("training", total=self.run.recipe.steps, completed=self.run.step, numbers="")
-
-        def watch(step, numbers) -> None:
-            shown = "  ".join(f"{k} {v:.4g}" for k, v in numbers.items() if k in _SHOWN and v is not None)
-            self.bar.update(task, completed=step.step, numbers=shown)
-
-        return watch
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-_SHOWN = (
-    "loss",
-    "elbo",
-    "kl",
-    "prior_nll",
-    "bits_per_dim",
-    "nll",
-    "round_trip",
-    "d_accuracy",
-    "spread_ratio",
-    "drift",
-    "bad_steps",
-)

@@ -14,6 +14,7 @@ import os
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from triptych import progress
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
 from triptych.nets import MLP, ConvDecoder, encoder_network, suits_convolutions
-from triptych.progress import tracked
 from triptych.randomness import seeded
 
 INCEPTION = "inception-2015-12-05.pt"
@@ -210,13 +211,15 @@ def descend(
     """
     optimizer = torch.optim.Adam(parameters, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
-    for _ in tracked(range(steps), title, steps, lambda _: f"loss {value.item():.4g}"):
-        value = loss()
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        schedule.step()
-        yield value
+    with progress.begun(title, steps) as task:
+        for step in range(steps):
+            value = loss()
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            task.update(step + 1, partial("loss {:.4g}".format, value.detach()))
+            yield value
 
 
 def digest(stored: Tensor) -> str:
