@@ -387,7 +387,9 @@ def test_healthy_runs_are_called_healthy(tmp_path, family):
     data = splits()
     found, model = trained(tmp_path / "run", recipe, data["train"])
     seen = examine(model, data, 100)
-    assert names(found, seen) == (["healthy"] if seen["told_apart"] < 0.99 else ["samples unlike data"]), diagnose(found, seen)
+    assert names(found, seen) == (["healthy"] if seen["told_apart"] < 0.99 else ["samples unlike data"]), diagnose(
+        found, seen
+    )
     assert [verdict.name for verdict in diagnose(found)] == ["nothing amiss in the records"]
     looked_for = diagnose(found)[0].evidence
     assert [name in looked_for for name in ("posterior collapse", "exploding scale", "discriminator winning")] == [

@@ -57,7 +57,11 @@ def taught():
     model, said = conv_gan(), io.StringIO()
     with progress.shown(said, every=0):
         encoder = learn_encoder(model, steps=300, batch=32, width=8)
-    return model, encoder, re.findall(r"^learning an encoder: step (\d+) of 300, loss ([\d.]+)", said.getvalue(), re.MULTILINE)
+    return (
+        model,
+        encoder,
+        re.findall(r"^learning an encoder: step (\d+) of 300, loss ([\d.]+)", said.getvalue(), re.MULTILINE),
+    )
 
 
 def drawn(model, n, seed=1):

@@ -49,7 +49,9 @@ def diagnose(history: History, samples: Mapping[str, float] | None = None, recip
         if rule.name not in found and (evidence := rule.find(history, samples or {})):
             found[rule.name] = (rule, evidence)
     few = f"{len(history.lines)}, up to step {history.last_step}"
-    caution = [f"but the records are few ({few}): judge again after more steps"] if history.lines and history.is_short else []
+    caution = (
+        [f"but the records are few ({few}): judge again after more steps"] if history.lines and history.is_short else []
+    )
     verdicts = [
         Verdict(name, evidence, "; ".join([remedy(rule.remedies, recipe), *caution]))
         for name, (rule, evidence) in found.items()
@@ -66,7 +68,9 @@ def _without_complaint(history: History, samples: Mapping[str, float] | None) ->
     if not history.lines:
         return Verdict("no records", "metrics.jsonl has none that can be judged", "train it first, or longer")
     if history.is_short:
-        return Verdict("too early to say", f"{count}, up to step {history.last_step}, are few", "judge again after more steps")
+        return Verdict(
+            "too early to say", f"{count}, up to step {history.last_step}, are few", "judge again after more steps"
+        )
     looked_for = dict.fromkeys(rule.name for rule in RULES if rule.looks(history, samples or {}))
     evidence = f"{count} show none of {', '.join(looked_for)}"
     if samples is None:
