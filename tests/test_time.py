@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import re
 import signal
 import subprocess
@@ -117,7 +118,8 @@ def test_no_minutes_mean_no_checkpoints_by_the_clock():
 RECIPES = {
     "vae": lambda: staged(steps=24),
     "glow": lambda: Recipe(
-        GlowModel(levels=1, depth=2, width=8), FlowObjective(), data="digits", steps=12, training=Training(batch=8, log_every=4)
+        GlowModel(levels=1, depth=2, width=8), FlowObjective(), data="digits", steps=12,
+        training=Training(batch=8, log_every=4),
     ),
     "dcgan": lambda: Recipe(
         DCGANModel(latent_dim=4, width=4, norm="batch"), GANObjective(), data="digits", steps=12,
@@ -249,7 +251,7 @@ def test_stretches_are_all_rounds_in_order_each_of_one_kind(spans, first, length
             playing = {n: p for n, p in game.items() if p.span.holds(step)}
             assert stretch.kind.players == tuple(playing)
             assert stretch.kind.levels == tuple(p.stage(p.span.played(step)) for p in playing.values())
-    assert all(a.kind != b.kind for a, b in zip(found, found[1:], strict=False))
+    assert all(a.kind != b.kind for a, b in itertools.pairwise(found))
 
 
 def made_up(steps, share=1 / 3, fixed=0, fast=0.001, slow=0.01, begin=0.5):
@@ -265,18 +267,18 @@ def made_up(steps, share=1 / 3, fixed=0, fast=0.001, slow=0.01, begin=0.5):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    seconds=st.floats(2, 10_000),
+    seconds=st.floats(100, 10_000),
     first=st.integers(100, 100_000),
     share=st.floats(0.01, 0.9),
     fast=st.floats(1e-4, 1e-2),
-    slow=st.floats(1e-4, 1.0),
+    slow=st.floats(1e-4, 0.1),
 )
 def test_a_plan_fills_the_time(seconds, first, share, fast, slow):
     def at(steps):
         return made_up(steps, share, fast=fast, slow=slow)
 
     found = planning._fitting(seconds, at(first), at)
-    longer = at(found.rounds + max(3, int(0.02 * found.rounds)))
+    longer = at(int(1.03 * found.rounds))
     assert found.seconds <= seconds or found.rounds <= 2
     assert longer.seconds > 0.99 * seconds
 

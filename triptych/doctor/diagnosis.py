@@ -20,8 +20,8 @@ class Verdict:
     """One finding.
 
     Attributes:
-        name: of what is wrong, or one of "healthy", "nothing amiss in the records" (samples were not looked at), "too early to
-            say" and "no records".
+        name: of what is wrong, or one of "healthy", "nothing amiss in the records" (samples were not looked at), "too early
+            to say" and "no records".
         evidence: what was seen, in numbers.
         remedy: what to do.
     """

@@ -309,8 +309,8 @@ class _Looked:
 def _save(run: Run) -> None:
     """A checkpoint with its samples, as they come with it."""
     run.problem()
-    run.save()
-    with contextlib.suppress(TriptychError):  # of a model that has hardly begun
+    with contextlib.suppress(TriptychError):  # no samples of a model that has hardly begun, or no space there
+        run.save()
         run.draw_samples()
 
 
