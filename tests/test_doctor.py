@@ -34,8 +34,8 @@ from triptych.training import loop as train
 from triptych.training.run import Run
 
 
-def names(history, samples=None):
-    return [verdict.name for verdict in diagnose(history, samples)]
+def names(history, samples=()):
+    return [verdict.name for verdict in diagnose(history, dict(samples))]
 
 
 def history(n=40, **columns):
@@ -241,6 +241,13 @@ def test_copies_of_training_data_are_memorising(known, noise):
     assert names(history(loss=1.0), examine(Replay(blobs(1500, seed=2)[:], noise), data, 100)) == ["healthy"]
 
 
+def test_samples_that_a_classifier_tells_from_data_are_not_healthy():
+    data = splits(600, 80)
+    new = blobs(1500, seed=2)[:]
+    for stored, expected in ((new, "healthy"), (255 - new, "samples unlike data")):
+        assert names(history(loss=1.0), examine(Replay(stored), data, 80)) == [expected]
+
+
 @pytest.mark.parametrize("known", ["others", "the same"])
 def test_copies_of_held_out_data_are_said_in_words(known):
     """Though their distance to held-out data, which others are divided by, is 0."""
@@ -379,7 +386,16 @@ def test_healthy_runs_are_called_healthy(tmp_path, family):
     }[family]
     data = splits()
     found, model = trained(tmp_path / "run", recipe, data["train"])
-    assert names(found, examine(model, data, 100)) == ["healthy"], diagnose(found, examine(model, data, 100))
+    seen = examine(model, data, 100)
+    assert names(found, seen) == (["healthy"] if seen["told_apart"] < 0.99 else ["samples unlike data"]), diagnose(
+        found, seen
+    )
+    assert [verdict.name for verdict in diagnose(found)] == ["nothing amiss in the records"]
+    looked_for = diagnose(found)[0].evidence
+    assert [name in looked_for for name in ("posterior collapse", "exploding scale", "discriminator winning")] == [
+        family == "vae", family == "glow", "gan" in family
+    ]  # fmt: skip
+    assert "memorising" not in looked_for  # which only samples show
 
 
 # --- borders, by histories made up
@@ -397,11 +413,13 @@ def test_every_name_has_a_rule_and_every_rule_a_name():
         "columns far off": (history(loss=1.0), as_numbers([Column.of("rent", np.ones((40, 1)), np.full((40, 1), 9.0))])),
         "memorising": (history(loss=1.0), {"nearest_ratio": 0.1}),
         "stopped too early": (history(loss=[-i for i in range(40)]), {}),
+        "samples unlike data": (history(loss=1.0), {"told_apart": 1.0}),
     }
     assert tuple(ill) == NAMES == tuple(dict.fromkeys(rule.name for rule in RULES))
     for name, (records, samples) in ill.items():
         assert names(records, samples) == [name]
         (verdict,) = diagnose(records, samples)
+        assert any(rule.looks(records, samples) for rule in RULES if rule.name == name)
         assert verdict.evidence and verdict.remedy and "\n" not in str(verdict) and str(verdict).startswith(name)
 
 
@@ -462,8 +480,9 @@ def test_a_noisy_oscillation_is_found(periods):
 @pytest.mark.parametrize("n", [1, 2, 3, ENOUGH - 1])
 def test_few_records_are_called_few(n):
     records = history(n, loss=list(range(n, 0, -1)), value=-1.0, d_accuracy=0.6, sample_range=1.0, kl=2.0, elbo=-1.0)
-    (verdict,) = diagnose(records)
-    assert verdict.name == "healthy" and "few" in verdict.remedy
+    for samples in (None, {}, {"nll_gap": 0.1}):
+        (verdict,) = diagnose(records, samples)
+        assert verdict.name == "too early to say" and "few" in verdict.evidence
 
 
 def test_verdicts_of_few_records_say_so():
@@ -552,7 +571,7 @@ def test_a_folder_without_records_is_one_line(tmp_path):
 def test_what_is_examined_depends_on_the_family():
     data = splits()
     vae_ = families.build(vae(), data["train"][:16])
-    of_all = {"spread_ratio", "distinct_outputs", "nearest_ratio", "copied"}
+    of_all = {"spread_ratio", "distinct_outputs", "nearest_ratio", "copied", "told_apart"}
     assert set(examine(vae_, data, 40)) == of_all | {"active_units", "nll_gap"}
     assert set(examine(families.build(glow(), data["train"][:16]), data, 40)) == of_all | {"nll_gap"}
     model = families.build(gan(), data["train"][:16])

@@ -227,7 +227,11 @@ def _download(source: str, revision: str | None, options: dict[str, Any]) -> Pat
 
 
 def write_card(model: GenerativeModel, folder: Path, recipe: Recipe | None, step: int | None = None) -> None:
-    """README.md of a run, with the front matter that hubs read."""
+    """README.md of a run, with the front matter that hubs read.
+
+    Args:
+        step: how far the training has come; None: not known.
+    """
     text = model_card(model, recipe, step)
     storage.write_file(folder / "README.md", lambda p: p.write_text(text, encoding="utf-8"))
 
@@ -236,7 +240,7 @@ def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None =
     """What a person should know of a model, as markdown."""
     learned = "" if isinstance(model.prior, StandardNormal) else f", its prior learned ({type(model.prior).__name__})"
     told = [] if recipe is None else [
-        f"- trained on `{_public(recipe.data)}`, {step or 0:,} of {recipe.steps:,} steps of {recipe.training.batch}",
+        f"- trained on `{_public(recipe.data)}`, {_how_far(recipe, step)}",
         f"- seed {recipe.seed}; everything else that was asked for is in `recipe.json`",
     ]  # fmt: skip
     given = [] if model.conditions is None else [f"- given {', '.join(model.conditions.names)}: `--given name=value`"]
@@ -266,6 +270,14 @@ def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None =
         "pictures of people as real, and check the licence of the data before sharing the weights.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _how_far(recipe: Recipe, step: int | None) -> str:
+    """How much of its training a model has had, in words."""
+    length = f"{recipe.steps:,} steps of {recipe.training.batch} examples"
+    if step is None:
+        return f"by a recipe of {length}"
+    return length if step >= recipe.steps else f"**not finished**: {step:,} of {length}"
 
 
 def _public(data: str) -> str:

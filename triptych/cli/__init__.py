@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from triptych.errors import TriptychError, unknown
+from triptych.progress import shown
 
 T = TypeVar("T")
 
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = [w for w in words if w != "--traceback"]
     previous = _terminate_like_ctrl_c()
     try:
-        return _dispatch(words)
+        with shown():
+            return _dispatch(words)
     except TriptychError as error:
         if traceback:
             raise

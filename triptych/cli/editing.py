@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from triptych.cli import parse
 from triptych.cli.options import Edit
 from triptych.cli.sources import check_positive, check_seed, context_of, folder_of, load_editable, load_model, notice
 from triptych.errors import TriptychError
+from triptych.progress import begun
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -189,28 +189,9 @@ def _hold(options: Edit) -> list[str]:
 
 @contextlib.contextmanager
 def _watching(total: int) -> Iterator[Callable[[Edited], None]]:
-    """Shows how far an edit of many pictures has come: a bar in a terminal, elsewhere a line every 30 seconds."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console, said = Console(stderr=True), time.monotonic()
-    columns = (TextColumn("editing"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("editing", total=total)
-
-        def watch(done: Edited) -> None:
-            nonlocal said
-            count = len(done.written) + len(done.broken)
-            bar.update(task, completed=count)
-            if not console.is_terminal and time.monotonic() - said >= _EVERY:
-                said = time.monotonic()
-                rest = (total - count) * done.seconds / max(count, 1)
-                notice(f"{count} of {total} pictures edited, about {rest:.0f} s left")
-
-        yield watch
-
-
-_EVERY = 30  # seconds
+    """Shows how far an edit of many pictures has come."""
+    with begun("editing", total) as task:
+        yield lambda done: task.update(len(done.written) + len(done.broken))
 
 
 def _inpaint(options: Edit) -> None:

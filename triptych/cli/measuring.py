@@ -29,21 +29,19 @@ def doctor(words: Sequence[str]) -> None:
     from triptych import storage
     from triptych.doctor import History, diagnose, examine
 
-    history, found, looked_at = History.of(Path(options.run)), {}, True
+    history, found = History.of(Path(options.run)), None
     if options.samples:
         model = load_model(str(options.run), options.model)
         splits = load_splits(str(options.run), model, options.data)
         try:
             found = examine(model, splits, options.samples)
         except TriptychError as error:  # of a model that is ill itself: the records still say why
-            looked_at = False
             notice(f"its samples could not be looked at: {error}")
     verdicts = diagnose(history, found, _recipe(Path(options.run)))
-    verdicts = [verdict for verdict in verdicts if looked_at or verdict.name != "healthy"]
     for verdict in verdicts:
         print(verdict)
     if options.json:
-        storage.write_json(options.json, {"verdicts": [dataclasses.asdict(v) for v in verdicts], "samples": found})
+        storage.write_json(options.json, {"verdicts": [dataclasses.asdict(v) for v in verdicts], "samples": found or {}})
 
 
 def _recipe(run: Path) -> Recipe | None:

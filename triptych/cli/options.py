@@ -239,7 +239,8 @@ def train_options(family: Family) -> type:
     run = {
         "out": (Path, "The run's folder; refused if it exists, unless --overwrite."),
         "preset": (str, "Settings to start from, by name; without one, those made for the data."),
-        "resume": (Path, "Go on with this run; only --steps may change."),
+        "minutes": (float, "Train for so long instead of --steps: the speed of a few rounds decides how many steps it is."),
+        "resume": (Path, "Go on with this run; only its end may change, by --steps or --minutes from now."),
         "init": (str, "Fine-tune from the weights of this run folder or hub id."),
         "overwrite": (bool, "Replace the run in --out."),
         "track": (tuple[Literal["tensorboard", "wandb"], ...], "Also log to these trackers."),

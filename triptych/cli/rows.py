@@ -1,4 +1,4 @@
-"""Tables of many rows, written as they come and all or not at all, and a bar for a person who waits."""
+"""Tables of many rows, written as they come, and all or not at all."""
 
 from __future__ import annotations
 
@@ -92,31 +92,3 @@ def _write_npz(path: Path, columns: dict[str, list[Any]]) -> None:
 
     with path.open("wb") as file:
         np.savez_compressed(file, **{name: np.array(values) for name, values in columns.items()})  # type: ignore[arg-type]
-
-
-class Bar:
-    """A progress bar on standard error; nothing where nobody watches (no terminal)."""
-
-    def __init__(self, name: str, total: int | None = None):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self._task = self._bar.add_task(name, total=total)
-
-    def advance(self, count: int) -> None:
-        """So many more are done."""
-        self._bar.advance(self._task, count)
-
-    def reached(self, done: int, total: int) -> None:
-        """So many of `total` are done."""
-        self._bar.update(self._task, completed=done, total=total)
-
-    def __enter__(self) -> Bar:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
 from triptych.cli.options import Score
-from triptych.cli.rows import Bar, writing
+from triptych.cli.rows import writing
 from triptych.cli.sources import (
     check_positive,
     check_seed,
@@ -23,6 +23,7 @@ from triptych.cli.sources import (
     split_context,
 )
 from triptych.errors import TriptychError
+from triptych.progress import begun
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,14 +85,14 @@ class _Judge:
         whole = self.options.batch or 1
         step = max(1, _AT_ONCE // whole) * whole  # of whole batches
         told = split_context(self.model, split) if self.asked is None else self.asked
-        with Bar(name, len(split)) as bar:
+        with begun(f"scoring {name}", len(split)) as task:
             for start in range(0, len(split), step):
                 rows = slice(start, min(start + step, len(split)))
                 context = told if told is None or len(told) == 1 else told[rows]
                 files = {"file_name": list(split.names[rows])} if split.names else {}
                 numbers = {"split": [name] * (rows.stop - start), "example": list(range(start, rows.stop)), **files}
                 yield numbers | self._columns(split[rows], context)
-                bar.advance(rows.stop - start)
+                task.update(rows.stop)
 
     def _columns(self, stored: Tensor, context: Tensor | None) -> dict[str, Any]:
         from triptych.evaluate import p_values, statistics
@@ -179,10 +180,7 @@ def _learned(options: Score, model: GenerativeModel, splits: Splits) -> Referenc
 
     notice("scoring held-out training data, against which examples are judged; this is kept in the run")
     held_out = splits["valid" if "valid" in splits else "test"]
-    with Bar("reference") as bar:
-        return learn_reference(
-            model, splits["train"], held_out, k=options.k, seed=options.seed, progress=lambda done, of: bar.reached(done, of)
-        )
+    return learn_reference(model, splits["train"], held_out, k=options.k, seed=options.seed)
 
 
 def _training_data(options: Score, model: GenerativeModel) -> Splits:

@@ -98,9 +98,7 @@ def encoding(
     if encoder is None:
         why = "the run's encoder is of other weights" if is_outdated(folder) else f"a {type(model).__name__} has no encoder"
         notice(f"{why}: learning one, which is kept in the run")
-        encoder = learn_encoder(
-            model, data=stored, context=context, progress=lambda step, loss: notice(f"encoder {step}: {loss:.3f}")
-        )
+        encoder = learn_encoder(model, data=stored, context=context)
         save_encoder(encoder, folder, weights)
     return Inverting(model, encoder)
 

@@ -13,8 +13,8 @@ from triptych.errors import TriptychError, unknown
 from triptych.families import FAMILIES
 
 if TYPE_CHECKING:
-    from triptych.data import Splits
-    from triptych.training.run import Run
+    from triptych.data import Split, Splits
+    from triptych.training import Plan, Run
 
 
 def train(words: Sequence[str]) -> None:
@@ -25,6 +25,8 @@ def train(words: Sequence[str]) -> None:
         print("       triptych train --init RUN|HUB --data DATA --out RUN …")
         return
     name, said = _said(words)
+    if "minutes" in said and "steps" in said:
+        raise TriptychError("--minutes decides how many steps there are: leave out --steps, or --minutes")
     if "resume" in said:
         _resume(said)
     else:
@@ -54,21 +56,40 @@ def _check_there(run: Path | None) -> None:
 
 
 def _resume(said: dict[str, Any]) -> None:
+    from triptych.training import plan as timed
     from triptych.training.run import Run
-    from triptych.training.starting import data_of, flags
+    from triptych.training.starting import data_of, flags, recipe_of
 
-    others = sorted(set(flags(said)) - {"--resume", "--steps", "--track", "--own-model"})
+    others = sorted(set(flags(said)) - {"--resume", "--steps", "--minutes", "--track", "--own-model"})
     if others:
         raise TriptychError(f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run")
     _check_there(said["resume"])
     flush_subnormals()
-    own = own_parts(said["resume"], said.get("own_model"))
-    run = Run.resume(said["resume"], trackers=said.get("track", ()), steps=said.get("steps"), given=own)
+    folder, own = said["resume"], own_parts(said["resume"], said.get("own_model"))
+    splits, plan, steps = None, None, said.get("steps")
+    if "minutes" in said:
+        splits = data_of(recipe_of(folder), notice)
+        plan = _longer(folder, said["minutes"], splits["train"], own)
+        steps = plan.recipe.steps
+    run = Run.resume(folder, trackers=said.get("track", ()), steps=steps, given=own)
     if run.step >= run.recipe.steps:
-        print(f"{run.folder} is finished at step {run.step}: --steps N makes it longer")
+        print(f"{run.folder} is finished at step {run.step}: --steps N or --minutes M makes it longer")
         return
     print(f"resuming {run.folder} at step {run.step} of {run.recipe.steps}")
-    _fit(run, data_of(run.recipe, notice, event_shape=run.model.event_shape))
+    if splits is None:
+        splits = data_of(run.recipe, notice, event_shape=run.model.event_shape)
+    _fit(run, splits, plan or timed(run.recipe, run.model, splits["train"], start=run.step))
+
+
+def _longer(folder: Path, minutes: float, data: Split, own: dict[str, Any]) -> Plan:
+    """The plan of a run that goes on for so many minutes."""
+    from triptych.pretrained import load
+    from triptych.training import plan_minutes
+    from triptych.training.checkpoint import newest
+    from triptych.training.starting import recipe_of
+
+    model, start = load(folder, **own).train().requires_grad_(), newest(folder).progress.step
+    return plan_minutes(minutes, recipe_of(folder), lambda recipe: model, data, start=start)
 
 
 def _start(name: str, said: dict[str, Any]) -> None:
@@ -84,25 +105,24 @@ def _start(name: str, said: dict[str, Any]) -> None:
     out, overwrite = said["out"], said.get("overwrite", False)
     check_place(out, overwrite)
     factory = own_factory(said["own_model"]) if "own_model" in said else None
-    (recipe, splits), trackers = prepared(recipe, notice, init=init, factory=factory), said.get("track", ())
-    run = start(
-        recipe, splits["train"], out, notice=notice, init=init, factory=factory, overwrite=overwrite, trackers=trackers
-    )
-    _fit(run, splits)
+    recipe, splits = prepared(recipe, notice, init=init, factory=factory)
+    options: dict[str, Any] = {"overwrite": overwrite, "trackers": said.get("track", ()), "minutes": said.get("minutes")}
+    run, plan = start(recipe, splits["train"], out, notice=notice, init=init, factory=factory, **options)
+    _fit(run, splits, plan)
 
 
 # what is said of the run, and not of its recipe
-_OF_RUN = ("out", "preset", "resume", "init", "overwrite", "track", "own_model")
+_OF_RUN = ("out", "preset", "resume", "init", "overwrite", "track", "own_model", "minutes")
 
 
-def _fit(run: Run, splits: Splits) -> None:
+def _fit(run: Run, splits: Splits, plan: Plan | None) -> None:
     from triptych.doctor import History, as_numbers, compare_columns, diagnose
     from triptych.training.loop import fit
-    from triptych.training.progress import Bar
 
+    if plan is not None and run.is_main:
+        print(f"{run.folder}: {plan}", flush=True)
     try:
-        with Bar(run) as watch:
-            fit(run, splits["train"], notice=notice, watch=watch)
+        fit(run, splits["train"], notice=notice, left=None if plan is None else plan.left)
     except KeyboardInterrupt:
         notice(f"\nsaved at step {run.step}: triptych train --resume {run.folder} goes on")
         raise

@@ -2,7 +2,7 @@
 
 It reads metrics.jsonl (`history`) and, where a model and data are given, examines a few samples (`samples`). A verdict is a
 rule that applies (`rules`, one table), with those remedies that the run does not follow already (`diagnosis`). Where no rule
-applies the run is called healthy, which says no more than that.
+applies a run with records enough, whose samples were looked at, is called healthy, which says no more than what it names.
 """
 
 from triptych.doctor.columns import Column, as_numbers, compare_columns

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from triptych.doctor.history import History
-from triptych.doctor.rules import NAMES, RULES, Rule
+from triptych.doctor.rules import RULES, Rule
 from triptych.recipes import Recipe
 
 
@@ -20,7 +20,8 @@ class Verdict:
     """One finding.
 
     Attributes:
-        name: of what is wrong, or "healthy", or "no records".
+        name: of what is wrong, or one of "healthy", "nothing amiss in the records" (samples were not looked at), "too early
+            to say" and "no records".
         evidence: what was seen, in numbers.
         remedy: what to do.
     """
@@ -34,10 +35,10 @@ class Verdict:
 
 
 def diagnose(history: History, samples: Mapping[str, float] | None = None, recipe: Recipe | None = None) -> list[Verdict]:
-    """Verdicts, the gravest first; "healthy" where no rule applies, "no records" where there is nothing to judge.
+    """Verdicts, the gravest first. Where no rule applies: "healthy", if there are records enough and samples were looked at.
 
     Args:
-        samples: what `examine` found of a few samples, by name.
+        samples: what `examine` found of a few samples, by name; None: they were not looked at.
         recipe: the run's own, so that no remedy is named which the run follows already, or which its family does not have.
 
     >>> [str(v) for v in diagnose(History([]))]
@@ -47,21 +48,34 @@ def diagnose(history: History, samples: Mapping[str, float] | None = None, recip
     for rule in RULES:
         if rule.name not in found and (evidence := rule.find(history, samples or {})):
             found[rule.name] = (rule, evidence)
-    few = f"but the records are few ({len(history.lines)}, up to step {history.last_step}): judge again after more steps"
-    caution = [few] if history.lines and history.is_short else []
+    few = f"{len(history.lines)}, up to step {history.last_step}"
+    caution = (
+        [f"but the records are few ({few}): judge again after more steps"] if history.lines and history.is_short else []
+    )
     verdicts = [
         Verdict(name, evidence, "; ".join([remedy(rule.remedies, recipe), *caution]))
         for name, (rule, evidence) in found.items()
-    ]
-    if not history.lines and not verdicts:
-        verdicts = [Verdict("no records", "metrics.jsonl has none that can be judged", "train it first, or longer")]
-    elif not verdicts:
-        seen = f"{len(history.lines)} records show none of {', '.join(NAMES)}"
-        verdicts = [Verdict("healthy", seen, *caution)]
+    ] or [_without_complaint(history, samples)]
     if not history.damaged:
         return verdicts
     skipped = f"{history.damaged} damaged line{'s' * (history.damaged > 1)} of metrics.jsonl skipped"
     return [replace(verdict, evidence=f"{verdict.evidence} ({skipped})") for verdict in verdicts]
+
+
+def _without_complaint(history: History, samples: Mapping[str, float] | None) -> Verdict:
+    """What can be said where no rule applies; only what could be seen is named."""
+    count = f"{len(history.lines)} record{'s' * (len(history.lines) != 1)}"
+    if not history.lines:
+        return Verdict("no records", "metrics.jsonl has none that can be judged", "train it first, or longer")
+    if history.is_short:
+        return Verdict(
+            "too early to say", f"{count}, up to step {history.last_step}, are few", "judge again after more steps"
+        )
+    looked_for = dict.fromkeys(rule.name for rule in RULES if rule.looks(history, samples or {}))
+    evidence = f"{count} show none of {', '.join(looked_for)}"
+    if samples is None:
+        return Verdict("nothing amiss in the records", evidence, "triptych doctor RUN looks at samples too")
+    return Verdict("healthy", evidence)
 
 
 def remedy(remedies: Sequence[str], recipe: Recipe | None = None) -> str:

@@ -27,6 +27,7 @@ COPIED, COPIED_SHARE = 0.8, 0.3  # new samples have 1; and as many as held-out d
 OVERFITTED = 2.0  # standard deviations of the training data's own nats
 FAR = 0.5  # standard deviations of a column's data: a mean alone, without any spread, is 0.8 off
 STILL_FALLING = 0.1  # of the whole fall, in the last quarter
+TOLD_APART = 0.99  # held-out accuracy of a classifier of samples and data: it hardly errs
 
 
 class Rule(NamedTuple):
@@ -36,11 +37,19 @@ class Rule(NamedTuple):
         name: of what is wrong; where several rows share it, the first that applies counts.
         find: (records, samples) -> the evidence in words and numbers, or None.
         remedies: what to do; those that a run follows already are left out (`diagnosis`).
+        needs: names of numbers, of which records or samples hold one where the rule has something to look at: a flow has
+            no discriminator that could win.
     """
 
     name: str
     find: Callable[[History, Samples], str | None]
     remedies: tuple[str, ...]
+    needs: tuple[str, ...]
+
+    def looks(self, history: History, samples: Samples) -> bool:
+        """Whether there is something to look at."""
+        measured = {name.partition(" of ")[0] for name in samples}  # of each column, for tables
+        return any(name in history or name in measured for name in self.needs)
 
 
 def _learning_rate(history: History, _samples: Samples) -> str | None:
@@ -209,6 +218,12 @@ def _not_grown(_history: History, samples: Samples) -> str | None:
     return f"it has grown to {side:.0f} × {side:.0f} of {full:.0f} × {full:.0f}{fading}" if short else None
 
 
+def _told_apart(_history: History, samples: Samples) -> str | None:
+    accuracy = samples.get("told_apart", 0.0)
+    said = f"a classifier tells samples from held-out data with an accuracy of {accuracy:.1%}"
+    return said if accuracy >= TOLD_APART else None
+
+
 def _still_falling(history: History, _samples: Samples) -> str | None:
     """A single player's loss still falls by more than it scatters."""
     loss, late = history.values("loss"), history.late("loss")
@@ -222,37 +237,44 @@ def _still_falling(history: History, _samples: Samples) -> str | None:
     return f"the loss fell by {fall:.3g} in the last quarter of the run, {fall / whole:.0%} of its whole fall"
 
 
-_CONTINUE = "continue: triptych train --resume RUN --steps MORE"
+_CONTINUE = "continue: triptych train --resume RUN --minutes MORE"
 _MORE_DATA = ("stop earlier", "use more data", "set --augment flip,shift", "set --augment ada")
+
+_VARIETY, _COPIES = ("spread_ratio", "distinct_outputs"), ("copied", "nearest_ratio")
 
 RULES = (
     Rule("learning rate too high", _learning_rate,
-         ("lower --training.rate", "lengthen --training.rate-warmup", "set --training.clip")),
+         ("lower --training.rate", "lengthen --training.rate-warmup", "set --training.clip"),
+         ("loss", "loss_discriminator", "loss_generator", "bad_steps")),
     Rule("exploding scale", _exploding,
-         ("train longer at a lower --training.rate", "set --training.clip", "choose --model.coupling additive")),
+         ("train longer at a lower --training.rate", "set --training.clip", "choose --model.coupling additive"),
+         ("sample_range",)),
     Rule("posterior collapse", _posterior_collapse,
-         ("lower --objective.beta", "set --objective.warmup", "set --objective.free-bits", "use a weaker decoder")),
+         ("lower --objective.beta", "set --objective.warmup", "set --objective.free-bits", "use a weaker decoder"),
+         ("kl",)),
     Rule("mode collapse", _collapse_without_bound,
          ("set --objective.game relativistic with --objective.penalty r1r2", "set --model.stddev-group (4, say)",
-          "raise --objective.gamma", "use a longer z (--model.latent-dim)")),
+          "raise --objective.gamma", "use a longer z (--model.latent-dim)"), _VARIETY),
     Rule("mode collapse", _mode_collapse,  # of a VAE, which has learned only the mean
-         ("train longer", "lower --objective.beta", "use a stronger decoder")),
+         ("train longer", "lower --objective.beta", "use a stronger decoder"), _VARIETY),
     Rule("discriminator winning", _discriminator_wins,
          ("set --objective.penalty r1r2", "raise --objective.gamma", "set --augment ada for few data",
-          "use a wider generator")),
+          "use a wider generator"), ("d_accuracy",)),
     Rule("generator winning", _generator_wins,
          ("raise --objective.plays", "lower --objective.gamma", "raise --model.width", "choose --model.net maxout",
-          "use a stronger discriminator")),
+          "use a stronger discriminator"), ("d_accuracy",)),
     Rule("oscillation", _oscillation,
-         ("set --objective.penalty r1r2", "raise --objective.gamma", "lower --training.momentum")),
+         ("set --objective.penalty r1r2", "raise --objective.gamma", "lower --training.momentum"), ("value",)),
     Rule("columns far off", _far_columns,
-         ("train longer", "lower --training.rate", "train it anew if it is of a version that did not standardise floats")),
-    Rule("memorising", _copies, _MORE_DATA),
+         ("train longer", "lower --training.rate", "train it anew if it is of a version that did not standardise floats"),
+         ("distance",)),
+    Rule("memorising", _copies, _MORE_DATA, _COPIES),
     Rule("memorising", _held_out_copies,
-         ("hold out examples that the model has never seen: triptych doctor RUN --data DATA",)),
-    Rule("memorising", _nearer_to_training_data, _MORE_DATA),
-    Rule("stopped too early", _not_grown, (_CONTINUE, "lower --model.images")),
-    Rule("stopped too early", _still_falling, (_CONTINUE,)),
+         ("hold out examples that the model has never seen: triptych doctor RUN --data DATA",), _COPIES),
+    Rule("memorising", _nearer_to_training_data, _MORE_DATA, (*_COPIES, "nll_gap")),
+    Rule("stopped too early", _not_grown, (_CONTINUE, "lower --model.images"), ("alpha",)),
+    Rule("stopped too early", _still_falling, (_CONTINUE,), ("loss",)),
+    Rule("samples unlike data", _told_apart, (_CONTINUE, "use wider networks"), ("told_apart",)),
 )  # fmt: skip
 """All rules, the gravest first."""
 

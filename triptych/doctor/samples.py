@@ -11,12 +11,13 @@ from triptych.core import GenerativeModel, evaluating
 from triptych.data import Splits, fixed_subset
 from triptych.doctor.columns import as_numbers, compare_columns
 from triptych.errors import check_size
-from triptych.evaluate import Pixels, active_units, copied, distinct_outputs, importance_nll, nearest_ratio
+from triptych.evaluate import Pixels, active_units, copied, distinct_outputs, importance_nll, nearest_ratio, two_sample_test
 from triptych.evaluate.latent import codes
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG
 
 COMPARABLE = 30  # examples of either kind below which their distances to samples show little
+VALUES = 4096  # of an example, by which samples and data are told apart
 SPREAD = 10  # samples below which their standard deviation shows little
 
 
@@ -28,6 +29,8 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
         copied            share of samples that copy a single training example (`evaluate.copied`), by raw values
         nearest_ratio     distance of samples to training data over that to as many held-out data, by raw values; not finite
                           where every sample is itself a held-out example
+        told_apart        held-out accuracy of a classifier of samples and held-out data, the better of two, by at most 4096
+                          raw values (`evaluate.two_sample_test`); of 30 or more of each
         active_units      latent dimensions that a model with a posterior uses
         nll_gap           nats of held-out data above those of training data, over the standard deviation of the latter
         distance of …, mean of …   of the three columns of a table (channels of other floats) whose samples are worst, each
@@ -83,7 +86,16 @@ def _distances(
     # points of a curve are near to one another without being few
     if min(len(real), len(fake)) >= COMPARABLE and model.latent_dim > 1 and not repeated:
         found["distinct_outputs"] = distinct_outputs(fake, real).value
+    if min(len(held_out), len(fake)) >= COMPARABLE:
+        found["told_apart"] = _told_apart(held_out, fake, noise)
     if len(splits["train"]) > 2:
         among = seen(splits["train"][fixed_subset(len(splits["train"]), LOOKED_AMONG)])
         found["copied"] = copied(fake, held_out, among).value
     return found
+
+
+def _told_apart(real: Tensor, fake: Tensor, noise: torch.Generator) -> float:
+    """How well a classifier tells examples (n, d) apart that it has not seen: by a random part of many values, as a fit to
+    all those of large pictures takes minutes."""
+    values = torch.randperm(real.shape[1], generator=noise)[:VALUES]
+    return max(found.value for found in two_sample_test(real[:, values], fake[:, values], generator=noise).values())

@@ -19,6 +19,7 @@ from triptych.core import GenerativeModel
 from triptych.edit.directions import Directions
 from triptych.errors import TriptychError
 from triptych.pretrained import save_model
+from triptych.progress import tracked
 
 
 class AtDepth(GenerativeModel, Encodes):
@@ -96,8 +97,8 @@ def learn_at_depths(
         depths: by default z, and an eighth, a quarter and a half of the way to it: early layers differ most.
     """
     last = require(model, Layered).count_layers()
-    chosen = sorted({max(1, round(share * last)) for share in _SHARES}) if depths is None else depths
-    return {depth: learn(AtDepth(model, depth)) for depth in chosen}
+    chosen = sorted({max(1, round(share * last)) for share in _SHARES}) if depths is None else list(depths)
+    return {depth: learn(AtDepth(model, depth)) for depth in tracked(chosen, "learning directions at depths", len(chosen))}
 
 
 _SHARES = (1 / 8, 1 / 4, 1 / 2, 1)

@@ -181,7 +181,6 @@ def learn_encoder(
     width: int = 32,
     rate: float = 1e-3,
     seed: int = 0,
-    progress: Callable[[int, float], object] | None = None,
 ) -> nn.Module:
     """A network x[, context] -> z that inverts a generator roughly: a start for `invert`, or enough where speed matters.
 
@@ -191,7 +190,6 @@ def learn_encoder(
     Args:
         data: stored values (n, *E).
         context: of a conditional model, contexts (n, K) to draw from, those of the data where they are given; None: unknown.
-        progress: called every 100 steps with the step and the loss.
     """
     check_size("steps", steps, 2**31)
     check_size("batch", batch)
@@ -200,9 +198,8 @@ def learn_encoder(
     with seeded(seed, model.device), evaluating(model), frozen(model):
         encoder = blank_encoder(model.event_shape, model.latent_dim, width, model.context_dim).to(model.device)
         loss = partial(_encoder_loss, model, encoder, batch, data, context)
-        for step, value in enumerate(descend(encoder.parameters(), loss, steps, rate), 1):
-            if progress and (step % 100 == 0 or step == steps):
-                progress(step, value.item())
+        for _ in descend(encoder.parameters(), loss, steps, rate, "learning an encoder"):
+            pass
     return encoder.eval()
 
 

@@ -87,7 +87,7 @@ def learn_reader(
             rows = rest[torch.randint(len(rest), (batch,))]
             return ((net(centred(stored[rows], reading)) - scaled[rows]).square() * known[rows]).mean()
 
-        for _ in descend(net.parameters(), loss, steps, 2e-3):
+        for _ in descend(net.parameters(), loss, steps, 2e-3, "learning to read attributes"):
             pass
     read = Reader(net, {}, reading).read
     return Reader(net, _lines(read(stored[kept]), {name: a[kept] for name, a in target.items()}), reading)

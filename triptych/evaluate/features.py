@@ -13,6 +13,7 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -21,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from triptych import progress
 from triptych.codecs import Floats
 from triptych.core import Codec
 from triptych.data import Split, fixed_subset
@@ -173,7 +175,8 @@ def learn_features(
             rows = torch.randint(len(train), (min(batch, len(train)),)).numpy()
             return task.loss(net, centred(train[rows], reading), rows)
 
-        for _ in descend([*net.parameters(), *task.head.parameters()], loss, steps, 2e-3):
+        parameters = [*net.parameters(), *task.head.parameters()]
+        for _ in descend(parameters, loss, steps, 2e-3, f"learning features ({task.name})"):
             pass
     return Learned(net, task.name, known, reading)
 
@@ -188,17 +191,25 @@ def kept_out(train: Split, keep: int) -> Kept:
     return Kept(_identity(train), np.sort(fixed_subset(len(train), min(keep, len(train) // 2))))
 
 
-def descend(parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, rate: float) -> Iterator[Tensor]:
-    """Minimises loss() over the parameters by Adam, one cycle of the rate; each step's loss in turn."""
+def descend(
+    parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], steps: int, rate: float, title: str = "learning"
+) -> Iterator[Tensor]:
+    """Minimises loss() over the parameters by Adam, one cycle of the rate; each step's loss in turn.
+
+    Args:
+        title: of the work, for who listens (`triptych.progress`).
+    """
     optimizer = torch.optim.Adam(parameters, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)
-    for _ in range(steps):
-        value = loss()
-        optimizer.zero_grad()
-        value.backward()
-        optimizer.step()
-        schedule.step()
-        yield value
+    with progress.begun(title, steps) as task:
+        for step in range(steps):
+            value = loss()
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+            schedule.step()
+            task.update(step + 1, partial("loss {:.4g}".format, value.detach()))
+            yield value
 
 
 def digest(stored: Tensor) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from triptych.capabilities import Encodes, require
 from triptych.core import Estimate, GenerativeModel
+from triptych.progress import tracked
 from triptych.vae.posteriors import ACTIVE
 
 WORST = 1e-3  # the fraction of all values that lies beyond the reported percentile
@@ -32,7 +33,7 @@ def batches(
 def codes(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500) -> Tensor:
     """z of stored data, encoded without noise: (n, L)."""
     encoder = require(model, Encodes)
-    parts = batches(model, stored, context, batch)
+    parts = tracked(batches(model, stored, context, batch), "encoding", -(-len(stored) // batch))
     return torch.cat([encoder.encode(model.codec.centre(part), c).cpu() for part, c in parts])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from triptych.evaluate.gaussian import Gaussian
 from triptych.evaluate.local import Local
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.scoring import bits_of, scores, statistics
+from triptych.progress import tracked
 
 FILE = "reference.safetensors"
 FEWEST = 50  # held-out examples whose statistics say something; a smaller split is not used
@@ -76,7 +77,6 @@ def learn_reference(
     *,
     k: int = 10,
     seed: int = 0,
-    progress: Callable[[int, int], object] | None = None,
 ) -> Reference:
     """The blunter densities of up to 5,000 training examples, and the statistics of up to 2,000 held-out ones.
 
@@ -85,7 +85,6 @@ def learn_reference(
 
     Args:
         k, seed: of `statistics`, and of all that is scored later.
-        progress: called with how many examples are done, of how many.
 
     >>> reference = learn_reference(model, photos.train, photos.test)  # doctest: +SKIP
     """
@@ -95,10 +94,9 @@ def learn_reference(
         blunt["local"] = Local.of(x[:_LOCAL])
     known = held_out if len(held_out) >= FEWEST else train
     rows, parts = fixed_subset(len(known), _MOST), []
-    for start in range(0, len(rows), _AT_ONCE):
+    starts = range(0, len(rows), _AT_ONCE)
+    for start in tracked(starts, "scoring held-out examples", len(starts)):
         some = rows[start : start + _AT_ONCE]
         told = context_of(model, known, some)
         parts.append(statistics(model, known[some], context=told, blunt=blunt, k=k, seed=seed))
-        if progress:
-            progress(min(start + _AT_ONCE, len(rows)), len(rows))
     return Reference(blunt, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})

@@ -62,6 +62,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "hide": (0, 1),
     "log_every": (1, _HUGE),
     "save_every": (1, _HUGE),
+    "save_minutes": (0, _HUGE),
     "sample_every": (0, _HUGE),
 }
 """What every number of a recipe may be, ends included."""
@@ -130,6 +131,9 @@ class Training:
     """Steps between lines of metrics.jsonl."""
     save_every: int = 1000
     """Steps between checkpoints."""
+    save_minutes: float = 5.0
+    """Most minutes between checkpoints, besides those by steps: the first comes after half a minute, the next after twice as
+    long, and so on; 0: by steps alone."""
     sample_every: int = 0
     """Steps between pictures in samples/; 0 draws them at checkpoints."""
 

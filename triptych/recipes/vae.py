@@ -70,8 +70,9 @@ class VAEObjective:
     """When a learned prior learns: after the rest, from its codes (until then the bound is N(0, I)'s), or with it."""
     prior_steps: int | None = None
     """Steps after the VAE's in which the prior alone learns; without a number a third of both (for a gaussian: one)."""
-    sharpen: int = 0
-    """Last steps of the run, in which a discriminator sharpens the decoder; encoder and prior stay as they are."""
+    sharpen: float = 0
+    """Last steps of the run, or below 1 the share of them, in which a discriminator sharpens the decoder; encoder and prior
+    stay as they are."""
     sharpen_rate: float = 5e-4
     """The highest learning rate of decoder and discriminator then."""
     sharpen_width: int = 24
@@ -86,8 +87,12 @@ class VAEObjective:
             raise TriptychError("free_bits floor the closed-form KL: they need --objective.estimator B")
 
     def judged(self, steps: int) -> int:
-        """Those of the last steps, in which a discriminator sharpens the decoder."""
-        return self.sharpen
+        """Those of the last steps, in which a discriminator sharpens the decoder.
+
+        >>> [VAEObjective(sharpen=said).judged(9000) for said in (0, 0.5, 3000)]
+        [0, 4500, 3000]
+        """
+        return int(self.sharpen if self.sharpen >= 1 else self.sharpen * steps)
 
 
 def build(recipe: Recipe, batch: Tensor, context_dim: int = 0) -> GenerativeModel:
@@ -171,9 +176,12 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
     }
     bound = partial(bounds[objective.estimator], draws=objective.draws)
     weight = partial(kl_weight, beta=objective.beta, warmup=objective.warmup)
-    plain = recipe.steps - objective.sharpen
+    sharpened = objective.judged(recipe.steps)
+    plain = recipe.steps - sharpened
     if plain < 0:
-        raise TriptychError(f"sharpen are some of the run's {recipe.steps} steps, got {objective.sharpen}: raise --steps")
+        raise TriptychError(
+            f"sharpen are some of the run's {recipe.steps} steps, got {sharpened}: raise --steps, or give a share below 1"
+        )
     after = objective.prior_fit == "after" and isinstance(model.prior, Prior)
     alone = plain - (prior_steps(recipe, recipe.model.prior, plain) if after else 0)
     found: dict[str, Player] = {}
@@ -181,7 +189,7 @@ def players(recipe: Recipe, model: Any, processes: int = 1) -> dict[str, Player]
         found["vae"] = VAEPlayer(model, bound, weight, own_prior=not after, span=Span(0, alone))
     if alone < plain:
         found["prior"] = prior_player(recipe, model, Span(alone, plain), recipe.model.prior)
-    return found | (_sharpening(recipe, model, Span(plain), processes) if objective.sharpen else {})
+    return found | (_sharpening(recipe, model, Span(plain), processes) if sharpened else {})
 
 
 def complete(recipe: Recipe, model: Any) -> Any:
@@ -214,7 +222,7 @@ def _sharpening(recipe: Recipe, model: Any, span: Span, processes: int) -> dict[
     model.augmentation.become(recipe.differentiable)
     match = Match(model, game, images=shown, codes=mixed_codes)
     loop = dataclasses.replace(recipe.training, **_SHARPENING, rate=objective.sharpen_rate)
-    step = ada_step(shown, shown * objective.sharpen)
+    step = ada_step(shown, shown * objective.judged(recipe.steps))
     return {
         "discriminator": DiscriminatorPlayer(match, penalty=penalty, ada_step=step, span=span, loop=loop),
         "decoder": DecoderPlayer(match, objective.sharpen_weight, objective.sharpen_bound, span=span, loop=loop),

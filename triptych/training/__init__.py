@@ -2,6 +2,8 @@
 
 run           a run: model, players, optimisers and files
 loop          rounds of the game: train, fit
+planning      how long it takes, and how many steps fit into a time
+pace          checkpoints by the clock
 average       the moving average of the weights
 checkpoint    the folders in state/: step, rollbacks, …; weights and moments
 metrics       metrics.jsonl and trackers
@@ -11,6 +13,7 @@ optimisers    update rules and schedules
 """
 
 from triptych.training.loop import Round, fit, train
+from triptych.training.planning import Plan, plan, plan_minutes
 from triptych.training.run import Run
 
-__all__ = ["Round", "Run", "fit", "train"]
+__all__ = ["Plan", "Round", "Run", "fit", "plan", "plan_minutes", "train"]

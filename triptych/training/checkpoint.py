@@ -1,4 +1,8 @@
-"""The folders in state/: everything that training needs to go on, as safetensors and JSON. The newest two are kept."""
+"""The folders in state/: everything that training needs to go on, as safetensors and JSON.
+
+The newest two are kept, and the newest by steps: a rollback restores that one, so that what is trained does not depend on
+when the clock, or a person, had others written.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +61,12 @@ class Checkpoint(NamedTuple):
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
 
-def write(folder: Path, checkpoint: Checkpoint) -> None:
-    """Writes a checkpoint of the run in `folder`; older ones stay until it is complete."""
+def write(folder: Path, checkpoint: Checkpoint, every: int) -> None:
+    """Writes a checkpoint of the run in `folder`; older ones stay until it is complete.
+
+    Args:
+        every: steps between those by steps, of which the newest is kept too.
+    """
     target = folder / "state" / f"{checkpoint.progress.step:09d}"
     with storage.write_folder(target) as temporary:
         tensors = temporary / "state.safetensors"
@@ -67,17 +75,22 @@ def write(folder: Path, checkpoint: Checkpoint) -> None:
         storage.write_json(temporary / "state.json", numbers | {"sha256": storage.digest(tensors)})
         if target.exists():  # a run that is rolled back saves its step once more
             shutil.rmtree(target)
-    for old in _steps(folder)[:-KEPT]:
+    steps = _steps(folder)
+    for old in set(steps) - {*steps[-KEPT:], *_regular(steps, every)[-1:]}:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def newest(folder: Path) -> Checkpoint:
+def newest(folder: Path, every: int | None = None) -> Checkpoint:
     """The newest checkpoint of the run in `folder`, verified.
+
+    Args:
+        every: steps between those by steps: the newest of them, if there is one.
 
     Raises:
         TriptychError: where there is none, or it is damaged; the message names the one before it.
     """
     steps = _steps(folder)
+    steps = steps if every is None else _regular(steps, every) or steps
     if not steps:
         raise TriptychError(f"{folder} has no checkpoint to resume from: train it anew with --overwrite")
     try:
@@ -85,6 +98,13 @@ def newest(folder: Path) -> Checkpoint:
     except (TriptychError, OSError, KeyError, TypeError) as error:
         older = f"delete {steps[-1]} to go on from {steps[-2].name}" if len(steps) > 1 else "train it anew with --overwrite"
         raise TriptychError(f"checkpoint {steps[-1]} is damaged ({error}): {older}") from error
+
+
+def drop_after(folder: Path, step: int) -> None:
+    """Removes the checkpoints of later steps, which a rollback has given up."""
+    for path in _steps(folder):
+        if int(path.name) > step:
+            shutil.rmtree(path)
 
 
 def _read(folder: Path) -> Checkpoint:
@@ -97,3 +117,8 @@ def _read(folder: Path) -> Checkpoint:
 
 def _steps(folder: Path) -> list[Path]:
     return sorted(path for path in (folder / "state").glob("*") if path.name.isdigit())
+
+
+def _regular(steps: list[Path], every: int) -> list[Path]:
+    """Those that were written by steps, not by the clock or by Ctrl-C."""
+    return [path for path in steps if int(path.name) % every == 0]

@@ -17,10 +17,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from triptych import progress
 from triptych.data.batches import Batch
 from triptych.data.splits import Split
 from triptych.errors import TriptychError
 from triptych.training import health, optimisers
+from triptych.training.pace import Pace
 from triptych.training.recovery import report_bad_steps, roll_back
 from triptych.training.run import Run
 
@@ -50,13 +52,13 @@ def train(run: Run, data: Split) -> Generator[Round, None, None]:
     stream = run.batches(data).stream(run.minibatches(run.step), run.minibatches(run.recipe.steps))
     for player in run.players.values():
         player.train()
-    with _flushing() as play:
+    with flushing() as play:
         while run.step < run.recipe.steps:
-            yield play(_round, run, data, stream)
+            yield play(play_round, run, data, stream)
 
 
 @contextlib.contextmanager
-def _flushing() -> Iterator[Callable[..., Round]]:
+def flushing() -> Iterator[Callable[..., Round]]:
     """A way to call a function with subnormals flushed: directly where they are already, else in a thread of its own."""
     if float(torch.tensor(1e-38) * 1e-3) == 0:
         yield lambda function, *arguments: function(*arguments)
@@ -65,7 +67,8 @@ def _flushing() -> Iterator[Callable[..., Round]]:
         yield lambda function, *arguments: worker.submit(function, *arguments).result()
 
 
-def _round(run: Run, data: Split, stream: Iterator[Batch]) -> Round:
+def play_round(run: Run, data: Split, stream: Iterator[Batch]) -> Round:
+    """The round of run.step: each player who takes part plays its minibatches, of the stream."""
     terms: dict[str, Tensor] = {}
     play, run.mid_round = 0, True
     remarks = run.begin(data)
@@ -107,12 +110,18 @@ Notice = Callable[[str], None]
 Watch = Callable[[Round, dict[str, float | None]], None]
 
 
-def fit(run: Run, data: Split, *, notice: Notice = print, watch: Watch | None = None) -> None:
+def fit(
+    run: Run, data: Split, *, notice: Notice = print, watch: Watch | None = None, left: Callable[[int], float] | None = None
+) -> None:
     """Trains to the recipe's last step: logs, saves, draws samples, names bad steps and rolls repeated ones back.
+
+    Who listens (`triptych.progress`) sees the newest losses and how much time is left.
 
     Args:
         notice: called with a line for a person when something is amiss.
-        watch: called after each round with it and the newest logged numbers (a progress bar).
+        watch: called after each round with it and the newest logged numbers.
+        left: step -> seconds that are left, where that is foreseen (`Plan.left`); by default it follows from the speed so
+            far.
 
     Raises:
         KeyboardInterrupt: after saving, so that the run can be resumed.
@@ -120,15 +129,37 @@ def fit(run: Run, data: Split, *, notice: Notice = print, watch: Watch | None = 
     """
     notice = notice if run.is_main else lambda line: None  # one process speaks for all
     _check_data(run, data, notice)
+    begun = progress.begun if run.is_main else _unheard
     try:
-        with _stop_requests() as requests:
+        with _stop_requests() as requests, begun("training", run.recipe.steps, run.step) as task:
+
+            def told(played: Round, logged: dict[str, float | None]) -> None:
+                task.update(played.step, lambda: _in_words(played.terms), None if left is None else left(played.step))
+                if watch:
+                    watch(played, logged)
+
             while run.step < run.recipe.steps:
-                _fit_until_rolled_back(run, data, notice, watch, requests)
+                _fit_until_rolled_back(run, data, notice, told, requests)
     except KeyboardInterrupt:
         if not run.mid_round and not run.problem():  # in the middle of a round weights and step do not belong together
             run.save()
         raise
     run.finish()
+
+
+@contextlib.contextmanager
+def _unheard(title: str, total: int, done: int) -> Iterator[progress.Task]:
+    """Of several processes one speaks."""
+    yield progress.Task(title, total, done)
+
+
+def _in_words(terms: dict[str, Tensor]) -> str:
+    """A round's losses, and what else tells at a glance how it goes."""
+    chosen = [name for name in terms if name.startswith("loss") or name in _TELLING]
+    return "  ".join(f"{name} {terms[name].item():.4g}" for name in chosen)
+
+
+_TELLING = ("elbo", "kl", "bits_per_dim", "d_accuracy", "spread_ratio", "drift")
 
 
 def _check_data(run: Run, data: Split, notice: Notice) -> None:
@@ -168,9 +199,10 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch | None, requests: list[int]) -> None:
+def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch, requests: list[int]) -> None:
     """Plays until the last step, or until a rollback, after which the batches start again from an earlier step."""
     training, first, start = run.recipe.training, run.step, time.perf_counter()
+    pace = Pace(60 * training.save_minutes, step=first)
     logged: dict[str, float | None] = {}
 
     def due(every: int) -> bool:
@@ -194,10 +226,14 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch |
                     roll_back(run, problem, notice)
                     return
                 run.save()
-            if due(training.sample_every or training.save_every):
+                pace.written()
+            # by the clock nothing is saved, or rolled back, that would make the training depend on when that was
+            early = not due(training.save_every) and pace.due(run.step, run.edge(run.step)) and not run.problem()
+            if early:
+                run.save()
+            if due(training.sample_every or training.save_every) or (early and not training.sample_every):
                 _draw_samples(run, notice)
-            if watch:
-                watch(played, logged)
+            watch(played, logged)
             if requests:
                 raise KeyboardInterrupt
 

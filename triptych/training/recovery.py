@@ -45,9 +45,11 @@ def roll_back(run: Run, where: str, notice: Callable[[str], None]) -> None:
             f"kept in {run.folder}; lower --training.rate, set --training.clip, or check the data"
         )
     scale, tried = run.progress.rate_scale / 2, run.progress.rollbacks + 1
-    run.restore(checkpoint.newest(run.folder))
+    run.restore(checkpoint.newest(run.folder, run.recipe.training.save_every))
     run.progress.rate_scale, run.progress.rollbacks, run.saved_step = scale, tried, None
     run.save()  # what was tried is part of the state
+    if run.is_main:
+        checkpoint.drop_after(run.folder, run.step)
     notice(f"rolled back to step {run.step}; the learning rate is now {scale:g} of the recipe's")
 
 

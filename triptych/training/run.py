@@ -2,10 +2,10 @@
 
     RUN/recipe.json         what was asked for, and the model's parts
     RUN/model.safetensors   the averaged weights: what evaluation, sampling and editing use
-    RUN/state/000001000/    all that training needs to go on, as safetensors and JSON; the newest two are kept
+    RUN/state/000001000/    all that training needs to go on, as safetensors and JSON (`checkpoint`)
     RUN/metrics.jsonl       a line every log_every steps, cut back to the checkpoint on resume
     RUN/samples/            pictures
-    RUN/README.md           the model card
+    RUN/README.md           the model card, as of the newest checkpoint
 
 Nothing here is a pickle. Files are written under another name, flushed and renamed.
 """
@@ -95,7 +95,6 @@ class Run:
         if run.is_main:
             with storage.write_folder(folder) as run.folder:
                 storage.write_json(run.folder / "recipe.json", described(model, run.recipe))
-                write_card(model, run.folder, run.recipe, step=0)
                 run.save()
                 shutil.rmtree(folder, ignore_errors=True)
             run.folder = folder
@@ -131,7 +130,7 @@ class Run:
         if run.is_main:
             storage.sweep(folder, folder / "state", folder / "samples")
             storage.write_json(folder / "recipe.json", described(model, run.recipe))
-            run._write_weights()  # a kill may have come between the state and these
+            run._write_model()  # a kill may have come between the state and these
         return run
 
     @property
@@ -142,6 +141,11 @@ class Run:
     def playing(self, step: int) -> dict[str, Player]:
         """The players who take part in the round of `step` (counted from 0), in the order in which they play."""
         return {name: player for name, player in self.players.items() if player.span.holds(step)}
+
+    def edge(self, step: int) -> int:
+        """The next step after `step` at which players begin or end; the run's last where there is none."""
+        ends = [end for player in self.players.values() for end in player.span if end is not None and end > step]
+        return min(ends, default=self.recipe.steps)
 
     def minibatches(self, step: int) -> int:
         """How many minibatches the rounds before `step` took."""
@@ -165,12 +169,12 @@ class Run:
         for name, player in beginners.items():
             # the same on every process, and again where a run is resumed here
             with seeded(noise_seed(self.recipe.seed, self.step, 0, _BEGINNING), self.device):
-                remarks |= player.begin(lambda n: self._look(data, n))
+                remarks |= player.begin(lambda n: self.look(data, n))
             self.average.begin(player, self.step)
             self.begun[name] = self.step
         return remarks
 
-    def _look(self, data: Split, n: int) -> tuple[Tensor, Tensor | None]:
+    def look(self, data: Split, n: int) -> tuple[Tensor, Tensor | None]:
         """x and context of up to n training examples: see `first_examples`."""
         stored, context = first_examples(self.recipe, data, self.model.conditions, n)
         return self.model.codec.encode(stored.to(self.device)), None if context is None else context.to(self.device)
@@ -263,12 +267,14 @@ class Run:
         if not self.is_main or self.saved_step == self.step:
             return
         self.average.copy_unaveraged()
-        checkpoint.write(self.folder, self._checkpoint())
-        self._write_weights()
+        checkpoint.write(self.folder, self._checkpoint(), self.recipe.training.save_every)
+        self._write_model()
         self.saved_step = self.step
 
-    def _write_weights(self) -> None:
+    def _write_model(self) -> None:
+        """The averaged weights, and the card that says how far they have come."""
         storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
+        write_card(self.averaged, self.folder, self.recipe, self.step)
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
@@ -318,10 +324,8 @@ class Run:
             storage.write_file(path, lambda p: figures.grid(pictures).save(p, format="png"))
 
     def finish(self) -> None:
-        """Saves, writes the card's final numbers and closes the trackers."""
+        """Saves and closes the trackers."""
         self.save()
-        if self.is_main:
-            write_card(self.averaged, self.folder, self.recipe, self.step)
         self.accelerator.end_training()
 
 

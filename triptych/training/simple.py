@@ -18,9 +18,10 @@ from triptych.data.memory import summary
 from triptych.data.splits import Split, Splits
 from triptych.errors import TriptychError
 from triptych.pretrained import own_whole
+from triptych.progress import shown
 from triptych.recipes import Recipe
 from triptych.training.loop import Watch, fit
-from triptych.training.progress import shown
+from triptych.training.planning import Plan
 from triptych.training.run import Run, processes
 from triptych.training.starting import Factory, check_place, prepared, recipe_for, recipe_of, start
 
@@ -35,6 +36,7 @@ def train(
     *,
     out: str | Path | None = None,
     steps: int | None = None,
+    minutes: float | None = None,
     seed: int | None = None,
     size: int | None = None,
     preset: str | None = None,
@@ -60,7 +62,7 @@ def train(
             returned, of which the training split is taken; or a `Split`, all of which is trained on.
         out: the run's folder, for every verb of the command line. Without it the run is kept in a temporary folder, which is
             removed at the end: what remains is the model (`model.save_pretrained(folder)` saves it).
-        steps, seed, size: as on the command line.
+        steps, seed, size: as on the command line; minutes: that it may take, in place of steps.
         preset: by name; by default the one made for the data, where these are named, else the family's.
         init: a run folder or hub id whose model is trained on.
         given: attributes that the model is conditioned on; augment: augmentations. Names, or text joined by commas.
@@ -84,6 +86,8 @@ def train(
     """
     chosen = {"steps": steps, "seed": seed, "size": size, "given": _joined(given), "augment": _joined(augment),
               "objective": objective, "training": training}  # fmt: skip
+    if steps is not None and minutes is not None:
+        raise TriptychError("minutes decides the number of steps: leave out steps, or minutes")
     factory = _factory(model)
     said = {name: value for name, value in chosen.items() if value is not None} | {"data": summary(data)}
     said |= {"model": model} if factory is None and model is not None else {}
@@ -91,9 +95,10 @@ def train(
     with _folder(out, track) as folder:
         check_place(folder, overwrite)
         split, recipe = _training_split(recipe, data, size, init, factory)
-        options: dict[str, Any] = {"overwrite": overwrite, "trackers": tuple(track)}
-        run = start(recipe, split, folder, notice=_log.warning, init=init, factory=factory, **options)
-        return _trained(run, split, progress)
+        options: dict[str, Any] = {"overwrite": overwrite, "trackers": tuple(track), "minutes": minutes}
+        options["foresee"] = progress is True
+        run, plan = start(recipe, split, folder, notice=_log.warning, init=init, factory=factory, **options)
+        return _trained(run, split, progress, plan)
 
 
 def resume(
@@ -164,9 +169,9 @@ def _training_split(
     return data["train"] if isinstance(data, Splits) else data, dataclasses.replace(recipe, size=None)
 
 
-def _trained(run: Run, split: Split, progress: bool | Watch) -> GenerativeModel:
+def _trained(run: Run, split: Split, progress: bool | Watch, plan: Plan | None = None) -> GenerativeModel:
     """Trains to the last step, watched by whoever wants to."""
-    with contextlib.ExitStack() as stack:
-        watch = stack.enter_context(shown(run)) if progress is True else progress or None
-        fit(run, split, notice=_log.warning, watch=watch)
+    watch = progress if callable(progress) else None
+    with shown() if progress is True else contextlib.nullcontext():
+        fit(run, split, notice=_log.warning, watch=watch, left=None if plan is None else plan.left)
     return run.averaged.requires_grad_().cpu().eval()

@@ -25,6 +25,7 @@ from triptych.errors import TriptychError, unknown
 from triptych.families import FAMILIES, build_for, continued, preset
 from triptych.pretrained import blank_model, initial_model, local_folder, own_whole, read_recipe
 from triptych.recipes import Recipe
+from triptych.training.planning import Plan, plan, plan_minutes
 from triptych.training.run import Run, check_folder, processes
 
 PARTS = ("model", "objective", "training")
@@ -167,28 +168,39 @@ def start(
     factory: Factory | None = None,
     overwrite: bool = False,
     trackers: tuple[str, ...] = (),
-) -> Run:
-    """The run that trains by the recipe on the data, at its first checkpoint.
+    minutes: float | None = None,
+    foresee: bool = True,
+) -> tuple[Run, Plan | None]:
+    """The run that trains by the recipe on the data, at its first checkpoint, and how long it will take.
 
     Args:
         notice: called with a line about what the recipe left to the data.
         init: a run whose weights it starts from.
         factory: a user's own model, event_shape -> model.
+        minutes: that the training may take, which decides its steps.
+        foresee: whether its time is asked for, which takes seconds to measure.
     """
-    recipe = _decided(recipe, data, notice)
     parse_augment(recipe.augment, data)
-    if init:
+
+    def make(recipe: Recipe) -> GenerativeModel:
+        if not init:
+            return build_for(recipe, data, factory)
         own = {} if factory is None else own_whole(local_folder(init), factory)
-        model = continued(recipe, initial_model(init, data.event_shape, **own))
-    else:
-        model = build_for(recipe, data, factory)
-    return Run.create(folder, recipe, model, overwrite=overwrite, trackers=trackers)
+        return continued(recipe, initial_model(init, data.event_shape, **own))
+
+    timed = None if minutes is None else plan_minutes(minutes, recipe, make, data)
+    recipe = _decided(recipe, data, notice, timed)
+    model = make(recipe)
+    if timed is None and foresee:
+        timed = plan(recipe, model, data)
+    return Run.create(folder, recipe, model, overwrite=overwrite, trackers=trackers), timed
 
 
-def _decided(recipe: Recipe, data: Split, notice: Notice) -> Recipe:
-    decided = recipe.decided(len(data), data.is_image)
+def _decided(recipe: Recipe, data: Split, notice: Notice, timed: Plan | None) -> Recipe:
+    """The recipe with what it leaves to the data, and to a time that was asked for, decided."""
+    decided = recipe.decided(len(data), data.is_image) if timed is None else timed.recipe
     if decided.augment != recipe.augment:
-        times = recipe.judged_times(len(data))
+        times = decided.judged_times(len(data))
         notice(
             f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so "
             "as not to know them by heart (--augment none: as they are)"
