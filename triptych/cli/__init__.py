@@ -79,8 +79,17 @@ def _dispatch(words: list[str]) -> int:
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
     module = importlib.import_module(COMMANDS[command][0])
-    getattr(module, command)(rest)
+    if _NO_CACHE not in rest:
+        getattr(module, command)(rest)
+        return 0
+    from triptych.data.stored import uncached
+
+    with uncached():
+        getattr(module, command)([word for word in rest if word != _NO_CACHE])
     return 0
+
+
+_NO_CACHE = "--no-cache"
 
 
 def _usage() -> str:
@@ -89,6 +98,7 @@ def _usage() -> str:
     lines += [
         "",
         "  --traceback  show where an error came from",
+        "  --no-cache   decode pictures and learn features anew, and keep neither",
         "",
         "DATA is faces, digits, mnist, fashion-mnist, a folder under $TRIPTYCH_DATA, a folder of pictures",
         "(with an optional metadata.csv), a parquet, npz, npy or IDX file, or hf:owner/name.",

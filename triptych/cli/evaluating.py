@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from triptych.cli import parse, tables
 from triptych.cli.options import Evaluate
 from triptych.cli.results import STDOUT, json_words, newest_step, write_result
-from triptych.cli.sources import Wanted, check_positive, check_seed, load_model, named_split, notice, read_wanted, wanted
+from triptych.cli.sources import (
+    Wanted,
+    check_positive,
+    check_seed,
+    compare_training_data,
+    load_model,
+    named_split,
+    notice,
+    read_wanted,
+    wanted,
+)
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
@@ -79,6 +89,7 @@ def _loaded(options: Evaluate) -> list[Measured]:
         key = wanted(source, model, options.data)
         if key not in read:
             read[key] = read_wanted(key)
+        compare_training_data(source, read[key], key)
         splits = shaped(read[key], model.event_shape, key.data, notice)
         named_split(splits, options.split)
         runs.append(Measured(source, model, splits))
@@ -148,9 +159,7 @@ def _compare_samples(runs: list[Measured], options: Evaluate, plan: Plan) -> Non
     test, train = splits[options.split], splits["train"]
     if plan.against == "training":
         test = splits["test"]
-    seen = features(
-        options.features, train, keep=plan.samples, download=options.download, cache=options.cache, notice=notice
-    )
+    seen = features(options.features, train, keep=plan.samples, download=options.download, notice=notice)
     how: dict[str, Any] = {"n": plan.samples, "temperature": options.temperature, "seed": options.seed}
     for run in runs:
         run.quality = sample_quality(run.model, test, train, seen, **how, against=plan.against)

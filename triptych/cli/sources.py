@@ -164,7 +164,31 @@ def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits
     from triptych.data.colours import shaped
 
     asked = wanted(source, model, data)
-    return shaped(read_wanted(asked), model.event_shape, asked.data, notice)
+    splits = read_wanted(asked)
+    compare_training_data(source, splits, asked)
+    return shaped(splits, model.event_shape, asked.data, notice)
+
+
+def compare_training_data(source: str, splits: Splits, asked: Wanted) -> None:
+    """Says where the training examples are no longer those of the run, though the data have their name."""
+    from triptych.pretrained import read_recipe
+    from triptych.training.checkpoint import progress_of
+
+    folder = folder_of(source)
+    recipe, progress = read_recipe(folder), progress_of(folder)
+    found = splits["train"].digest
+    if recipe is None or progress is None or asked.data != recipe.data or found in ("", progress.data_digest):
+        return
+    if progress.data_digest:
+        held_out = (
+            "held out is still what it was not trained on"
+            if asked.held_out == "content" and splits.origin
+            else "some of what is held out may be what it was trained on"
+        )
+        notice(
+            f"{asked.data} has changed since {source} was trained ({progress.data_size} training examples then, "
+            f"{len(splits['train'])} now): {held_out}"
+        )
 
 
 def read_wanted(asked: Wanted) -> Splits:

@@ -58,12 +58,14 @@ def _check_there(run: Path | None) -> None:
 def _resume(said: dict[str, Any]) -> None:
     from triptych.training import plan as timed
     from triptych.training.run import Run
-    from triptych.training.starting import data_of, flags, recipe_of
+    from triptych.training.starting import data_of, flags, moved, recipe_of
 
-    others = sorted(set(flags(said)) - {"--resume", "--steps", "--minutes", "--track", "--own-model"})
+    others = sorted(set(flags(said)) - {"--resume", "--steps", "--minutes", "--track", "--own-model", "--data"})
     if others:
         raise TriptychError(f"--resume goes on as it began: {', '.join(others)} cannot change; use --init for a new run")
     _check_there(said["resume"])
+    if "data" in said:
+        moved(said["resume"], said["data"], notice)
     flush_subnormals()
     folder, own = said["resume"], own_parts(said["resume"], said.get("own_model"))
     splits, plan, steps = None, None, said.get("steps")

@@ -24,7 +24,7 @@ from triptych.data.hub import DOWNLOADS, read_hub
 from triptych.data.memory import MARK, is_named, read_memory
 from triptych.data.pictures import Survey, parse_size, surveyed
 from triptych.data.splits import Split, Splits
-from triptych.data.stored import BUDGET, Options
+from triptych.data.stored import BUDGET, Options, keeping
 from triptych.errors import TriptychError, unknown
 
 NAMES = ("faces", "digits", "mnist", "fashion-mnist", "cifar10", "celeba")
@@ -87,7 +87,7 @@ def load(
     >>> [(name, len(split), split.event_shape) for name, split in load("digits").items()]
     [('train', 1607, (1, 8, 8)), ('test', 190, (1, 8, 8))]
     """
-    options = Options(parse_size(size), budget, notice or _log.warning, cache)
+    options = Options(parse_size(size), budget, notice or _log.warning, cache and keeping())
     if n is not None and n < 1:
         raise TriptychError(f"expected n of at least 1, got {n}: omit it for all examples")
     if not is_named(name):

@@ -15,6 +15,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +44,24 @@ class Options(NamedTuple):
     budget: int
     notice: Callable[[str], None]
     cache: bool = True
+
+
+_keeping: ContextVar[bool] = ContextVar("keeping", default=True)
+
+
+@contextlib.contextmanager
+def uncached() -> Iterator[None]:
+    """Inside, nothing is taken from the cache or put there but what does not fit in memory."""
+    token = _keeping.set(False)
+    try:
+        yield
+    finally:
+        _keeping.reset(token)
+
+
+def keeping() -> bool:
+    """Whether the cache is in use, for what could also be made anew."""
+    return _keeping.get()
 
 
 def identity(path: Path) -> tuple[str, int, int]:

@@ -18,7 +18,7 @@ import torch
 
 from triptych import storage
 from triptych.data import Split, fixed_subset
-from triptych.data.stored import cache_root
+from triptych.data.stored import cache_root, keeping
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.efficientnet import EfficientNet, weights_file
 from triptych.evaluate.features import (
@@ -70,7 +70,7 @@ def features(
     if name == "pixels":
         return Pixels(reading_of(train))
     if name == "learned":
-        return _learned(train, steps, seed, keep, cache, notice or (lambda line: None))
+        return _learned(train, steps, seed, keep, cache and keeping(), notice or (lambda line: None))
     if name == "efficientnet":
         return EfficientNet(weights_file())
     if name == "inception":

@@ -6,6 +6,7 @@ when the clock, or a person, had others written.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -29,6 +30,7 @@ class Progress:
         rate_scale: factor on the recipe's learning rate, halved by each rollback.
         rollbacks: how often the last good state was restored.
         data_size: how many training examples the run began with; None before the first `fit`.
+        data_digest: of these examples, in their order (`Split.digest`); empty where it is not known.
         begun: the step at which each player began, by its name; None in files of earlier versions: at its first.
     """
 
@@ -36,6 +38,7 @@ class Progress:
     rate_scale: float = 1.0
     rollbacks: int = 0
     data_size: int | None = None
+    data_digest: str = ""
     begun: dict[str, int] | None = field(default_factory=dict)
 
 
@@ -111,8 +114,19 @@ def _read(folder: Path) -> Checkpoint:
     numbers = storage.read_json(folder / "state.json")
     if storage.digest(folder / "state.safetensors") != numbers["sha256"]:
         raise TriptychError("state.safetensors is not what was written")
-    progress = Progress(**{"begun": None, **{f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}})
-    return Checkpoint(progress, numbers["param_groups"], storage.read_tensors(folder / "state.safetensors"))
+    return Checkpoint(_progress(numbers), numbers["param_groups"], storage.read_tensors(folder / "state.safetensors"))
+
+
+def _progress(numbers: dict[str, Any]) -> Progress:
+    return Progress(**{"begun": None, **{f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}})
+
+
+def progress_of(folder: Path) -> Progress | None:
+    """The numbers of the run's newest checkpoint, without its tensors; None where they cannot be read."""
+    steps = _steps(folder)
+    with contextlib.suppress(TriptychError, OSError, KeyError, TypeError):
+        return _progress(storage.read_json(steps[-1] / "state.json")) if steps else None
+    return None
 
 
 def _steps(folder: Path) -> list[Path]:

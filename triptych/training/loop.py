@@ -170,7 +170,12 @@ def _check_data(run: Run, data: Split, notice: Notice) -> None:
             f"the run began with {began} training examples, now there are {len(data)}: give it the same data, "
             "or start a new run with --init"
         )
-    run.progress.data_size = len(data)
+    if data.digest and run.progress.data_digest not in ("", data.digest):
+        raise TriptychError(
+            f"the run began with {began} other training examples than these: give it the same data, or start a new run "
+            "with --init"
+        )
+    run.progress.data_size, run.progress.data_digest = len(data), data.digest or run.progress.data_digest
     needed = run.recipe.training.batch * run.accelerator.num_processes
     if len(data) < needed:  # copies are not new data: what is measured across a minibatch (batch norm) is of fewer
         notice(f"{len(data)} examples are fewer than the {needed} of a minibatch: they are repeated to fill it")

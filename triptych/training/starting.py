@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from triptych import storage
 from triptych.core import GenerativeModel
 from triptych.data.batches import parse_augment
 from triptych.data.colours import shaped
@@ -25,6 +26,7 @@ from triptych.errors import TriptychError, unknown
 from triptych.families import FAMILIES, build_for, continued, preset
 from triptych.pretrained import blank_model, initial_model, local_folder, own_whole, read_recipe
 from triptych.recipes import Recipe
+from triptych.training.checkpoint import progress_of
 from triptych.training.planning import Plan, plan, plan_minutes
 from triptych.training.run import Run, check_folder, processes
 
@@ -150,6 +152,27 @@ def prepared(
     )
     recipe = dataclasses.replace(recipe, size=side)
     return recipe, data_of(recipe, lambda line: None, data)
+
+
+def moved(folder: Path, data: str, notice: Notice) -> None:
+    """Names another place of the run's training data in its recipe, if the examples there are the same.
+
+    Raises:
+        TriptychError: for other examples, and for a run of a version that did not note which it had.
+    """
+    recipe, progress = recipe_of(folder), progress_of(folder)
+    found = data_of(dataclasses.replace(recipe, data=data), notice)["train"]
+    known = "" if progress is None else progress.data_digest
+    if not known or found.digest != known:
+        why = "are others than" if known else "cannot be compared with"
+        raise TriptychError(
+            f"the training examples in {data} {why} those that {folder} began with: give it the same data, or start a new "
+            "run with --init"
+        )
+    place = str(Path(data).resolve()) if Path(data).exists() else data
+    stored = storage.read_json(folder / "recipe.json")
+    stored["recipe"]["data"] = place
+    storage.write_json(folder / "recipe.json", stored)
 
 
 def check_place(folder: Path, overwrite: bool) -> None:

@@ -1,0 +1,225 @@
+"""Data as people have them load as these would expect, and what was read is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from layouts import LAYOUTS, H, Layout, N, W, guide_table, picture, pictures, pixels, split_folders
+
+from triptych.data import load
+from triptych.data.delimited import read_delimited
+from triptych.data.holding import held_out
+from triptych.data.pictures import FORMATS, SUFFIXES
+from triptych.errors import TriptychError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_every_layout_is_read_as_people_expect(layout: Layout, tmp_path: Path) -> None:
+    splits = load(layout.make(tmp_path), notice=lambda line: None)
+    sizes = {name: len(split) for name, split in splits.items()}
+    if layout.sizes:
+        assert sizes == {
+            **layout.sizes,
+            **({} if "test" in layout.sizes else {"test": sizes["test"], "train": sizes["train"]}),
+        }
+    total = sum(layout.sizes.values()) or N
+    assert sum(sizes.values()) == total and min(sizes.values()) > 0
+    assert splits.train.event_shape == layout.event
+    assert dict(splits.train.kinds) == layout.attributes
+    assert all(word in splits.summary for word in layout.said), splits.summary
+    assert "\n" not in splits.summary and f"{len(splits.train):,} " in splits.summary
+
+
+def test_the_guides_table_is_this_one() -> None:
+    assert guide_table() in (ROOT / "docs/guide.md").read_text()
+
+
+def test_attributes_belong_to_their_pictures(tmp_path: Path) -> None:
+    for name in ("a spreadsheet", "labels.csv", "metadata.jsonl"):
+        (tmp_path / name).mkdir()
+        splits = load(LAYOUTS[name].make(tmp_path / name), notice=lambda line: None)
+        for split in splits.values():
+            for i in range(len(split)):
+                row = next(k for k in range(N) if np.array_equal(split.data[i], pixels(k).transpose(2, 0, 1)))
+                for attribute, values in split.attributes.items():
+                    expected = {"smile": row % 2, "glad": row % 2, "age": row + 0.5 if name == "a spreadsheet" else row / 2}
+                    assert values[i] == expected[attribute] or (row == 0 and np.isnan(values[i]))
+
+
+def test_values_of_the_range_of_the_set(tmp_path: Path) -> None:
+    splits = load(LAYOUTS["12 bits in 16"].make(tmp_path), notice=lambda line: None)
+    found = np.concatenate([split.data for split in splits.values()])
+    assert all(any(np.array_equal(one[0], pixels(i, 1)) for i in range(N)) for one in found)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_a_set_that_grows_keeps_its_parts(tmp_path: Path, seed: int) -> None:
+    folder = pictures(tmp_path / "photos", 60)
+    before = load(folder, seed=seed)
+    for i in range(60, 90):
+        picture(folder / f"new_{i}.png", i)
+    shutil.copy(folder / "000.png", folder / "copy of the first.png")
+    (folder / "055.png").unlink()
+    after = load(folder, seed=seed)
+
+    def rows(split: object) -> set[bytes]:
+        return {bytes(row.tobytes()) for row in np.asarray(split.data)}  # type: ignore[attr-defined]
+
+    assert not rows(after.test) & rows(before.train) and not rows(after.train) & rows(before.test)
+    assert not rows(after.train) & rows(after.test)  # a copy lies where its original does
+
+
+def test_about_a_tenth_is_held_out_whatever_the_seed() -> None:
+    prints = np.random.default_rng(0).integers(0, 2**63, 5000).astype(np.uint64)
+    shares = [held_out(prints, seed).mean() for seed in range(20)]
+    assert min(shares) > 0.08 and max(shares) < 0.12 and 0.097 < np.mean(shares) < 0.103  # binomial: 0.1 ± 0.0042
+    assert held_out(np.zeros(500, np.uint64), 0, copies=True).mean() == pytest.approx(0.1, abs=0.05)
+    for count in range(2, 30):
+        apart = held_out(prints[:count], 0)
+        assert 0 < apart.sum() < count
+        assert 0 < held_out(np.zeros(count, np.uint64), 0).sum() < count
+
+
+def test_a_moved_set_has_the_same_digest(tmp_path: Path) -> None:
+    here = pictures(tmp_path / "a")
+    first = load(here).train.digest
+    shutil.move(here, tmp_path / "b")
+    assert load(tmp_path / "b").train.digest == first != ""
+    picture(tmp_path / "b" / "zz.png", 999)
+    assert load(tmp_path / "b", n=5).train.digest != first
+
+
+def test_only_pictures_own_formats_are_opened(tmp_path: Path) -> None:
+    """Encapsulated PostScript would start another program, whatever the file is called."""
+    pictures(tmp_path)
+    (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    splits = load(tmp_path, notice=lambda line: None)
+    assert [one.name for split in splits.values() for one in split.skipped] == ["x.png"]
+    from PIL import Image
+
+    Image.init()
+    known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
+    assert known == SUFFIXES and "EPS" not in FORMATS
+
+
+BAD = {
+    "a longer row": ("file_name,smile\n000.png,1\n001.png,1,2\n", ["expected 2 values", "got 3", "row 2"]),
+    "a column twice": ("file_name,a,a\n000.png,1,2\n", ["'a' twice"]),
+    "two rows for one": ("file_name,a\n000.png,1\n000,2\n", ["two for 000"]),
+    "nothing": ("", ["expected a header and rows"]),
+    "no names": ("a,b\n1,2\n", ["column file_name", "a, b"]),
+}
+
+
+@pytest.mark.parametrize(("text", "words"), BAD.values(), ids=BAD)
+def test_bad_tables_are_one_line(text: str, words: list[str], tmp_path: Path) -> None:
+    (pictures(tmp_path) / "metadata.csv").write_text(text)
+    with pytest.raises(TriptychError) as caught:
+        load(tmp_path)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_pickles_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    for name in ("batches.meta", "data_batch_1"):
+        (tmp_path / name).write_bytes(b"\x80\x04.")
+    with pytest.raises(TriptychError, match="binary version"):
+        load(tmp_path)
+
+
+def test_archives_stay_inside_their_folder(tmp_path: Path) -> None:
+    import zipfile
+
+    picture(tmp_path / "a.png", 0)
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as file:
+        file.write(tmp_path / "a.png", "../../escaped.png")
+    with pytest.raises(TriptychError, match="outside"):
+        load(tmp_path / "bad.zip")
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("a.png", b"\0" * 1000)
+    content = bytearray((tmp_path / "bomb.zip").read_bytes())
+    at = content.rindex(b"PK\x01\x02")
+    content[at + 24 : at + 28] = (2**32 - 2).to_bytes(4, "little")  # as large as a zip may say
+    (tmp_path / "bomb.zip").write_bytes(content)
+    with pytest.raises(TriptychError):
+        load(tmp_path / "bomb.zip")
+    (tmp_path / "cut.zip").write_bytes(content[:20])
+    with pytest.raises(TriptychError, match="complete zip"):
+        load(tmp_path / "cut.zip")
+
+
+def test_decimal_commas_only_where_cells_are_parted_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('x;y;z\n1,5;a,b;"3"\n2;c;4,25\n')
+    assert read_delimited(tmp_path / "a.csv").rows == [["1.5", "a,b", "3"], ["2", "c", "4.25"]]
+    (tmp_path / "b.csv").write_text('x,y\n"1,5",2\n')
+    assert read_delimited(tmp_path / "b.csv").rows == [["1,5", "2"]]
+
+
+def test_decoded_pictures_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triptych.data import stored
+
+    monkeypatch.setattr(stored, "WORTH_KEEPING", 1)
+    cache = tmp_path / "kept"
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(cache))
+    folder = pictures(tmp_path / "photos")
+    first = load(folder)
+    assert len(list(cache.iterdir())) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr("triptych.data.pictures.decode", None)  # a second decoding would fail
+        shutil.move(folder, tmp_path / "moved")
+        assert torch.equal(load(tmp_path / "moved").train[:], first.train[:])
+    load(tmp_path / "moved", size=4, cache=False)
+    assert len(list(cache.iterdir())) == 1
+    monkeypatch.setenv("TRIPTYCH_CACHE_BYTES", str(20 * N * H * W * 3))
+    for size in (4, 5, 6):
+        load(tmp_path / "moved", size=size)
+    monkeypatch.setenv("TRIPTYCH_CACHE_BYTES", str(5 * N * 6 * 6 * 3))
+    load(tmp_path / "moved", size=7)
+    assert len(list(cache.iterdir())) < 5
+    monkeypatch.delenv("TRIPTYCH_CACHE_BYTES")
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "moved" / "000.png"))  # not a folder
+    said: list[str] = []
+    assert torch.equal(load(tmp_path / "moved", notice=said.append).train[:], first.train[:])
+    assert any("not kept" in line for line in said)
+
+
+def test_a_run_says_where_its_data_have_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from triptych.cli import main
+
+    folder, run = split_folders(a="one")(tmp_path / "set") / "one", tmp_path / "run"
+    for i in range(40):
+        picture(folder / "ill" / f"m{i}.png", 500 + i)
+    quick = [
+        "--steps",
+        "2",
+        "--training.batch",
+        "8",
+        "--model.latent-dim",
+        "2",
+        "--model.width",
+        "4",
+        "--training.save-every",
+        "1",
+    ]
+    assert main(["train", "vae", "--data", str(folder), "--out", str(run), *quick]) == 0
+    told = capsys.readouterr().err
+    assert "held out; attribute ill (binary)" in told
+    shutil.move(folder, tmp_path / "elsewhere")
+    assert main(["train", "--resume", str(run), "--steps", "3"]) == 2
+    assert main(["train", "--resume", str(run), "--steps", "3", "--data", str(tmp_path / "elsewhere")]) == 0
+    assert json.loads((run / "recipe.json").read_text())["recipe"]["data"] == str(tmp_path / "elsewhere")
+    for i in range(5):
+        picture(tmp_path / "elsewhere" / "ill" / f"n{i}.png", 900 + i)
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--k", "1", "--images", "4"]) == 0
+    assert "has changed since" in capsys.readouterr().err
+    assert main(["train", "--resume", str(run), "--steps", "4", "--data", str(tmp_path / "elsewhere")]) == 2
+    assert "are others than" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "elsewhere")
+    assert main(["doctor", str(run)]) == 0  # the records can be read without data
