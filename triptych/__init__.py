@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from triptych import data, edit, evaluate
+    from triptych import data, edit, evaluate, progress
     from triptych.compose import EncodedGAN, SharpenedVAE
     from triptych.errors import TriptychError
     from triptych.evaluate import bits_per_dim
@@ -36,7 +36,7 @@ _HOME = {
     "bits_per_dim": "triptych.evaluate.likelihood",
     "load": "triptych.pretrained",
 }
-_MODULES = ("data", "edit", "evaluate")
+_MODULES = ("data", "edit", "evaluate", "progress")
 
 __all__ = [
     "GAN",
@@ -57,6 +57,7 @@ __all__ = [
     "edit",
     "evaluate",
     "load",
+    "progress",
 ]
 
 
