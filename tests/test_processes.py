@@ -36,10 +36,10 @@ FAMILIES = {
 }
 
 
-def launch(tmp_path, family):
+def launch(tmp_path, family, length=("--steps", "20")):
     (tmp_path / "program.py").write_text(PROGRAM)
     words = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]
-    train = ["train", family, *FAMILIES[family], "--steps", "20", "--training.save-every", "10", "--training.batch", "16"]
+    train = ["train", family, *FAMILIES[family], *length, "--training.save-every", "10", "--training.batch", "16"]
     options = ["--training.log-every", "5", "--out", str(tmp_path / "run")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*words, str(tmp_path / "program.py"), str(tmp_path), *train, *options]
@@ -58,3 +58,14 @@ def test_two_processes_make_one_run(tmp_path, family):
     model, state = triptych.load(tmp_path / "run"), json.loads((tmp_path / "run/state/000000020/state.json").read_text())
     assert model.event_shape == ((3, 16, 16) if model.grows else (1, 8, 8)) and state["step"] == 20
     assert model.sample(2).isfinite().all() and not any(line["bad_steps"] for line in lines)
+
+
+def test_two_processes_plan_the_same_steps_and_save_at_the_same_time(tmp_path):
+    """All that goes by the clock goes by the first one's: else they would wait for each other for ever."""
+    by_clock = ("--training.save-minutes", "0.002")
+    done = launch(tmp_path, "vae", ("--minutes", "0.1", "--objective.sharpen", "0.3", *by_clock))
+    assert done.returncode == 0, done.stderr[-3000:]
+    steps = json.loads((tmp_path / "run/recipe.json").read_text())["recipe"]["steps"]
+    state = json.loads((tmp_path / f"run/state/{steps:09d}/state.json").read_text())
+    assert state["step"] == steps and f"for {steps:,} steps" in done.stdout
+    assert list((tmp_path / "run/samples").iterdir())

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from triptych import data, edit, evaluate
+    from triptych import data, edit, evaluate, progress
     from triptych.compose import EncodedGAN, SharpenedVAE
     from triptych.errors import TriptychError
     from triptych.evaluate import bits_per_dim
@@ -43,7 +43,7 @@ _HOME = {
     "show": "triptych.examples",
     "train": "triptych.training.simple",
 }
-_MODULES = ("data", "edit", "evaluate")
+_MODULES = ("data", "edit", "evaluate", "progress")
 
 __all__ = [
     "GAN",
@@ -64,6 +64,7 @@ __all__ = [
     "edit",
     "evaluate",
     "load",
+    "progress",
     "read",
     "resume",
     "save",
