@@ -41,8 +41,8 @@ _STAGES = (
 class EfficientNet(Features):
     """The last block, pooled (d = 320), of 8-bit pictures, grey or RGB, resized to 128 × 128.
 
-    The 1280 features of the layer after it need more pictures: of 1,000 their Fréchet distance is mostly bias, and rises less
-    where groups are lost. Distances by these features are not FIDs, which are Inception's.
+    The 1280 features of the layer after it need more pictures: of 1,000 their Fréchet distance is mostly bias, and rises
+    less where groups are lost. Distances by these features are not FIDs, which are Inception's.
 
     Args:
         path: the package's file of weights.
