@@ -312,7 +312,7 @@ def test_command_line_errors_are_one_line(workplace, tmp_path, capsys):
         "2 to 256": ["mix", glow, picture, picture, picture, picture, "--steps", "1"],
         "0.25,0.5,1": ["sample", glow, "--temperature", "0.5,,1"],
         "got '0.5,-1'": ["sample", glow, "--temperature", "0.5,-1"],
-        "1 to 50000": ["sample", glow, "--temperature", "0.5,1", "--n", "60000"],
+        "too many for one sheet": ["sample", glow, "--temperature", "0.5,1", "--n", "60000"],
     }
     for part, words in wrong.items():
         capsys.readouterr()

@@ -148,7 +148,7 @@ def test_a_gaussian_has_the_density_that_scipy_gives():
     model = Flow((5,), ActNorm(5), Floats())
     model.codec.fit([stored])
     model.initialize(model.codec.encode(stored))
-    found = evaluate.log_likelihoods(model.eval(), stored)["log_prob"]
+    found = evaluate.statistics(model.eval(), stored)["log_prob"]
     wide = stored.double().numpy()
     expected = stats.norm(wide.mean(0), wide.std(0)).logpdf(wide).sum(1)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-4)

@@ -444,7 +444,7 @@ def test_an_existing_folder_is_refused_then_replaced_on_request(finished, tmp_pa
     other = tmp_path / "mine"
     other.mkdir()
     (other / "thesis.txt").write_text("precious")
-    with pytest.raises(TriptychError, match="not a triptych run"):
+    with pytest.raises(TriptychError, match="holds other things than a run"):
         start(other, tiny(), data, overwrite=True)
     assert (other / "thesis.txt").exists()
 

@@ -22,9 +22,8 @@ from triptych.core import GenerativeModel, StandardNormal
 from triptych.errors import TriptychError, unknown
 from triptych.families import from_json, own_model
 from triptych.recipes import Recipe, to_json
-from triptych.version import __version__
+from triptych.version import FORMAT, __version__
 
-FORMAT = 3  # 2 has no "fitted", what a codec took from data; 1 has numbers and strings in the place of parts
 _HUB = frozenset({"cache_dir", "force_download", "local_files_only", "token", "endpoint", "proxies", "etag_timeout"})
 _ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow", "compose")
 

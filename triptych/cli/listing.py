@@ -15,6 +15,7 @@ from triptych.cli import parse
 from triptych.cli.options import List
 from triptych.cli.results import STDOUT, json_words, newest_step, write_result
 from triptych.errors import TriptychError
+from triptych.version import FORMAT
 
 DEPTH = 4  # folders below the one that is named
 _LARGEST = 2**20  # bytes of a recipe or an evaluation, as `storage.read_json` has it
@@ -92,7 +93,7 @@ def _entry(folder: Path) -> Entry:
 
 def _described(stored: Mapping[str, Any]) -> dict[str, Any]:
     """Family, data, size and steps of a recipe.json."""
-    if stored["format"] not in (1, 2):
+    if stored["format"] not in range(1, FORMAT + 1):
         raise ValueError(stored["format"])
     recipe, model = stored.get("recipe") or {}, stored["model"]
     event = stored.get("event_shape") or model.get("event_shape") or []

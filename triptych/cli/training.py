@@ -95,6 +95,7 @@ def _longer(folder: Path, minutes: float, data: Split, own: dict[str, Any]) -> P
 
 
 def _start(name: str, said: dict[str, Any]) -> None:
+    from triptych.training.planning import check_minutes
     from triptych.training.starting import check_place, flags, prepared, recipe_for, start
 
     asked, init = {name: said[name] for name in said if name not in _OF_RUN}, said.get("init")
@@ -104,6 +105,8 @@ def _start(name: str, said: dict[str, Any]) -> None:
         raise TriptychError(f"--model is a model of your own: {', '.join(useless)} would change nothing, leave it out")
     if "out" not in said:
         raise TriptychError("train expects --out RUN, a folder for the run")
+    if "minutes" in said:
+        check_minutes(said["minutes"])
     out, overwrite = said["out"], said.get("overwrite", False)
     check_place(out, overwrite)
     factory = own_factory(said["own_model"]) if "own_model" in said else None

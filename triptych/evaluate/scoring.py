@@ -48,7 +48,7 @@ def statistics(
     """What is measured of each example, as far as the model's capabilities and the data allow.
 
     Returns:
-        log_prob        log p(x), or a lower bound, in nats
+        log_prob        log p, or a lower bound, in nats of the stored values
         codec_bits      L(x), for pictures: see `complexity`; of what the model reads of them
         gaussian, local log p(x) of the two blunter densities, in nats
         reconstruction  root mean square of decode(encode(x)) − x, of models that do not encode exactly
@@ -68,12 +68,12 @@ def _measured(
     model: GenerativeModel, stored: Tensor, context: Tensor | None, blunt: Mapping[str, Density], k: int, seed: int
 ) -> dict[str, Tensor]:
     x, centre = _shared_noise(model, stored, seed), model.codec.centre(stored)
-    found = {}
+    found, spread = {}, model.codec.log_scale(model.event_shape)  # densities are of stored values
     if isinstance(model, HasDensity):
-        found["log_prob"] = _log_prob(model, x, context, k, seed)
+        found["log_prob"] = _log_prob(model, x, context, k, seed) - spread
     if stored.dtype == torch.uint8:
         found["codec_bits"] = complexity(model.codec.decode(x))
-    found |= {name: density.log_prob(centre) for name, density in blunt.items()}
+    found |= {name: density.log_prob(centre) - spread for name, density in blunt.items()}
     if isinstance(model, Encodes) and not (isinstance(model, HasDensity) and model.bound == "exact"):
         error = model.decode(model.encode(centre, context), context) - centre
         found["reconstruction"] = error.flatten(1).square().mean(1).sqrt()

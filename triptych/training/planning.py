@@ -121,6 +121,11 @@ class Plan:
         return f"{whole}: {', then '.join(told)}"
 
 
+def check_minutes(minutes: float) -> None:
+    """Raises for a time that no training can take, to be asked before the data are read."""
+    check_range("minutes", minutes, 1e-3, 1e7)
+
+
 def plan(recipe: Recipe, model: GenerativeModel, data: Split, *, start: int = 0) -> Plan | None:
     """How long the recipe's steps from `start` on take; None for fewer than 100, which are not worth timing.
 
@@ -157,7 +162,7 @@ def plan_minutes(
     >>> found = plan_minutes(20, preset("vae", data="faces"), lambda r: build_for(r, data), data)  # doctest: +SKIP
     >>> run = Run.create("runs/faces", found.recipe, build_for(found.recipe, data))  # doctest: +SKIP
     """
-    check_range("minutes", minutes, 1e-3, 1e7)
+    check_minutes(minutes)
     began = clock()
     recipe = dataclasses.replace(recipe, steps=max(recipe.steps, start + FEW))
     found = _planned(60 * minutes, began, recipe, make, data, start, clock)
