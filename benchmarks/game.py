@@ -139,6 +139,12 @@ def centres(kind: str) -> np.ndarray:
     return np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
 
 
+def drawn(run: Run, n: int, seed: int) -> Tensor:
+    """Samples in the data's own coordinates, (n, 2)."""
+    model = run.averaged.eval()
+    return model.codec.decode(model.sample(n, generator=torch.Generator().manual_seed(seed)))
+
+
 def modes(options: argparse.Namespace, out: Path) -> None:
     where = centres(options.modes)
     random = np.random.default_rng(0)
@@ -152,13 +158,13 @@ def modes(options: argparse.Namespace, out: Path) -> None:
             if stage.step % options.every == 0 or stage.step == asked.steps:
                 history.append({"step": stage.step} | counted(run, where))
                 print(history[-1], flush=True)
-        samples = run.averaged.sample(2000, generator=torch.Generator().manual_seed(2))
+        samples = drawn(run, 2000, 2)
     draw(samples, where, out / f"{options.modes}.png")
     write(out, options.modes, {"recipe": recipes.to_json(asked), **history[-1], "of": len(where), "history": history})
 
 
 def counted(run: Run, where: np.ndarray, n: int = 10_000) -> dict[str, float]:
-    samples = run.averaged.eval().sample(n, generator=torch.Generator().manual_seed(1))
+    samples = drawn(run, n, 1)
     distance, mode = torch.cdist(samples, torch.as_tensor(where, dtype=torch.float32)).min(1)
     good = distance < 3 * STD
     hits = torch.bincount(mode[good], minlength=len(where))

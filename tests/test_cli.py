@@ -259,6 +259,8 @@ def test_a_write_that_fails_leaves_the_run_resumable(tmp_path):
     )
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True, env=environment)
-    assert done.returncode == 2 and done.stderr.count("triptych: ") == 1 and "cannot write" in done.stderr.splitlines()[-1], done.stderr
+    assert (
+        done.returncode == 2 and done.stderr.count("triptych: ") == 1 and "cannot write" in done.stderr.splitlines()[-1]
+    ), done.stderr
     assert sorted(p.name for p in (out / "state").iterdir()) == ["000000000", "000000010"]
     assert main(["train", "--resume", str(out), "--steps", "12"]) == 0

@@ -48,7 +48,11 @@ def test_training_goes_on_to_the_same_weights(folder, tmp_path):
     resumed = Run.resume(run)
     assert resumed.step == 2 and read_description(run)["format"] == FORMAT
     recipe = resumed.recipe
-    fit(resumed, load(recipe.data, size=recipe.size, seed=recipe.seed, held_out=recipe.held_out).train, notice=lambda line: None)
+    fit(
+        resumed,
+        load(recipe.data, size=recipe.size, seed=recipe.seed, held_out=recipe.held_out).train,
+        notice=lambda line: None,
+    )
     weights, expected = load_file(run / "model.safetensors"), load_file(folder / "model.safetensors")
     assert weights.keys() == expected.keys()
     assert all(close(weights[name], expected[name]) for name in weights)

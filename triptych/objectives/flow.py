@@ -36,10 +36,10 @@ class FlowPlayer(Player):
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
         self._seen = [None if t is None else t[:_LOOKED_AT].detach().clone() for t in (x, context)]
-        nll = -self.model.log_prob(x, context).mean()
+        nll = self.model.codec.log_scale(self.model.event_shape) - self.model.log_prob(x, context).mean()
         per_dimension = nll / (self.model.latent_dim * math.log(2))
         if not self.model.codec.is_picture:
-            return Loss(per_dimension, {"nll": nll.detach() + self.model.codec.log_scale(self.model.event_shape)})
+            return Loss(per_dimension, {"nll": nll.detach()})
         bits = per_dimension + self.model.codec.added_bits(self.model.measure)
         return Loss(bits, {"bits_per_dim": bits.detach()})
 

@@ -49,9 +49,11 @@ class VAEPlayer(Player):
 
     def forward(self, x: Tensor, step: int, context: Tensor | None = None) -> Loss:
         bound = self.bound(self._held[1], x, context, weight=self.weight(step))
-        log_likelihood, kl = bound.log_likelihood.mean().detach(), bound.kl.mean().detach()
-        log_likelihood = log_likelihood - self._held[0].codec.log_scale(self._held[0].event_shape)  # of stored values
-        return Loss(-bound.value.mean(), {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl})
+        log_scale = self._held[0].codec.log_scale(self._held[0].event_shape)  # nats are of stored values
+        log_likelihood, kl = bound.log_likelihood.mean().detach() - log_scale, bound.kl.mean().detach()
+        return Loss(
+            log_scale - bound.value.mean(), {"elbo": log_likelihood - kl, "log_likelihood": log_likelihood, "kl": kl}
+        )
 
     def begin(self, look: Look) -> dict[str, str]:
         """Starts a prior that learns with the rest, from the first codes, unless it was fitted before."""
