@@ -122,10 +122,8 @@ class Codec(Part, ABC):
         Raises:
             TriptychError: where the stored values are not pixels, or are binarised: report nats instead.
         """
-        raise TriptychError(
-            f"bits/dim of 8-bit pixels needs a model of pixels; this one reads data as {self.name!r}: "
-            "report its log-likelihood in nats"
-        )
+        why = f"bits/dim of 8-bit pixels needs a model of pixels; this one reads data as {self.name!r}"
+        raise TriptychError(f"{why}: report its log-likelihood in nats")
 
     def fit(self, stored: Iterable[Tensor]) -> None:
         """Sets what depends on data, once, from training data in parts (n, *E): the scale of floats, nothing of pixels."""
@@ -138,8 +136,7 @@ class Codec(Part, ABC):
         """What a checkpoint holds of `fitted`, set again."""
 
     def log_scale(self, event_shape: Sequence[int]) -> float:
-        """log |det ∂v/∂x| of what floats v are divided by, in nats: log p(v) = log p(x) − log_scale; 0 for pixels, whose
-        density is that of x."""
+        """log |det ∂v/∂x| of floats v, in nats: log p(v) = log p(x) − log_scale; 0 for pixels, whose density is that of x."""
         return 0.0
 
     def remarks(self, event_shape: Sequence[int], columns: Sequence[str] = ()) -> dict[str, str]:
@@ -395,9 +392,9 @@ def _checked_prior(prior: nn.Module, latent_dim: int) -> nn.Module:
         return prior
     fits = isinstance(prior, GenerativeModel) and prior.event_shape == (latent_dim,) and not prior.context_dim
     if not (fits and isinstance(prior, HasDensity)):
+        shape = getattr(prior, "event_shape", getattr(prior, "latent_dim", "no event shape"))
         raise TriptychError(
             f"prior should be a triptych.core.Prior of {latent_dim} dimensions, or a model of vectors ({latent_dim},) with "
-            f"a density and no context, such as triptych.NICE(({latent_dim},)), got a {type(prior).__name__} of "
-            f"{getattr(prior, 'event_shape', getattr(prior, 'latent_dim', 'no event shape'))}"
+            f"a density and no context, such as triptych.NICE(({latent_dim},)), got a {type(prior).__name__} of {shape}"
         )
     return prior

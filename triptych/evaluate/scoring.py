@@ -27,7 +27,8 @@ from triptych.vae.estimators import log_terms
 class Density(Protocol):
     """Anything with the log-likelihood of examples in model coordinates: (n, *E) -> (n,) nats."""
 
-    def log_prob(self, x: Tensor) -> Tensor: ...
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log p(x) of each, in nats."""
 
 
 SCORES = ("joint", "likelihood", "complexity", "ratio", "typicality", "reconstruction")
