@@ -39,5 +39,18 @@ def test_notebook(name, parameters, tmp_path):
     assert (tmp_path / "smiling.png").stat().st_size > 100
 
 
+def test_the_journey_of_a_practitioner(tmp_path):
+    """From a folder in two classes to edits, scores and a comparison, by the commands alone."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent), "PATH": path}
+    words = ["sh", str(EXAMPLES / "journey.sh"), str(tmp_path / "here"), "8", "600"]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    here = tmp_path / "here"
+    assert len(list((here / "smiling").rglob("*.png"))) == len(list((here / "photos/not_smiling").iterdir())) > 100
+    assert (here / "scores.csv").stat().st_size > 1000 and (here / "new.png").exists()
+    assert "attribute smiling (binary)" in done.stderr and "runs/gan" in done.stdout
+
+
 def test_every_example_is_run():
-    assert {p.name for p in EXAMPLES.iterdir() if p.is_file()} == {"smile.py", "own_pictures.ipynb"}
+    assert {p.name for p in EXAMPLES.iterdir() if p.is_file()} == {"journey.sh", "smile.py", "own_pictures.ipynb"}
