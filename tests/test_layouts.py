@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,9 @@ import numpy as np
 import pytest
 import torch
 from layouts import LAYOUTS, H, Layout, N, W, guide_table, picture, pictures, pixels, split_folders
+from PIL import Image
 
+import triptych
 from triptych.data import load
 from triptych.data.delimited import read_delimited
 from triptych.data.holding import held_out
@@ -107,6 +110,102 @@ def test_only_pictures_own_formats_are_opened(tmp_path: Path) -> None:
     Image.init()
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in FORMATS}
     assert known == SUFFIXES and "EPS" not in FORMATS
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_column_of_numbers_names_no_pictures_where_another_does(tmp_path: Path) -> None:
+    for i in range(1, N + 1):
+        picture(tmp_path / f"{i}.png", i)
+    rows = [f"{N + 1 - i},{i}.png,{int(i > 10)}" for i in range(1, N + 1)]
+    write(tmp_path / "metadata.csv", "\n".join(["age,file_name,smile", *rows]))
+    for split in load(tmp_path).values():
+        for one, smile, age in zip(split.names, split.attributes["smile"], split.attributes["age"], strict=True):
+            number = int(Path(one).stem)
+            assert smile == (number > 10) and age == N + 1 - number
+
+
+def test_a_missing_picture_gives_its_labels_to_no_other(tmp_path: Path) -> None:
+    for i in range(10):
+        picture(tmp_path / "train" / f"{i}.png", i)
+        picture(tmp_path / "test" / f"{i}.png", 50 + i)
+    (tmp_path / "train" / "5.png").unlink()
+    write(tmp_path / "metadata.csv", "\n".join(["file_name,smile", *(f"train/{i}.png,{i % 2}" for i in range(10))]))
+    splits = load(tmp_path, notice=lambda line: None)
+    assert np.isnan(splits.test.attributes["smile"]).all() and "1 rows of metadata.csv" in splits.summary
+
+
+def test_columns_of_tables_are_matched_by_name(tmp_path: Path) -> None:
+    write(tmp_path / "train.csv", "a,b\n" + "".join(f"{i},{100 + i}\n" for i in range(9)))
+    write(tmp_path / "test.csv", "b,a\n" + "".join(f"{100 + i},{i}\n" for i in range(3)))
+    splits = load(tmp_path)
+    assert splits.test.columns == splits.train.columns == ("a", "b") and splits.test[0].tolist() == [0, 100]
+    write(tmp_path / "test.csv", "b,c\n1,2\n")
+    with pytest.raises(TriptychError, match="columns of the training data"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["split", "Data Split"])
+@pytest.mark.parametrize("words", [("train", "test"), ("train_set", "test_set"), ("Training", "")])
+def test_a_split_column_of_any_table_is_honoured(name: str, words: tuple[str, str], tmp_path: Path) -> None:
+    said = [words[i >= 15] for i in range(20)]
+    rows = "".join(f"{i},{2 * i % 7},{word}\n" for i, word in enumerate(said))
+    splits = load(write(tmp_path / "table.csv", f"a,b,{name}\n{rows}"), notice=lambda line: None)
+    if words[1]:
+        assert (len(splits.train), len(splits.test)) == (15, 5)
+    else:
+        assert len(splits.train) + len(splits.test) == 15 and not splits.train.attributes
+    import pandas as pd
+
+    frame = pd.DataFrame({"Scan": [encoded(i) for i in range(20)], name: said})
+    frame.to_parquet(tmp_path / "x.parquet")
+    splits = load(tmp_path / "x.parquet", notice=lambda line: None)
+    assert sum(map(len, splits.values())) == (20 if words[1] else 15)
+    assert torch.equal(splits.train[0], torch.from_numpy(pixels(0)).permute(2, 0, 1)) or not words[1]
+
+
+def encoded(i: int) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels(i)).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_columns_that_count_rows_or_name_pixels(tmp_path: Path) -> None:
+    rows = "".join(f"{i},{i * i % 5},{i % 3}.5\n" for i in range(12))
+    splits = load(write(tmp_path / "a.csv", "Id,a,b\n" + rows))
+    assert splits.train.columns == ("a", "b") and "Id (counts the rows)" in splits.summary
+    order = sorted(range(16), key=str)
+    rows = "".join(",".join(map(str, order)) + "\n" for _ in range(12))
+    splits = load(write(tmp_path / "b.csv", ",".join(f"pixel{i}" for i in order) + "\n" + rows))
+    assert splits.train[0].flatten().tolist() == list(range(16))
+
+
+def test_the_same_values_in_another_dtype_are_held_out_alike(tmp_path: Path) -> None:
+    values = np.stack([pixels(i, 1) for i in range(200)])
+    floats = np.random.default_rng(0).normal(size=(200, 3))
+    for ours, theirs in (
+        (values, values.astype(np.int64)),
+        (floats.astype(np.float32), floats.astype(np.float32).astype(float)),
+    ):
+        assert torch.equal(load(ours).test[:], load(theirs).test[:])
+
+
+def test_a_refused_resume_leaves_the_recipe(tmp_path: Path) -> None:
+    folder, run = pictures(tmp_path / "set", 30), tmp_path / "run"
+    quick = {"model": {"latent_dim": 2, "width": 4}, "training": {"batch": 8}}
+    triptych.train("vae", folder, out=run, steps=2, **quick)
+    picture(folder / "zz.png", 999)
+    before = (run / "recipe.json").read_text()
+    with pytest.raises(TriptychError, match="the run began with"):
+        for i in range(40):  # until one of them is trained on
+            picture(folder / f"y{i}.png", 1000 + i)
+            triptych.resume(run, steps=9 + i)
+    assert (run / "recipe.json").read_text() == before
+    with pytest.raises(TriptychError, match="whole number"):
+        triptych.train("vae", folder, steps=2.5)
 
 
 BAD = {

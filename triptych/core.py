@@ -136,7 +136,7 @@ class Codec(Part, ABC):
         """What a checkpoint holds of `fitted`, set again."""
 
     def log_scale(self, event_shape: Sequence[int]) -> float:
-        """log |det ∂v/∂x| of floats v, in nats: log p(v) = log p(x) − log_scale; 0 for pixels, whose density is that of x."""
+        """log |det ∂v/∂x| of floats v, in nats: log p(v) = log p(x) − log_scale; 0 for pixels, which are read as x."""
         return 0.0
 
     def remarks(self, event_shape: Sequence[int], columns: Sequence[str] = ()) -> dict[str, str]:

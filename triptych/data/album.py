@@ -41,6 +41,17 @@ class Album:
 
     copies: ClassVar[bool] = False  # a copy of a training picture is no test of what was learned
 
+    def part(self, rows: np.ndarray) -> Album:
+        """The pictures at these indices as an album of their own."""
+
+        def read(wanted: np.ndarray) -> Iterator[Encoded]:
+            chosen = rows[wanted]
+            return (one._replace(row=int(i)) for i, one in zip(wanted, self.read(chosen), strict=True))
+
+        columns = {name: raw._replace(values=[raw.values[i] for i in rows]) for name, raw in self.columns.items()}
+        names = tuple(self.names[i] for i in rows) if self.names else ()
+        return Album(self.where, len(rows), read, columns, self.aside, names)
+
     def rows(self, wanted: np.ndarray, options: Options, survey: Survey) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
         """Decodes the pictures at these sorted indices: the stored values, their indices, and by index what was skipped.
 

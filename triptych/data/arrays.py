@@ -82,6 +82,22 @@ class Array:
 
         return cls(where, values.shape, values.dtype, chunks, key, mapped, columns or {})
 
+    def part(self, rows: np.ndarray) -> Array:
+        """The rows at these indices as an array of their own, in memory."""
+        values = np.concatenate(list(self.chunks()))[rows]
+        columns = {name: raw._replace(values=[raw.values[i] for i in rows]) for name, raw in self.columns.items()}
+        made = Array.of(values, self.where, (self.key, rows.tobytes()), columns)
+        made.names, made.aside = self.names, self.aside
+        return made
+
+    def reordered(self, names: tuple[str, ...]) -> Array:
+        """A table with its columns in another order."""
+        order = [self.names.index(name) for name in names]
+        values = np.concatenate(list(self.chunks()))[:, order]
+        made = Array.of(values, self.where, (self.key, names), self.columns)
+        made.names, made.aside = names, self.aside
+        return made
+
     @property
     def count(self) -> int:
         """The number of rows."""
@@ -102,7 +118,9 @@ class Array:
         """Fingerprints of the rows (N,): of their bytes; of their places, where reading them would take minutes."""
         if self.mapped is not None and self.mapped.nbytes > LONG:
             return np.arange(self.count, dtype=np.uint64)
-        return holding.of_rows(self.chunks())
+        bytes_ = self.dtype.kind in "bui" and 0 <= self.extremes[0] <= self.extremes[1] <= 255
+        stored = np.uint8 if bytes_ else np.float32  # the same values in another dtype are the same examples
+        return holding.of_rows(_float32(chunk) if stored is np.float32 else chunk.astype(stored) for chunk in self.chunks())
 
     @property
     def copies(self) -> bool:
@@ -213,7 +231,8 @@ def _depth(array: Array, event: tuple[int, ...], least: float, greatest: float) 
     """How values become pixels: None where they are, or where they are no pictures."""
     if array.dtype.kind != "f":
         return depth_of([(least, greatest)], False) if len(event) > 1 and least >= 0 and 255 < greatest <= 65_535 else None
-    if len(event) != 3 or event[0] not in (1, 3) or min(event[1:]) < 8 or not np.isfinite([least, greatest]).all():
+    grey = len(event) == 2 or (len(event) == 3 and event[0] in (1, 3))
+    if not grey or min(event[-2:]) < 8 or not np.isfinite([least, greatest]).all():
         return None
     found = depth_of([(least, greatest)], True)
     return found if found.low == 0 and found.high in (1, 255) else None

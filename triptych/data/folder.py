@@ -94,6 +94,8 @@ def _is_idx_name(name: str) -> bool:
 def _read_data(paths: list[Path]) -> dict[str, Part]:
     """One file for each split, or files that hold splits themselves; parquet and CIFAR may come in shards."""
     named = [split_in(path.name) for path in paths]
+    if len(set(named) - {None}) > 1:  # what is called by no split beside those that are is something else
+        paths, named = [p for p, its in zip(paths, named, strict=True) if its], [its for its in named if its]
     if paths[0].suffix == ".bin":
         return {s: read_cifar([p for p, its in zip(paths, named, strict=True) if (its or "train") == s])
                 for s in dict.fromkeys(its or "train" for its in named)}  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from triptych.data.delimited import Table, read_delimited, read_pairs, read_text
-from triptych.data.layout import SPLIT_NAMES
+from triptych.data.layout import split_word
 from triptych.data.listing import Listing
 from triptych.errors import TriptychError
 
@@ -21,6 +21,8 @@ METADATA = "metadata"
 """Stem of a file that must describe pictures; others are left aside where they do not."""
 _SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold")
 _NUMBERED = {"0": "train", "1": "valid", "2": "test"}  # CelebA's list_eval_partition
+_NAMING = ("file_name", "filename", "file", "image_id", "image", "img", "path", "name", "id")
+"""Usual names of a column that names pictures: of several that might, the first of these does."""
 _KINDS = (".csv", ".tsv", ".tab", ".jsonl", ".txt")
 
 
@@ -54,11 +56,23 @@ class Names:
         """The picture that a word in a table in the folder `at` means."""
         plain = PurePosixPath(_composed(word.strip().replace("\\", "/"))).as_posix()
         below = f"{at}/{plain}" if at else plain
-        for index, key in ((self.exact, below), (self.exact, plain), (self.exact, plain.partition("/")[2])):
-            if key in index:
-                return index[key]
+        for key in (below, plain):
+            if key in self.exact:
+                return self.exact[key]
+        if plain in ("", "."):
+            return None
         alone = PurePosixPath(plain)
-        return self.file.get(alone.name) or self.stem.get(alone.name) if plain not in ("", ".") else None
+        found = self.file.get(alone.name) or self.stem.get(alone.name)
+        # a word with folders means none but a picture whose path ends, or which lies, as it says
+        fits = found is None or len(alone.parts) == 1 or self._agrees(PurePosixPath(_composed(found)), alone)
+        return found if fits else None
+
+    @staticmethod
+    def _agrees(picture: PurePosixPath, said: PurePosixPath) -> bool:
+        """Whether one of two paths is the end of the other, suffixes aside."""
+        ours, theirs = (*picture.parts[:-1], picture.stem), (*said.parts[:-1], said.name.removesuffix(picture.suffix))
+        short = min(len(ours), len(theirs))
+        return ours[-short:] == theirs[-short:]
 
 
 def _composed(name: str) -> str:
@@ -144,14 +158,17 @@ def _json_lines(path: Path) -> Table:
 
 def _naming_column(table: Table, names: Names, at: str) -> tuple[str | None, int]:
     """The column that names most pictures; `file_name` where none names any but it is there."""
-    best, hits = None, 0
-    for name, cells in zip(table.header, zip(*table.rows, strict=True), strict=False):
-        count = sum(names.find(cell, at) is not None for cell in cells)
-        if count > hits:
-            best, hits = name, count
-    if best is None and "file_name" in table.header:
-        return "file_name", 0
-    return best, hits
+    columns = dict(zip(table.header, zip(*table.rows, strict=True), strict=False))
+    hits = {name: sum(names.find(cell, at) is not None for cell in cells) for name, cells in columns.items()}
+    usual = [name for alias in _NAMING for name in hits if name.lower().replace(" ", "_") == alias and hits[name]]
+    if usual:
+        return usual[0], hits[usual[0]]
+    # a column of mere numbers names pictures called by numbers only where nothing else does
+    suffixed = {name: sum("." in cell for cell in cells) for name, cells in columns.items()}
+    best = max(hits, key=lambda name: (bool(suffixed[name]), hits[name]) if hits[name] else (False, 0), default=None)
+    if best is None or not hits[best]:
+        return ("file_name", 0) if "file_name" in table.header else (None, 0)
+    return best, hits[best]
 
 
 def _take(path: Path, table: Table, column: str, names: Names, at: str, labels: Labels) -> None:
@@ -168,25 +185,34 @@ def _take(path: Path, table: Table, column: str, names: Names, at: str, labels: 
             raise TriptychError(f"{path}: expected one row for each picture, got two for {row[key]}: remove one")
         said = {head: cell for head, cell in zip(table.header, row, strict=True) if head not in (column, parts)}
         labels.rows.setdefault(name, {}).update(said)
-        if parts:
-            labels.splits[name] = _meaning(row[table.header.index(parts)])
+        if parts and (meant := split_meant(row[table.header.index(parts)])):
+            labels.splits[name] = meant
     if missing:
         labels.aside.append(f"{missing:,} rows of {path.name} without their picture")
 
 
 def _split_column(table: Table, path: Path) -> str | None:
     """A column that says the split of each row, if there is one."""
-    for name in table.header:
-        if name.lower() in _SPLIT_COLUMNS:
-            words = {word.lower() for word in table.column(name)}
-            numbered = words <= set(_NUMBERED) and (name.lower() == "partition" or "partition" in path.stem)
-            if words and (words <= set(SPLIT_NAMES) or numbered):
-                return name
-    return None
+    return next((name for name in table.header if says_splits(name, table.column(name), path.stem)), None)
 
 
-def _meaning(word: str) -> str:
-    return SPLIT_NAMES.get(word.lower()) or _NUMBERED[word]
+def says_splits(name: str, words: Sequence[str], where: str = "") -> bool:
+    """Whether a column says the split of each example: by its name, and by what its words mean; some may be empty.
+
+    >>> says_splits("Data Split", ["train", "test_set", ""]), says_splits("set", ["a", "b"])
+    (True, False)
+    """
+    called = name.lower().replace("_", " ").split()
+    if not set(called) & set(_SPLIT_COLUMNS):
+        return False
+    said = {word for word in words if word}
+    numbered = said <= set(_NUMBERED) and ("partition" in called or "partition" in where)
+    return bool(said) and (all(split_word(word) for word in said) or numbered)
+
+
+def split_meant(word: str) -> str | None:
+    """The split that a word of such a column means; None for an empty one."""
+    return split_word(word) or _NUMBERED.get(word)
 
 
 def columns_of(labels: Labels, names: Sequence[str]) -> dict[str, list[str | None]]:

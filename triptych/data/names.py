@@ -21,6 +21,7 @@ from triptych.data.files import Part
 from triptych.data.folder import read_path
 from triptych.data.holding import by_position, digest
 from triptych.data.hub import DOWNLOADS, read_hub
+from triptych.data.labels import says_splits, split_meant
 from triptych.data.memory import MARK, is_named, read_memory
 from triptych.data.pictures import Survey, parse_size, surveyed
 from triptych.data.splits import Split, Splits
@@ -153,6 +154,7 @@ def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None, 
             f"{where}: expected training data, got only {', '.join(found)}; add a train split, or "
             "name the file or folder of one split itself"
         )
+    found = _by_name(_divided(found))
     parts = {name: found[name] for name in SPLITS if name in found}
     for part in parts.values():
         if part.count == 0:
@@ -176,6 +178,45 @@ def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None, 
     aside = [*(line for part in found.values() for line in part.aside), *_unused(found)]
     result.remarks = tuple(filter(None, [survey.describe()])), tuple(aside)
     return result
+
+
+def _divided(found: dict[str, Part]) -> dict[str, Part]:
+    """One part whose columns say the split of each row, as its splits."""
+    if set(found) != {"train"}:
+        return found
+    whole = found["train"]
+    name = next((n for n, raw in whole.columns.items() if says_splits(n, _words(raw.values))), None)
+    if name is None:
+        return found
+    words = _words(whole.columns.pop(name).values)
+    meant = [split_meant(word) for word in words]
+    if "train" not in meant:
+        return found
+    splits = {split: np.array([i for i, its in enumerate(meant) if its == split]) for split in SPLITS if split in meant}
+    return {split: whole.part(rows) for split, rows in splits.items()}
+
+
+def _words(values: Any) -> list[str]:
+    return ["" if value is None or value != value else str(value) for value in values]
+
+
+def _by_name(found: dict[str, Part]) -> dict[str, Part]:
+    """Tables of several splits with their columns in one order.
+
+    Raises:
+        TriptychError: where they have other columns.
+    """
+    tables = {name: part for name, part in found.items() if isinstance(part, Array) and part.names}
+    if "train" not in tables:
+        return found
+    order = tables["train"].names
+    for name, table in tables.items():
+        if set(table.names) != set(order):
+            other = ", ".join(sorted(set(table.names) ^ set(order))[:5])
+            raise TriptychError(f"{table.where}: expected the columns of the training data, got others in {name}: {other}")
+        if table.names != order:
+            tables[name] = table.reordered(order)
+    return found | tables
 
 
 def _unused(found: dict[str, Part]) -> list[str]:

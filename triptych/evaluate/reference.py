@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,19 +82,23 @@ def learn_reference(
     """The blunter densities of up to 5,000 training examples, and the statistics of up to 2,000 held-out ones.
 
     Examples that a model was trained on are likelier to it than new ones; held-out ones are what normal is. Where there
-    are fewer than 50 of them, training examples take their place, and normal data then look somewhat less normal.
+    are fewer than 50 of them, training examples take their place, which the blunter densities are then not fitted to; the
+    model itself knows them, so that normal data look somewhat less normal.
 
     Args:
         k, seed: of `statistics`, and of all that is scored later.
 
     >>> reference = learn_reference(model, photos.train, photos.test)  # doctest: +SKIP
     """
-    x = model.codec.centre(train[fixed_subset(len(train), _FITTED)])
+    few = len(held_out) < FEWEST
+    known = train if few else held_out
+    rows = fixed_subset(len(known), min(_MOST, len(known) // 2) if few else _MOST)
+    fitted = np.setdiff1d(np.arange(len(train)), rows) if few else np.arange(len(train))
+    x = model.codec.centre(train[fitted[fixed_subset(len(fitted), _FITTED)]])
     blunt: dict[str, Gaussian | Local] = {"gaussian": Gaussian.of(x)}
     if len(model.event_shape) > 1:
         blunt["local"] = Local.of(x[:_LOCAL])
-    known = held_out if len(held_out) >= FEWEST else train
-    rows, parts = fixed_subset(len(known), _MOST), []
+    parts = []
     starts = range(0, len(rows), _AT_ONCE)
     for start in tracked(starts, "scoring held-out examples", len(starts)):
         some = rows[start : start + _AT_ONCE]

@@ -129,6 +129,7 @@ def fit(
     """
     notice = notice if run.is_main else lambda line: None  # one process speaks for all
     _check_data(run, data, notice)
+    run.write_recipe()
     begun = progress.begun if run.is_main else _unheard
     try:
         with _stop_requests() as requests, begun("training", run.recipe.steps, run.step) as task:

@@ -129,9 +129,13 @@ class Run:
         run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
         if run.is_main:
             storage.sweep(folder, folder / "state", folder / "samples")
-            storage.write_json(folder / "recipe.json", described(model, run.recipe))
-            run._write_model()  # a kill may have come between the state and these
+            run._write_model()  # a kill may have come between the state and this
         return run
+
+    def write_recipe(self) -> None:
+        """Keeps the recipe, which may have other steps than before: asked when its data are known to be right."""
+        if self.is_main:
+            storage.write_json(self.folder / "recipe.json", described(self.model, self.recipe))
 
     @property
     def step(self) -> int:

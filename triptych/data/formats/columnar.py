@@ -130,7 +130,10 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
             values[name] = numbers.astype(np.float64)
         else:
             attributes[name] = raw
-    aside = tuple(f"column {name} (empty)" for name, column in values.items() if np.isnan(column).all())
+    counted = [name for name, column in values.items() if _counts(name, column) and len(values) > 1]
+    values = {name: column for name, column in values.items() if name not in counted}
+    aside = tuple(f"column {name} (counts the rows)" for name in counted)
+    aside += tuple(f"column {name} (empty)" for name, column in values.items() if np.isnan(column).all())
     values = {name: column for name, column in values.items() if not np.isnan(column).all()}
     if not values:
         raise TriptychError(
@@ -141,12 +144,20 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
     if missing:
         some = ", ".join(f"{name} ({count})" for name, count in list(missing.items())[:3])
         raise TriptychError(f"{where}: expected a number in every row, got none in {some}: fill them in or drop these rows")
+    if all(_PIXEL.fullmatch(name.lower()) for name in values):  # in the order of their numbers, not of their letters
+        values = dict(sorted(values.items(), key=lambda item: [int(part) for part in re.findall(r"\d+", item[0])]))
     data = np.stack(list(values.values()), 1)
     if pixels := _as_pixels(list(values), data):
         return Array.of(data.astype(np.uint8).reshape(-1, 1, *pixels), where, key, attributes)
     array = Array.of(data, where, key, attributes)
     array.names, array.aside = tuple(values), aside
     return array
+
+
+def _counts(name: str, column: np.ndarray) -> bool:
+    """Whether a column only numbers the rows."""
+    nameless = name.lower() in ("id", "index", "unnamed: 0", "column 1", "__index_level_0__")
+    return nameless and len(column) > 1 and np.array_equal(column - column[0], np.arange(len(column)))
 
 
 def _as_pixels(names: list[str], data: np.ndarray) -> tuple[int, int] | None:
