@@ -121,6 +121,7 @@ class Run:
         recipe, model = read_recipe(folder), blank_model(folder, given)
         if recipe is None:
             raise TriptychError(f"{folder} holds a model without a training recipe: start from it with --init {folder}")
+        before = recipe.steps
         recipe = recipe if steps is None else dataclasses.replace(recipe, steps=steps)
         stored = checkpoint.newest(folder)
         storage.load_weights(model, stored.section("weights."), folder)
@@ -129,7 +130,9 @@ class Run:
         run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
         if run.is_main:
             storage.sweep(folder, folder / "state", folder / "samples")
-            run._write_model()  # a kill may have come between the state and this
+            # of this version, as the weights are; other steps are kept when the data are known to be right
+            storage.write_json(folder / "recipe.json", described(model, dataclasses.replace(run.recipe, steps=before)))
+            run._write_model()  # a kill may have come between the state and these
         return run
 
     def write_recipe(self) -> None:
