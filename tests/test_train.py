@@ -23,7 +23,7 @@ from triptych.recipes import Recipe, Training, VAEModel, VAEObjective
 from triptych.training import Run, checkpoint, optimisers, precision
 from triptych.training import loop as train
 from triptych.training.average import MovingAverage
-from triptych.training.health import SETTLED, Health, first_broken_module, skip_if
+from triptych.training.health import LASTING, SETTLED, Health, first_broken_module, skip_if
 from triptych.training.recovery import ROLLBACKS
 
 
@@ -303,6 +303,43 @@ def test_bad_steps_are_skipped_without_touching_weights_or_moments():
         assert same == (step in (SETTLED + 1, SETTLED + 2)) == bool(bad)
     assert (int(health.bad), int(health.streak), int(health.last_bad_step)) == (2, 0, SETTLED + 2)
     assert health.culprit() == 0
+
+
+def _judged(health, norms, kind=lambda step: 0):
+    return [bool(health.judge([torch.tensor([norm])], step, kind(step))[0]) for step, norm in enumerate(norms, 1)]
+
+
+def test_leaps_that_last_are_a_new_level():
+    health = Health(1)
+    verdicts = _judged(health, [1.0] * SETTLED + [1e4] * (LASTING + 20) + [float("nan")] * 3)
+    assert verdicts == [False] * SETTLED + [True] * LASTING + [False] * 20 + [True] * 3
+    assert health.norm.item() == pytest.approx(1e4)
+
+
+def test_leaps_now_and_then_are_never_accepted():
+    norms = [1.0] * SETTLED + ([1e4] * LASTING + [1.0]) * 10
+    assert sum(_judged(Health(1), norms)) == 10 * LASTING
+
+
+@pytest.mark.parametrize("every", [2, 12])
+def test_kinds_of_steps_are_judged_apart(every):
+    """Lazily penalised steps have other gradients than the rest: large ones are no leap among themselves."""
+
+    def kind(step):
+        return int(step % every == 0)
+
+    norms = [1e4 if kind(step) else 1.0 for step in range(1, every * (SETTLED + 20))]
+    assert not any(_judged(Health(1, 2), norms, kind))
+    norms[every * (SETTLED + 5) - 1] = 1e7
+    assert sum(_judged(Health(1, 2), norms, kind)) == 1
+
+
+def test_a_health_of_earlier_versions_is_taken_as_settled():
+    health, earlier = Health(1, 2), Health(1).state_dict()
+    earlier = {k: v for k, v in earlier.items() if k not in ("seen", "leaps")} | {"norm": torch.tensor(2.0)}
+    health.restore(earlier)
+    assert health.norm.tolist() == [2.0, 2.0] and health.seen.tolist() == [SETTLED, SETTLED]
+    assert _judged(health, [1e4]) == [True]
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adamax, torch.optim.SGD])

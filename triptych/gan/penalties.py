@@ -42,6 +42,10 @@ class Penalty:
     weight: float = 0.0
     every: int = 1
 
+    def due(self, step: int) -> bool:
+        """Whether D is penalised at `step`: the last of every so many, so that the log, at round numbers, shows it."""
+        return (step + 1) % self.every == 0
+
     def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
         """Logits of real and fake examples (B, *E), both without a graph, and the penalty."""
         return Verdicts(judge(real), judge(fake), real.new_zeros(()))

@@ -115,6 +115,7 @@ class DiscriminatorPlayer(Adversary):
     ):
         super().__init__(match, match.model.discriminator, span, loop)
         self.plays, self.weight, self.penalty, self.drift_weight = plays, weight, penalty or Penalty(), drift_weight
+        self.kinds = 2 if self.penalty.every > 1 else 1
         self.mismatch_weight = mismatch_weight
         self.ada_step, self.ada_target = ada_step, match.game.confident_as(TARGET) if ada_target is None else ada_target
 
@@ -125,10 +126,8 @@ class DiscriminatorPlayer(Adversary):
         with torch.set_grad_enabled(self.match.share and torch.is_grad_enabled()):
             samples = self.match.draw(x, context)
         self.match.shared = (samples, context) if self.match.share else None
-        # at the last of every so many steps, so that the log's lines, at round numbers, show it; without gradients, as when
-        # a bad step is replayed, nothing can be penalised
-        due = (step + 1) % self.penalty.every == 0 and torch.is_grad_enabled()
-        penalty = self.penalty if due else Penalty()
+        # without gradients, as when a bad step is replayed, nothing can be penalised
+        penalty = self.penalty if self.penalty.due(step) and torch.is_grad_enabled() else Penalty()
         shown, shown_samples = self.augmentation(x), self.augmentation(samples.detach())
         real, fake, penalised = penalty.judge(lambda x: model.logits(x, context), shown, shown_samples)
         played = game.discriminator(real, fake).mean()
@@ -146,6 +145,10 @@ class DiscriminatorPlayer(Adversary):
             terms["mismatch"] = mismatch.detach()
             loss = loss + self.weight * self.mismatch_weight * mismatch
         return Loss(loss, terms)
+
+    def kind(self, step: int) -> int:
+        """1 with a lazy penalty, whose gradient has many times the weight of the rest."""
+        return int(self.kinds > 1 and self.penalty.due(step))
 
     def _adapted(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         """Moves ada's p by how sure D is, on all processes alike; without gradients, as in a replay, nothing moves."""

@@ -59,9 +59,11 @@ class Player(nn.Module, ABC):
         span: the rounds in which it plays, so that a run may be a series of stages.
         loop: the loop's numbers for its parameters (a `recipes.Training`) where they are not the recipe's: rule, rates,
             momenta and clip; the rest is the run's.
+        kinds: of steps whose gradients are not to be compared, such as those with a penalty and those without.
     """
 
     plays: int = 1
+    kinds: int = 1
     span: Span = WHOLE
     loop: Any = None
 
@@ -90,6 +92,10 @@ class Player(nn.Module, ABC):
 
     def follow_buffers(self) -> None:
         """Makes plain attributes agree with the model's buffers, after a saved state has been put in place."""
+
+    def kind(self, step: int) -> int:
+        """Which of its kinds of steps the one at `step` is."""
+        return 0
 
     def stage(self, step: int) -> int:
         """A number that changes when other weights are trained than before: the optimiser then begins anew."""

@@ -1,11 +1,13 @@
 """Bad steps: detected without a synchronisation, skipped, named, and rolled back when they repeat.
 
 A step is bad when its gradient's norm is not finite, or leaps far above its running mean. (The gradient, not the loss:
-several processes share it, so that they agree; and a loss that is not finite has no finite gradient.) The
-verdict stays on the device as a 0/1 tensor, which the fused optimisers take as `found_inf` and then leave weights and
-moments alone; it is read only when the log is written.
+several processes share it, so that they agree; and a loss that is not finite has no finite gradient.) A player may take
+steps of several kinds, such as those with a lazy penalty, whose weight is many times that of the rest: each kind has its
+own mean. Leaps that last are a new level, which is accepted: a discriminator that has grown too steep is brought back by
+the very penalties whose gradients leap. The verdict stays on the device as a 0/1 tensor, which the fused optimisers take
+as `found_inf` and then leave weights and moments alone; it is read only when the log is written.
 
-Shapes: P parameters of one player; a norm or verdict is a scalar ().
+Shapes: P parameters of one player, K kinds of steps; a norm or verdict is a scalar ().
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim import Optimizer
 
 SPIKE = 100.0  # times the running mean of the gradient's norm: far outside what a healthy run shows
-SETTLED = 100  # steps before that mean is meaningful
+SETTLED = 100  # steps of a kind before their mean is meaningful
+LASTING = 5  # leaps of a kind in a row that are skipped; what comes after them is the new level
 _MEMORY = 0.02  # weight of the newest norm in the running mean
 
 
@@ -27,9 +30,11 @@ class Health(nn.Module):
 
     Args:
         parameters: P, of how many the gradients are judged.
+        kinds: K, of steps that are judged apart.
 
     Attributes:
-        norm: running mean of the gradient's norm over good steps.
+        norm: running mean of the gradient's norm over good steps of each kind, (K,).
+        seen, leaps: steps of each kind, and leaps in a row among them up to now, (K,).
         bad, streak: bad steps in all, and in a row up to now.
         last_bad_step: the newest bad step, or −1; last_bad_norms: its gradient's norm for each parameter, (P,).
         reported: how many of the bad steps have been reported.
@@ -40,33 +45,49 @@ class Health(nn.Module):
     """
 
     norm: Tensor
+    seen: Tensor
+    leaps: Tensor
     bad: Tensor
     streak: Tensor
     last_bad_step: Tensor
     last_bad_norms: Tensor
 
-    def __init__(self, parameters: int) -> None:
+    def __init__(self, parameters: int, kinds: int = 1) -> None:
         super().__init__()
-        self.register_buffer("norm", torch.zeros(()))
+        self.register_buffer("norm", torch.zeros(kinds))
+        self.register_buffer("seen", torch.zeros(kinds, dtype=torch.long))
+        self.register_buffer("leaps", torch.zeros(kinds, dtype=torch.long))
         self.register_buffer("bad", torch.zeros((), dtype=torch.long))
         self.register_buffer("streak", torch.zeros((), dtype=torch.long))
         self.register_buffer("last_bad_step", torch.full((), -1, dtype=torch.long))
         self.register_buffer("last_bad_norms", torch.zeros(parameters))
         self.reported = 0
 
+    def restore(self, buffers: dict[str, Tensor]) -> None:
+        """Takes the buffers of a checkpoint; those of earlier versions judged all kinds of steps as one."""
+        if buffers["norm"].ndim == 0:
+            mean = buffers["norm"].expand_as(self.norm)
+            buffers |= {"norm": mean, "seen": torch.full_like(self.seen, SETTLED), "leaps": torch.zeros_like(self.leaps)}
+        self.load_state_dict(buffers)
+        self.reported = int(self.bad)
+
     @torch.no_grad()
-    def judge(self, gradients: Sequence[Tensor | None], step: int, first: int = 0) -> tuple[Tensor, Tensor]:
+    def judge(self, gradients: Sequence[Tensor | None], step: int, kind: int = 0) -> tuple[Tensor, Tensor]:
         """Whether the step (counted from 1) is bad, a 0/1 float tensor, and the gradient's norm; None counts as 0.
 
         Args:
-            first: how many steps had passed when the player began.
+            kind: 0 … K − 1, which of the player's kinds of steps it is.
         """
-        norms = torch.stack(torch._foreach_norm([self.norm.new_zeros(()) if g is None else g for g in gradients]))
+        none = self.norm.new_zeros(())
+        norms = torch.stack(torch._foreach_norm([none if g is None else g for g in gradients]))
         norm = torch.linalg.vector_norm(norms)
-        bad = norm.isfinite().logical_not_()
-        if step - first > SETTLED:
-            bad |= norm > SPIKE * self.norm
-        self.norm.lerp_(torch.where(bad, self.norm, norm), _MEMORY)
+        mean, seen, leaps = self.norm[kind], self.seen[kind], self.leaps[kind]
+        leapt = norm.isfinite() & (norm > SPIKE * mean) & (seen >= SETTLED)
+        leaps.add_(1).mul_(leapt)
+        lasting = leaps > LASTING
+        bad = norm.isfinite().logical_not_() | (leapt & ~lasting)
+        mean.lerp_(torch.where(bad, mean, norm), torch.where(lasting, 1.0, _MEMORY))
+        seen.add_(1)
         self.bad += bad
         self.streak.add_(1).mul_(bad)
         self.last_bad_step.masked_fill_(bad, step)

@@ -85,7 +85,7 @@ def play_round(run: Run, data: Split, stream: Iterator[Batch]) -> Round:
 def _play(run: Run, name: str, batch: Batch, play: int) -> dict[str, Tensor]:
     """One minibatch of one player: loss, gradient, verdict, update."""
     optimizer, training, player = run.optimizers[name], run.loop(name), run.players[name]
-    first, step = player.span.first, player.span.played(run.step)
+    step = player.span.played(run.step)
     optimisers.schedule(optimizer, training, step, player.span.played(run.recipe.steps), run.progress.rate_scale)
     if step and player.stage(step) != player.stage(step - 1):
         optimizer.state.clear()
@@ -96,7 +96,7 @@ def _play(run: Run, name: str, batch: Batch, play: int) -> dict[str, Tensor]:
     for parameter in parameters:
         parameter.grad = None
     run.accelerator.backward(loss.total)
-    bad, norm = run.health[name].judge([p.grad for p in parameters], run.step + 1, first)
+    bad, norm = run.health[name].judge([p.grad for p in parameters], run.step + 1, player.kind(step))
     gradients = [p.grad for p in parameters if p.grad is not None]  # a growing network's other layers have none
     if training.clip:
         nn.utils.clip_grads_with_norm_(parameters, training.clip, norm)

@@ -68,7 +68,7 @@ class Run:
             optimizer = optimisers.make(self.loop(name), player, self.device)
             self.wrapped[name], prepared = self.accelerator.prepare(player, optimizer)
             self.optimizers[name] = prepared.optimizer  # accelerate's wrapper looks for packages on the disk at every step
-            self.health[name] = Health(len(optimizer.param_groups[0]["params"])).to(self.device)
+            self.health[name] = Health(len(optimizer.param_groups[0]["params"]), player.kinds).to(self.device)
         self.progress = Progress()
         self.saved_step: int | None = None
         self.mid_round = False
@@ -303,9 +303,7 @@ class Run:
         for name, optimizer in self.optimizers.items():
             if name not in stored.param_groups:  # of a stage that a shorter run did not have
                 continue
-            health = self.health[name]
-            health.load_state_dict(stored.section(f"health.{name}."))
-            health.reported = int(health.bad)
+            self.health[name].restore(stored.section(f"health.{name}."))
             optimisers.load(optimizer, stored.section(f"optimizer.{name}."), stored.param_groups[name])
             self.players[name].follow_buffers()
         self.progress, self.saved_step = stored.progress, stored.progress.step
