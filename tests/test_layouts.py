@@ -183,6 +183,21 @@ def test_columns_that_count_rows_or_name_pixels(tmp_path: Path) -> None:
     assert splits.train[0].flatten().tolist() == list(range(16))
 
 
+@pytest.mark.parametrize("word", ["", "NA", "null", "?"])
+def test_a_missing_number_is_named(word: str, tmp_path: Path) -> None:
+    rows = "".join(f"{i},{word if i == 7 else i}\n" for i in range(3, 30, 2))
+    with pytest.raises(TriptychError, match=r"a number in every row, got none in b \(1\)"):
+        load(write(tmp_path / "a.csv", "a,b\n" + rows))
+
+
+def test_a_first_picture_that_is_missing_is_skipped(tmp_path: Path) -> None:
+    import pandas as pd
+
+    files = [str(picture(tmp_path / f"{i}.png", i)) for i in range(10)]
+    splits = load(pd.DataFrame({"path": [None, *files], "smile": [1] + [0, 1] * 5}), notice=lambda line: None)
+    assert sum(map(len, splits.values())) == 10 and splits.train.is_image and "1 unreadable" in splits.summary
+
+
 def test_the_same_values_in_another_dtype_are_held_out_alike(tmp_path: Path) -> None:
     values = np.stack([pixels(i, 1) for i in range(200)])
     floats = np.random.default_rng(0).normal(size=(200, 3))

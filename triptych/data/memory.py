@@ -140,7 +140,7 @@ def _table(frame: Any, where: str) -> Part:
     """A pandas table: a column of pictures and attributes, or rows of numbers and the attributes that are not numbers."""
     columns = {str(name): _column(frame[name]) for name in frame.columns}
     for name, column in columns.items():
-        if column.dtype == object and len(column) and _is_encoded(column[0]):
+        if column.dtype == object and _is_encoded(next((value for value in column if value is not None), None)):
             others = {other: RawColumn(values) for other, values in columns.items() if other != name}
             return _album(column, others, where)
     numbers = [name for name, c in columns.items() if c.dtype != object and name.lower() not in LABELS]

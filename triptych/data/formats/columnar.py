@@ -23,6 +23,7 @@ from triptych.errors import TriptychError
 
 IMAGE_COLUMNS = ("image", "img", "picture", "photo")
 """Usual names of a column of encoded pictures."""
+_MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "-", "?"])
 _PIXEL = re.compile(r"(?:pixel|pix|px|p)?[ _.]?\d+(?:x\d+)?")
 
 
@@ -110,7 +111,7 @@ def read_csv(path: Path) -> Array:
 def _numbers(cells: Sequence[str]) -> np.ndarray | list[str]:
     """Numbers where all cells are, empty ones NaN; else the words."""
     try:
-        return np.array([float(cell) if cell else math.nan for cell in cells])
+        return np.array([math.nan if cell.lower() in _MISSING else float(cell) for cell in cells])
     except ValueError:
         return list(cells)
 
