@@ -39,7 +39,7 @@ class Album:
         """Fingerprints of the encoded pictures (N,)."""
         return holding.of_contents(picture.content for picture in self.read(np.arange(self.count)))
 
-    copies: ClassVar[bool] = False  # a copy of a training picture is no test of what was learned
+    copies: ClassVar[bool] = False  # equal pictures are held out together: testing on a copy would measure memory
 
     def part(self, rows: np.ndarray) -> Album:
         """The pictures at these indices as an album of their own."""

@@ -228,7 +228,7 @@ def channels_last(event: tuple[int, ...]) -> bool:
 
 
 def _depth(array: Array, event: tuple[int, ...], least: float, greatest: float) -> Depth | None:
-    """How values become pixels: None where they are, or where they are no pictures."""
+    """How values become 8-bit pixels; None for values that are 8-bit already, and for those that are not pictures."""
     if array.dtype.kind != "f":
         return depth_of([(least, greatest)], False) if len(event) > 1 and least >= 0 and 255 < greatest <= 65_535 else None
     grey = len(event) == 2 or (len(event) == 3 and event[0] in (1, 3))

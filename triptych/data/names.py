@@ -188,10 +188,10 @@ def _divided(found: dict[str, Part]) -> dict[str, Part]:
     name = next((n for n, raw in whole.columns.items() if says_splits(n, _words(raw.values))), None)
     if name is None:
         return found
-    words = _words(whole.columns.pop(name).values)
-    meant = [split_meant(word) for word in words]
+    meant = [split_meant(word) for word in _words(whole.columns[name].values)]
     if "train" not in meant:
         return found
+    del whole.columns[name]
     splits = {split: np.array([i for i, its in enumerate(meant) if its == split]) for split in SPLITS if split in meant}
     return {split: whole.part(rows) for split, rows in splits.items()}
 

@@ -14,7 +14,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from itertools import chain
 from pathlib import Path
@@ -131,7 +131,7 @@ def most() -> int:
 
 
 def _keep_if_possible(folder: Path, rows: np.ndarray, noted: dict[str, Any], options: Options) -> None:
-    """A cache that cannot take them is no hindrance: they are in memory."""
+    """Caches the rows; where that fails the user is told, and the rows in memory serve."""
     try:
         _cache(folder, iter([rows]), rows[:1], rows.nbytes, lambda: noted)
         trimmed(folder)
@@ -146,13 +146,23 @@ def trimmed(newest: Path) -> None:
         with contextlib.suppress(OSError):  # another process may be at it too
             size = sum(file.stat().st_size for file in about.parent.rglob("*") if file.is_file())
             entries.append((about.stat().st_mtime, size, about.parent))
-    total = sum(size for _, size, _ in entries)
-    for _, size, folder in sorted(entries):
-        if total <= most():
-            return
+    for folder in least_used(entries, most()):
         if folder != newest:
             shutil.rmtree(folder, ignore_errors=True)
-            total -= size
+
+
+def least_used(entries: Iterable[tuple[float, int, Path]], most: int) -> list[Path]:
+    """What to remove of (time of the last use, bytes, path), so that what was used latest takes at most so many bytes.
+
+    >>> least_used([(1.0, 5, Path("old")), (3.0, 5, Path("new")), (2.0, 5, Path("middle"))], most=12)
+    [PosixPath('old')]
+    """
+    total, beyond = 0, []
+    for _, size, path in sorted(entries, reverse=True):
+        total += size
+        if total > most:
+            beyond.append(path)
+    return beyond
 
 
 def _cached(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:

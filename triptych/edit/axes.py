@@ -1,4 +1,4 @@
-"""Attributes as axes, which directions can be learned of: a class is no axis, but one class against the rest is.
+"""Attributes as axes, along which directions can be learned; each of several classes is one axis, against the rest.
 
 Shapes: values (n,), as a split has them.
 """

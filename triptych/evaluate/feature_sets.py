@@ -18,7 +18,7 @@ import torch
 
 from triptych import storage
 from triptych.data import Split, fixed_subset
-from triptych.data.stored import cache_root, keeping
+from triptych.data.stored import cache_root, keeping, least_used
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.efficientnet import EfficientNet, weights_file
 from triptych.evaluate.features import (
@@ -120,12 +120,9 @@ def _trim(folder: Path, limit: int) -> None:
     found = []
     for path in folder.glob("*.safetensors"):
         with contextlib.suppress(OSError):  # another process may have removed it
-            found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-    total = 0
-    for _, size, path in sorted(found, reverse=True):
-        total += size
-        if total > limit:
-            path.unlink(missing_ok=True)
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
+    for path in least_used(found, limit):
+        path.unlink(missing_ok=True)
 
 
 def _contents(split: Split) -> str:

@@ -122,8 +122,8 @@ def sample_quality(
     both counts: compare at equal ones. A conditional model draws its samples given the real examples' attributes.
 
     Few held-out examples say little: with against="training" the samples are compared with training examples, those that
-    the features were not fitted to where they are 50 or more, and the floor has the held-out ones. A model that
-    returns its training data is the best by most of these measures then; there is no nearest_ratio.
+    the features were not fitted to where they are 50 or more, and the floor is that of the held-out ones. Most measures
+    then prefer a model that only repeats its training data, and nearest_ratio is left out.
 
     fid           Fréchet distance of the features (FID, where these are Inception's; frechet_efficientnet by those features)
     kid           kernel distance of them (kernel_efficientnet); precision, recall, density, coverage: of balls to the 3rd

@@ -29,7 +29,7 @@ from triptych.flow.flow import Flow, conditional_end, read_as
 GROUPS = (16, 16, 32, 64, 128, 256, 512)
 FLOOR = 0.4
 """The smallest scale of an affine coupling here, whose inverse multiplies by up to 1 / FLOOR: the likelihood loses nothing
-by it, and groups that follow are shown nothing that is further out than need be."""
+by it."""
 
 
 class SpectralFlow(Flow):
