@@ -58,8 +58,8 @@ def train(
     Args:
         family: vae, gan, dcgan, progressive, nice, realnvp, glow or spectral; or a whole `Recipe`, in place of a preset.
         data: what `triptych.data.load` takes (a name, a path, an array, a tensor, a list of picture files, a pandas
-            DataFrame, a torch Dataset, …); without a test split about a tenth is held out. Or the splits that it returned, of
-            which "train" is used; or one `Split`, which is used whole.
+            DataFrame, a torch Dataset, …); without a test split about a tenth is held out. Or the splits that it returned,
+            of which "train" is used; or one `Split`, which is used whole.
         out: the run's folder, for every verb of the command line. Without it the run is kept in a temporary folder, which is
             removed at the end: what remains is the model (`model.save_pretrained(folder)` saves it).
         steps, seed, size: as on the command line; minutes: that it may take, in place of steps.
