@@ -273,14 +273,6 @@ def test_a_missing_attribute_is_named(tmp_path):
         train.fit(run, pixels())
 
 
-def test_moments_of_other_parameters_are_refused():
-    layer = torch.nn.Linear(3, 2)
-    optimizer = optimisers.make(Training(), layer, torch.device("cpu"))
-    groups = optimizer.state_dict()["param_groups"]
-    with pytest.raises(TriptychError, match=r"exp_avg is \(5,\), the parameter is \(2, 3\)"):
-        optimisers.load(optimizer, {"0.step": torch.ones(()), "0.exp_avg": torch.zeros(5)}, groups)
-
-
 # --- bad steps
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +125,21 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def check_names(
+    expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor], source: Path, advice: str = "use matching files"
+) -> None:
+    """Raises a `TriptychError` that names the first tensor whose name, type or shape is not the expected one."""
+    wanted, got = ({k: f"{v.dtype} {tuple(v.shape)}" for k, v in found.items()} for found in (expected, tensors))
+    for name in sorted(wanted | got):
+        if wanted.get(name) != got.get(name):
+            difference = f"{name} should be {wanted.get(name, 'absent')}, is {got.get(name, 'absent')}"
+            raise TriptychError(f"{source} does not fit its recipe: {difference}; {advice}")
+
+
 def load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:
     """Puts the tensors into the module, which may be on the meta device; what does not fit is named in one line."""
     own = module.state_dict()
-    expected, got = ({k: f"{v.dtype} {tuple(v.shape)}" for k, v in found.items()} for found in (own, tensors))
-    for name in sorted(expected | got):
-        if expected.get(name) != got.get(name):
-            difference = f"{name} should be {expected.get(name, 'absent')}, is {got.get(name, 'absent')}"
-            raise TriptychError(f"{source} does not fit its recipe: {difference}; use matching files")
+    check_names(own, tensors, source)
     module.load_state_dict({k: _laid_out(v, own[k]) for k, v in tensors.items()}, assign=True)
 
 

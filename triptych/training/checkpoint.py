@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from triptych import storage
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, check_range, check_size
 from triptych.pretrained import FORMAT
 
 KEPT = 2
+_MOST = 10**12  # steps and examples, as many as a recipe may ask for
 
 
 @dataclass
@@ -47,18 +48,18 @@ class Checkpoint(NamedTuple):
 
     Attributes:
         progress: the numbers of the training.
-        param_groups: of each optimiser, by its player's name.
         tensors: weights.*, average.*, health.PLAYER.* and optimizer.PLAYER.INDEX.SLOT, the index being the parameter's.
+        source: the folder it was read from; None for one that is to be written.
     """
 
     progress: Progress
-    param_groups: dict[str, list[dict[str, Any]]]
     tensors: dict[str, Tensor]
+    source: Path | None = None
 
     def section(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with the prefix, named without it.
 
-        >>> Checkpoint(Progress(), {}, {"weights.a": 1, "average.a": 2}).section("average.")
+        >>> Checkpoint(Progress(), {"weights.a": 1, "average.a": 2}).section("average.")
         {'a': 2}
         """
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
@@ -74,7 +75,7 @@ def write(folder: Path, checkpoint: Checkpoint, every: int) -> None:
     with storage.write_folder(target) as temporary:
         tensors = temporary / "state.safetensors"
         storage.write_tensors(tensors, checkpoint.tensors)
-        numbers = {"format": FORMAT, **asdict(checkpoint.progress), "param_groups": checkpoint.param_groups}
+        numbers = {"format": FORMAT, **asdict(checkpoint.progress)}
         storage.write_json(temporary / "state.json", numbers | {"sha256": storage.digest(tensors)})
         if target.exists():  # a run that is rolled back saves its step once more
             shutil.rmtree(target)
@@ -114,11 +115,27 @@ def _read(folder: Path) -> Checkpoint:
     numbers = storage.read_json(folder / "state.json")
     if storage.digest(folder / "state.safetensors") != numbers["sha256"]:
         raise TriptychError("state.safetensors is not what was written")
-    return Checkpoint(_progress(numbers), numbers["param_groups"], storage.read_tensors(folder / "state.safetensors"))
+    progress = _progress(numbers)
+    if progress.step != int(folder.name):
+        raise TriptychError(f"state.json is of step {progress.step}")
+    return Checkpoint(progress, storage.read_tensors(folder / "state.safetensors"), folder)
 
 
 def _progress(numbers: dict[str, Any]) -> Progress:
-    return Progress(**{"begun": None, **{f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}})
+    """The numbers of a state.json, each of its type and in its range; others are left alone."""
+    known = {"begun": None} | {f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}
+    for name in ("step", "rollbacks"):
+        check_size(name, known.get(name), _MOST, least=0)
+    check_range("rate_scale", known["rate_scale"], 0, 1)
+    if known.get("data_size") is not None:
+        check_size("data_size", known["data_size"], _MOST)
+    if not isinstance(digest := known.get("data_digest", ""), str) or len(digest) > 256:
+        raise TriptychError(f"data_digest should be a short text, got {digest!r:.40}")
+    if not isinstance(begun := known["begun"], dict | None):
+        raise TriptychError(f"begun should be an object of steps by player, got {begun!r:.40}")
+    for name, step in (begun or {}).items():
+        check_size(f"begun.{name:.40}", step, known["step"], least=0)
+    return Progress(**known)
 
 
 def progress_of(folder: Path) -> Progress | None:

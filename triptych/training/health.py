@@ -63,12 +63,16 @@ class Health(nn.Module):
         self.register_buffer("last_bad_norms", torch.zeros(parameters))
         self.reported = 0
 
+    def upgraded(self, buffers: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The buffers of a checkpoint; those of earlier versions judged all kinds of steps as one."""
+        if buffers.get("norm", self.norm).ndim:
+            return buffers
+        mean = buffers["norm"].expand(self.norm.shape)
+        return buffers | {"norm": mean, "seen": torch.full_like(self.seen, SETTLED), "leaps": torch.zeros_like(self.leaps)}
+
     def restore(self, buffers: dict[str, Tensor]) -> None:
-        """Takes the buffers of a checkpoint; those of earlier versions judged all kinds of steps as one."""
-        if buffers["norm"].ndim == 0:
-            mean = buffers["norm"].expand_as(self.norm)
-            buffers |= {"norm": mean, "seen": torch.full_like(self.seen, SETTLED), "leaps": torch.zeros_like(self.leaps)}
-        self.load_state_dict(buffers)
+        """Takes the buffers of a checkpoint."""
+        self.load_state_dict(self.upgraded(buffers))
         self.reported = int(self.bad)
 
     @torch.no_grad()

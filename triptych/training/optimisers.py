@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from triptych.errors import TriptychError
 from triptych.recipes import Training
 
 
@@ -74,22 +72,28 @@ def momentum_at(step: int, steps: int, training: Training) -> float:
     return training.momentum + (end - training.momentum) * min(1.0, step / max(1, steps - 1))
 
 
-def load(optimizer: Optimizer, tensors: dict[str, Tensor], param_groups: list[dict[str, Any]]) -> None:
-    """Restores an optimiser from tensors by "index.slot", the index being the parameter's.
+def state(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers, by "index.slot", the index being the parameter's; its settings are the recipe's."""
+    stored = optimizer.state_dict()["state"]
+    return {f"{index}.{slot}": torch.as_tensor(v) for index, slots in stored.items() for slot, v in slots.items()}
 
-    Raises:
-        TriptychError: where they are those of other parameters.
+
+def load(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Restores what an optimiser remembers from tensors by "index.slot", which `foreign.check_tensors` has let through.
+
+    Files keep no strides, and fused optimisers pair moments with parameters by their place in memory: a moment gets the
+    strides of its parameter.
     """
-    state: dict[int, dict[str, Tensor]] = {}
+    optimizer.state.clear()
+    parameters = optimizer.param_groups[0]["params"]
     for key, value in tensors.items():
         index, slot = key.split(".", 1)
-        state.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": state, "param_groups": param_groups})
-    # files keep no strides, and fused optimisers pair moments with parameters by their place in memory
-    for parameter, slots in optimizer.state.items():
-        for slot, value in slots.items():
-            if value.ndim and value.shape != parameter.shape:
-                raise TriptychError(f"the optimiser's {slot} is {tuple(value.shape)}, the parameter is "
-                                    f"{tuple(parameter.shape)}: the model's parameters have another order")  # fmt: skip
-            if value.shape == parameter.shape:
-                slots[slot] = torch.empty_like(parameter, requires_grad=False, dtype=value.dtype).copy_(value)
+        parameter = parameters[int(index)]
+        moment = value.shape == parameter.shape and slot != "step"
+        place = torch.empty_like(parameter, requires_grad=False) if moment else torch.empty((), device=_home(optimizer))
+        optimizer.state[parameter][slot] = place.copy_(value)
+
+
+def _home(optimizer: Optimizer) -> torch.device:
+    """Where an optimiser counts the steps of its parameters: fused ones beside them, the others on the CPU."""
+    return optimizer.param_groups[0]["params"][0].device if optimizer.defaults.get("fused") else torch.device("cpu")

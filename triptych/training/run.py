@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -34,7 +34,7 @@ from triptych.objectives.player import Player
 from triptych.pretrained import blank_model, described, read_recipe, write_card
 from triptych.randomness import noise_seed, seeded
 from triptych.recipes import Recipe, Training, to_json
-from triptych.training import checkpoint, metrics, optimisers
+from triptych.training import checkpoint, foreign, metrics, optimisers
 from triptych.training.average import MovingAverage
 from triptych.training.checkpoint import Checkpoint, Progress
 from triptych.training.health import Health, broken_layer
@@ -124,7 +124,7 @@ class Run:
         before = recipe.steps
         recipe = recipe if steps is None else dataclasses.replace(recipe, steps=steps)
         stored = checkpoint.newest(folder)
-        storage.load_weights(model, stored.section("weights."), folder)
+        storage.load_weights(model, stored.section("weights."), stored.source or folder)
         run = cls(folder, recipe, model, trackers)
         run.restore(stored)
         run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
@@ -284,27 +284,44 @@ class Run:
         write_card(self.averaged, self.folder, self.recipe, self.step)
 
     def _checkpoint(self) -> Checkpoint:
+        tensors = self._state(self.optimizers)
+        for name, optimizer in self.optimizers.items():
+            tensors |= {f"optimizer.{name}.{k}": v for k, v in optimisers.state(optimizer).items()}
+        return Checkpoint(self.progress, tensors)
+
+    def _state(self, players: Iterable[str]) -> dict[str, Tensor]:
+        """What a checkpoint holds of the run besides what the optimisers remember."""
         tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"average.{k}": v for k, v in self.averaged.state_dict().items()}
-        groups = {}
-        for name, optimizer in self.optimizers.items():
+        for name in players:
             tensors |= {f"health.{name}.{k}": v for k, v in self.health[name].state_dict().items()}
-            state = optimizer.state_dict()
-            groups[name] = state["param_groups"]
-            for index, slots in state["state"].items():
-                tensors |= {f"optimizer.{name}.{index}.{k}": torch.as_tensor(v) for k, v in slots.items()}
-        return Checkpoint(self.progress, groups, tensors)
+        return tensors
+
+    def _checked(self, stored: Checkpoint) -> tuple[Checkpoint, list[str]]:
+        """A checkpoint in this version's form that fits the run, and of which players it knows.
+
+        A run that was shorter may have lacked a stage.
+        """
+        tensors = dict(stored.tensors)
+        played = [name for name in self.players if stored.section(f"health.{name}.")]
+        for name in played:
+            health = self.health[name].upgraded(stored.section(f"health.{name}."))
+            tensors |= {f"health.{name}.{k}": v for k, v in health.items()}
+        known = {name: foreign.slots(self.loop(name), self.device) for name in played}
+        optimizers = {name: self.optimizers[name] for name in played}
+        finite = {f"{kept}.{name}" for kept in ("weights", "average") for name, _ in self.model.named_parameters()}
+        foreign.check_tensors(tensors, self._state(played), optimizers, known, finite, stored.source or self.folder)
+        return stored._replace(tensors=tensors), played
 
     @torch.no_grad()
     def restore(self, stored: Checkpoint) -> None:
         """Goes back to a checkpoint, and cuts metrics.jsonl to it."""
+        stored, played = self._checked(stored)
         for prefix, model in (("weights.", self.model), ("average.", self.averaged)):
             model.load_state_dict(stored.section(prefix))
-        for name, optimizer in self.optimizers.items():
-            if name not in stored.param_groups:  # of a stage that a shorter run did not have
-                continue
+        for name in played:
             self.health[name].restore(stored.section(f"health.{name}."))
-            optimisers.load(optimizer, stored.section(f"optimizer.{name}."), stored.param_groups[name])
+            optimisers.load(self.optimizers[name], stored.section(f"optimizer.{name}."))
             self.players[name].follow_buffers()
         self.progress, self.saved_step = stored.progress, stored.progress.step
         # with other steps than before, a stage may lie ahead again: it then begins anew
