@@ -13,7 +13,7 @@ PROGRAM = """
 import json, sys, torch
 from triptych.cli import main
 assert main(sys.argv[2:]) == 0
-from triptych.training.run import processes
+from triptych.training.processes import processes
 state = processes()
 with open(f"{sys.argv[1]}/rank{state.process_index}.json", "w") as file:
     json.dump([state.num_processes, state.process_index], file)

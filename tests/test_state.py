@@ -40,6 +40,10 @@ def changed(run, folder, tensors=lambda t: None, numbers=lambda n: None):
     return folder
 
 
+def content(run):
+    return {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+
+
 def slot(tensors, name):
     return next(k for k in sorted(tensors) if k.startswith("optimizer.") and k.endswith(f".{name}"))
 
@@ -99,11 +103,11 @@ TENSORS = {
 @pytest.mark.parametrize("what", TENSORS)
 def test_a_foreign_tensor_is_named_and_nothing_is_changed(finished, tmp_path, what):
     run = changed(finished["adam"], tmp_path / "run", TENSORS[what])
-    before = {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file()}
+    before = content(run)
     with pytest.raises(TriptychError, match=r"000000012.* (should be|holds NaN)") as caught:
         Run.resume(run)
     assert "\n" not in str(caught.value)
-    assert before == {p.relative_to(run): p.read_bytes() for p in run.rglob("*") if p.is_file() and p.name != ".lock"}
+    assert before == content(run)
 
 
 @pytest.mark.parametrize("rule", RULES)

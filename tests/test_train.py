@@ -452,7 +452,7 @@ def finished(tmp_path):
 
 
 def test_a_run_holds_no_pickle(finished):
-    kinds = {p.suffix for p in finished.rglob("*") if p.is_file()}
+    kinds = {p.suffix for p in finished.rglob("*") if p.is_file() and p.name != ".lock"}
     assert kinds <= {".json", ".jsonl", ".safetensors", ".png", ".md"}
     assert [p.name for p in sorted((finished / "state").iterdir())] == ["000000010", "000000012"]
     for path in finished.rglob("*.safetensors"):

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from triptych import parts, storage
+from triptych import folders, parts, storage
 from triptych.codecs import Conditions
 from triptych.core import GenerativeModel, StandardNormal
 from triptych.errors import TriptychError, unknown
@@ -82,7 +82,7 @@ def stamp(folder: Path) -> str:
 
 def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
     """The folder itself, or where the hub's copy of it was put."""
-    return Path(source) if Path(source).exists() else _download(str(source), revision, download)
+    return Path(source) if folders.recover(Path(source)).exists() else _download(str(source), revision, download)
 
 
 def read_recipe(folder: Path) -> Recipe | None:
@@ -120,7 +120,7 @@ def described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """recipe.json, of this format or one before."""
-    if not (folder / "recipe.json").is_file():
+    if not (folders.recover(folder) / "recipe.json").is_file():
         raise TriptychError(f"{folder} is not a triptych run: it has no recipe.json")
     stored = storage.read_json(folder / "recipe.json")
     found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__

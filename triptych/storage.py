@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from triptych import folders
 from triptych.errors import TriptychError
 
 LARGEST_JSON = 2**24  # bytes; a recipe has a few thousand, and the scales of a wide table: what is larger is not ours
@@ -45,16 +46,22 @@ def _readable(path: Path, kind: str, advice: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def replacing(path: Path, advice: str = _ADVICE) -> Iterator[Path]:
-    """A temporary name for a file or folder that becomes `path` when the block ends well, flushed: all of it, or nothing."""
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+def replacing(path: Path, advice: str = _ADVICE, *, over: bool = True) -> Iterator[Path]:
+    """A temporary name for a file or folder that becomes `path` when the block ends well, flushed: all of it, or nothing.
+
+    A folder takes the place of one that is there as `folders.replace` says.
+
+    Args:
+        over: whether a folder that holds anything is replaced.
+    """
+    temporary = folders.temporary(path)
     with explained(str(path), advice):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
             for written in [*temporary.glob("*"), temporary]:
                 _flush(written)
-            temporary.replace(path)
+            folders.replace(temporary, path) if over and temporary.is_dir() else temporary.replace(path)
             _flush(path.parent)
         finally:
             _remove(temporary)
@@ -67,9 +74,9 @@ def write_file(path: Path, write: Callable[[Path], object], advice: str = _ADVIC
 
 
 @contextlib.contextmanager
-def write_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends well, flushed; `path` must not exist yet."""
-    with replacing(path) as temporary:
+def write_folder(path: Path, *, over: bool = True) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, flushed, in place of a folder that is there."""
+    with replacing(path, over=over) as temporary:
         temporary.mkdir()
         yield temporary
 
@@ -102,9 +109,14 @@ def read_json(path: Path) -> Any:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], stamp: str | None = None) -> None:
     """Safetensors; every tensor is made contiguous and its own. A `stamp` says what they belong to: see `read_stamp`."""
-    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     # through Python's own writing: safetensors' makes files that nobody else may read, whatever the umask
-    write_file(path, lambda p: p.write_bytes(save(plain, None if stamp is None else {_STAMP: stamp})))
+    write_file(path, lambda p: p.write_bytes(as_bytes(tensors, stamp)))
+
+
+def as_bytes(tensors: dict[str, Tensor], stamp: str | None = None) -> bytes:
+    """What `write_tensors` writes."""
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    return save(plain, None if stamp is None else {_STAMP: stamp})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

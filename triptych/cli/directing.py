@@ -29,11 +29,20 @@ _SWEPT, _COMPARED = 4_000, 8  # the same, and attributes, where they are learned
 def directions(words: Sequence[str]) -> None:
     """Learns directions, judges them on held-out examples, prints and stores them."""
     options = parse(LearnDirections, words, "triptych directions")
-    from triptych import storage
+    from triptych import folders, storage
+
+    folder = folder_of(options.run)
+    with folders.claimed(folder):
+        found = _learn(options, folder)
+    if options.json:
+        storage.write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
+
+
+def _learn(options: LearnDirections, folder: Path) -> Directions:
+    """Learns what is asked for, and stores it in the run beside what that holds."""
     from triptych.edit import Directions, depth
     from triptych.pretrained import stamp
 
-    folder = folder_of(options.run)
     weights = stamp(folder)  # before they are read: should a training replace them meanwhile, what is learned is outdated
     model = load_model(options.run, options.model)
     asked = _asked(options, model)
@@ -46,13 +55,11 @@ def directions(words: Sequence[str]) -> None:
         chosen = None if asked is None else int(asked)
     found = lesson.learn(depth.at_depth(model, chosen), reader)
     kept = _stored(folder, weights)
-    known = Directions({**kept, **found})
-    known.save(folder, weights)
+    Directions({**kept, **found}).save(folder, weights)
     _print(found)
     if others := [name for name in kept if name not in found]:
         print(f"stored before and kept: {', '.join(others)}")
-    if options.json:
-        storage.write_json(options.json, {name: {"kind": d.kind, "range": d.range, **d.judged} for name, d in found.items()})
+    return found
 
 
 def _stored(folder: Path, weights: str) -> Directions:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from triptych import folders
 from triptych.cli import parse
 from triptych.cli.options import Source, train_options
 from triptych.cli.sources import flush_subnormals, notice, own_factory, own_parts
@@ -51,7 +52,7 @@ def _said(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 
 def _check_there(run: Path | None) -> None:
-    if run is not None and not run.is_dir():
+    if run is not None and not folders.recover(run).is_dir():
         raise TriptychError(f"{run} is not a folder that could be resumed: check the name")
 
 
@@ -129,7 +130,7 @@ def _fit(run: Run, splits: Splits, plan: Plan | None) -> None:
     try:
         fit(run, splits["train"], notice=notice, left=None if plan is None else plan.left)
     except KeyboardInterrupt:
-        notice(f"\nsaved at step {run.step}: triptych train --resume {run.folder} goes on")
+        notice(f"\nsaved at step {run.saved_step}: triptych train --resume {run.folder} goes on")
         raise
     print(f"{run.folder}: {run.step} steps done; triptych evaluate {run.folder} scores it")
     if run.is_main:

@@ -114,7 +114,9 @@ class Directions(dict[str, Direction]):
         return found.hexdigest()
 
     def save(self, folder: Path, weights: str | None = None) -> None:
-        """Writes directions.safetensors and directions.json into a run.
+        """Writes directions.json and the vectors beside it into a run.
+
+        The vectors' file is called by what it holds, and the other names it: writing that makes both the run's at once.
 
         Args:
             weights: `pretrained.stamp` of the weights whose z they move, taken before they were learned, for a training may
@@ -123,9 +125,15 @@ class Directions(dict[str, Direction]):
         tensors = {f"{name}.{key}": getattr(d, key) for name, d in self.items() for key in _VECTORS}
         plain = ("kind", "offset", "scale", "range", "threshold", "judged", "depth")
         described = {name: {key: getattr(d, key) for key in plain} for name, d in self.items()}
-        storage.write_tensors(folder / f"{FILE}.safetensors", tensors)
-        belongs = {"weights": stamp(folder) if weights is None else weights, "vectors": _vectors(folder)}
+        vectors = storage.as_bytes(tensors)
+        digest = hashlib.sha256(vectors).hexdigest()
+        named = _vectors(folder, digest)
+        storage.write_file(named, lambda path: path.write_bytes(vectors))
+        belongs = {"weights": stamp(folder) if weights is None else weights, "vectors": digest}
         storage.write_json(folder / f"{FILE}.json", {**belongs, "directions": described})
+        for left in folder.glob(f"{FILE}*.safetensors"):
+            if left != named:
+                left.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | None = None) -> Directions:
@@ -138,9 +146,10 @@ class Directions(dict[str, Direction]):
         if not (folder / f"{FILE}.json").exists():
             raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
         stored = storage.read_json(folder / f"{FILE}.json")
-        tensors = storage.read_tensors(folder / f"{FILE}.safetensors")
         try:
-            if stored["vectors"] != _vectors(folder):
+            vectors = _vectors(folder, str(stored["vectors"]))
+            tensors = storage.read_tensors(vectors)
+            if stored["vectors"] != storage.digest(vectors):
                 raise ValueError("of other vectors")
             if stored.get("weights", "") != (stamp(folder) if weights is None else weights):
                 raise TriptychError(
@@ -161,8 +170,10 @@ class Directions(dict[str, Direction]):
                 )
 
 
-def _vectors(folder: Path) -> str:
-    return storage.digest(folder / f"{FILE}.safetensors")
+def _vectors(folder: Path, digest: str) -> Path:
+    """The file of vectors with that digest; earlier versions had one name for all."""
+    named = folder / f"{FILE}-{digest[:16]}.safetensors"
+    return named if named.exists() or not (folder / f"{FILE}.safetensors").exists() else folder / f"{FILE}.safetensors"
 
 
 def _restored(name: str, stored: dict[str, Any], tensors: dict[str, Tensor]) -> Direction:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from triptych import storage
+from triptych import folders, storage
 from triptych.errors import TriptychError, check_range, check_size
 from triptych.pretrained import FORMAT
 
@@ -66,7 +66,8 @@ class Checkpoint(NamedTuple):
 
 
 def write(folder: Path, checkpoint: Checkpoint, every: int) -> None:
-    """Writes a checkpoint of the run in `folder`; older ones stay until it is complete.
+    """Writes a checkpoint of the run in `folder`; older ones stay until it is complete, one of the same step too: a run
+    that is rolled back saves its step once more.
 
     Args:
         every: steps between those by steps, of which the newest is kept too.
@@ -77,8 +78,6 @@ def write(folder: Path, checkpoint: Checkpoint, every: int) -> None:
         storage.write_tensors(tensors, checkpoint.tensors)
         numbers = {"format": FORMAT, **asdict(checkpoint.progress)}
         storage.write_json(temporary / "state.json", numbers | {"sha256": storage.digest(tensors)})
-        if target.exists():  # a run that is rolled back saves its step once more
-            shutil.rmtree(target)
     steps = _steps(folder)
     for old in set(steps) - {*steps[-KEPT:], *_regular(steps, every)[-1:]}:
         shutil.rmtree(old, ignore_errors=True)
@@ -102,6 +101,13 @@ def newest(folder: Path, every: int | None = None) -> Checkpoint:
     except (TriptychError, OSError, KeyError, TypeError) as error:
         older = f"delete {steps[-1]} to go on from {steps[-2].name}" if len(steps) > 1 else "train it anew with --overwrite"
         raise TriptychError(f"checkpoint {steps[-1]} is damaged ({error}): {older}") from error
+
+
+def settle(folder: Path) -> None:
+    """Undoes or finishes the replacement of a checkpoint that was left half done."""
+    for path in (folder / "state").glob(".*"):
+        if place := folders.original(path):
+            folders.finish(place)
 
 
 def drop_after(folder: Path, step: int) -> None:

@@ -129,7 +129,12 @@ def fit(
     """
     notice = notice if run.is_main else lambda line: None  # one process speaks for all
     _check_data(run, data, notice)
-    run.write_recipe()
+    with run.writing():
+        run.write_recipe()
+        _fit(run, data, notice, watch, left)
+
+
+def _fit(run: Run, data: Split, notice: Notice, watch: Watch | None, left: Callable[[int], float] | None) -> None:
     begun = progress.begun if run.is_main else _unheard
     try:
         with _stop_requests() as requests, begun("training", run.recipe.steps, run.step) as task:
@@ -237,7 +242,7 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch, 
             early = not due(training.save_every) and pace.due(run.step, run.edge(run.step)) and not run.problem()
             if early:
                 run.save()
-            if due(training.sample_every or training.save_every) or (early and not training.sample_every):
+            if run.is_drawn(run.step) or (early and not training.sample_every):
                 _draw_samples(run, notice)
             watch(played, logged)
             if requests:

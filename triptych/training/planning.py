@@ -31,7 +31,8 @@ from triptych.progress import duration
 from triptych.recipes import Recipe
 from triptych.training.loop import flushing, play_round
 from triptych.training.pace import of_first
-from triptych.training.run import Run, processes
+from triptych.training.processes import processes
+from triptych.training.run import Run
 
 FEW = 100  # steps of a run, below which it is not timed beforehand: that would take about as long
 _SHARE, _MOST = 0.05, 2.0  # of a stretch's rounds, and seconds, that are played to time it

@@ -14,17 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
-import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, PartialState
-from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from triptych import figures, storage
+from triptych import figures, folders, storage
 from triptych.core import GenerativeModel, evaluating
 from triptych.data.batches import Batch, Batches
 from triptych.data.splits import Split
@@ -39,6 +35,7 @@ from triptych.training.average import MovingAverage
 from triptych.training.checkpoint import Checkpoint, Progress
 from triptych.training.health import Health, broken_layer
 from triptych.training.precision import settled
+from triptych.training.processes import accelerator, processes
 
 
 class Run:
@@ -51,13 +48,14 @@ class Run:
         optimizers, health: of each player, by its name.
         progress: the step, and what else the training goes on from.
         saved_step: step of the newest checkpoint that this process has written or read.
+        claim: the right to write the run, on the process that does.
         mid_round: whether a round is under way, so that weights and step do not belong together.
         remarked: kinds of remarks that have been made: each is made once.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, model: GenerativeModel, trackers: tuple[str, ...] = ()):
         metrics.check_trackers(trackers)
-        self.folder, self.accelerator = folder, _accelerator(folder, model.grows, trackers)
+        self.folder, self.accelerator = folder, accelerator(folder, model.grows, trackers)
         self.recipe = recipe = settled(recipe, self.device)
         self.model = model.to(self.device)
         self.players = players(recipe, self.model, self.accelerator.num_processes)
@@ -71,6 +69,7 @@ class Run:
             self.health[name] = Health(len(optimizer.param_groups[0]["params"]), player.kinds).to(self.device)
         self.progress = Progress()
         self.saved_step: int | None = None
+        self.claim: folders.Claim | None = None
         self.mid_round = False
         self.remarked: set[str] = set()
 
@@ -86,21 +85,29 @@ class Run:
     ) -> Run:
         """A new run in `folder`, which must not hold anything unless `overwrite`; its first checkpoint is written.
 
-        An old run stays until the new one is complete.
+        An old run stays until the new one is complete; another process that writes it, or makes one there, stops this.
         """
         folder = Path(folder)
-        check_folder(folder, overwrite)
+        folders.check_new(folder, overwrite)
         processes().wait_for_everyone()  # until all have looked nothing is written
-        run = cls(folder, recipe, model, trackers)  # whatever can be wrong with the recipe is wrong here
-        if run.is_main:
-            with storage.write_folder(folder) as run.folder:
-                storage.write_json(run.folder / "recipe.json", described(model, run.recipe))
-                run.save()
-                shutil.rmtree(folder, ignore_errors=True)
-            run.folder = folder
+        there = folder.is_dir() and processes().is_main_process
+        with folders.claimed(folder) if there else contextlib.nullcontext():
+            run = cls(folder, recipe, model, trackers)  # whatever can be wrong with the recipe is wrong here
+            if run.is_main:
+                run._found(folder, over=there)
         run.accelerator.wait_for_everyone()
         run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(run.recipe)))
         return run
+
+    def _found(self, folder: Path, over: bool) -> None:
+        """Writes the recipe and the first checkpoint, which become `folder` at once."""
+        folders.sweep_beside(folder)
+        with storage.write_folder(folder, over=over) as self.folder:
+            self.claim = folders.claim(self.folder)
+            storage.write_json(self.folder / "recipe.json", described(self.model, self.recipe))
+            self.save()
+        self.folder = folder
+        folders.moved(self.claim, folder)
 
     @classmethod
     def resume(
@@ -121,11 +128,20 @@ class Run:
         recipe, model = read_recipe(folder), blank_model(folder, given)
         if recipe is None:
             raise TriptychError(f"{folder} holds a model without a training recipe: start from it with --init {folder}")
-        before = recipe.steps
+        right = folders.claim(folder) if processes().is_main_process else None
+        if right is not None:
+            checkpoint.settle(folder)
+        processes().wait_for_everyone()
+        stored, before = checkpoint.newest(folder), recipe.steps
+        if steps is not None and steps < stored.progress.step:
+            raise TriptychError(
+                f"{folder} is at step {stored.progress.step} already: --steps is the length of the whole run, give it that "
+                "or more"
+            )
         recipe = recipe if steps is None else dataclasses.replace(recipe, steps=steps)
-        stored = checkpoint.newest(folder)
         storage.load_weights(model, stored.section("weights."), stored.source or folder)
         run = cls(folder, recipe, model, trackers)
+        run.claim = right
         run.restore(stored)
         run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
         if run.is_main:
@@ -133,7 +149,25 @@ class Run:
             # of this version, as the weights are; other steps are kept when the data are known to be right
             storage.write_json(folder / "recipe.json", described(model, dataclasses.replace(run.recipe, steps=before)))
             run._write_model()  # a kill may have come between the state and these
+            run._make_up_picture()
         return run
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Inside nobody else writes the run; afterwards others may."""
+        self._hold()
+        if self.claim is not None:
+            self.claim.busy = True
+        try:
+            yield
+        finally:
+            if self.claim is not None:
+                self.claim.release()
+
+    def _hold(self) -> None:
+        """Claims the run on the process that writes it, unless it has it."""
+        if self.is_main and (self.claim is None or not self.claim.held):
+            self.claim = folders.claim(self.folder)
 
     def write_recipe(self) -> None:
         """Keeps the recipe, which may have other steps than before: asked when its data are known to be right."""
@@ -273,6 +307,7 @@ class Run:
         """Writes a checkpoint at the current step; the previous one stays until this one is complete."""
         if not self.is_main or self.saved_step == self.step:
             return
+        self._hold()
         self.average.copy_unaveraged()
         checkpoint.write(self.folder, self._checkpoint(), self.recipe.training.save_every)
         self._write_model()
@@ -342,8 +377,20 @@ class Run:
         with evaluating(model):
             pictures = model.codec.show(model.sample(64, generator=generator), model.event_shape)
         if pictures is not None:
-            path = self.folder / "samples" / f"step-{self.step:09d}.png"
-            storage.write_file(path, lambda p: figures.grid(pictures).save(p, format="png"))
+            storage.write_file(self._picture(), lambda p: figures.grid(pictures).save(p, format="png"))
+
+    def _picture(self) -> Path:
+        return self.folder / "samples" / f"step-{self.step:09d}.png"
+
+    def is_drawn(self, step: int) -> bool:
+        """Whether a picture is drawn at a step, whatever the clock says."""
+        every = self.recipe.training.sample_every or self.recipe.training.save_every
+        return step == self.recipe.steps or step % every == 0
+
+    def _make_up_picture(self) -> None:
+        """The picture of the newest checkpoint, where a kill came between the two."""
+        if self.step and self.is_drawn(self.step) and not self._picture().exists():
+            self.draw_samples()
 
     def finish(self) -> None:
         """Saves and closes the trackers."""
@@ -352,42 +399,3 @@ class Run:
 
 
 _BEGINNING = -1  # in the place of a play's number, of the noise with which players begin
-
-
-def processes() -> PartialState:
-    """The processes of this run: on a machine without an accelerator they communicate by gloo."""
-    return PartialState(cpu=not torch.accelerator.is_available())
-
-
-def _accelerator(folder: Path, grows: bool, trackers: tuple[str, ...]) -> Accelerator:
-    accelerator = Accelerator(
-        cpu=processes().device.type == "cpu",
-        mixed_precision="no",  # networks enter autocast themselves; log-determinants and sums stay in float32
-        log_with=list(trackers) or None,
-        project_dir=folder if trackers else None,
-        # a walk through the graph at every step: only for those that need it
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)] if grows else [],
-    )
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if started != accelerator.num_processes:
-        raise TriptychError(
-            f"{started} processes run, accelerate sees {accelerator.num_processes}: start them with torchrun"
-        )
-    return accelerator
-
-
-def check_folder(folder: Path, overwrite: bool) -> None:
-    """Raises a `TriptychError` for a folder that a new run must not be put into."""
-    if folder.is_file():
-        raise TriptychError(f"{folder} is a file: give --out the name of a folder")
-    held = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if not held:
-        return
-    if "recipe.json" not in held:
-        shown = f"{', '.join(held[:2])}{', …' * (len(held) > 2)}"
-        raise TriptychError(
-            f"{folder} holds other things than a run ({shown}), which is not written over: give --out a new folder, such as "
-            f"{folder.with_name(folder.name + '-run')}; data are named by --data"
-        )
-    if not overwrite:
-        raise TriptychError(f"{folder} exists already: --resume {folder} goes on with it, --overwrite replaces it")

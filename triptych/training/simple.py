@@ -22,7 +22,8 @@ from triptych.progress import shown
 from triptych.recipes import Recipe
 from triptych.training.loop import Watch, fit
 from triptych.training.planning import Plan
-from triptych.training.run import Run, processes
+from triptych.training.processes import processes
+from triptych.training.run import Run
 from triptych.training.starting import Factory, check_place, prepared, recipe_for, recipe_of, start
 
 Model = Mapping[str, Any] | GenerativeModel | Factory

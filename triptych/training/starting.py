@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from triptych import storage
+from triptych import folders, storage
 from triptych.core import GenerativeModel
 from triptych.data.batches import parse_augment
 from triptych.data.colours import shaped
@@ -28,7 +28,8 @@ from triptych.pretrained import blank_model, initial_model, local_folder, own_wh
 from triptych.recipes import Recipe
 from triptych.training.checkpoint import progress_of
 from triptych.training.planning import Plan, plan, plan_minutes
-from triptych.training.run import Run, check_folder, processes
+from triptych.training.processes import processes
+from triptych.training.run import Run
 
 PARTS = ("model", "objective", "training")
 """The parts of a recipe, whose fields are said by the part's name, a dot and their own."""
@@ -170,15 +171,16 @@ def moved(folder: Path, data: str, notice: Notice) -> None:
             "run with --init"
         )
     place = str(Path(data).resolve()) if Path(data).exists() else data
-    stored = storage.read_json(folder / "recipe.json")
-    stored["recipe"]["data"] = place
-    storage.write_json(folder / "recipe.json", stored)
+    with folders.claimed(folder):
+        stored = storage.read_json(folder / "recipe.json")
+        stored["recipe"]["data"] = place
+        storage.write_json(folder / "recipe.json", stored)
 
 
 def check_place(folder: Path, overwrite: bool) -> None:
     """Raises for a folder that a new run must not be put into, to be asked before the data, which may take long."""
     if processes().is_main_process:
-        check_folder(folder, overwrite)
+        folders.check_new(folder, overwrite)
 
 
 def start(
