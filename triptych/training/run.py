@@ -326,7 +326,7 @@ class Run:
             pictures = model.codec.show(model.sample(64, generator=generator), model.event_shape)
         if pictures is not None:
             path = self.folder / "samples" / f"step-{self.step:09d}.png"
-            storage.write_file(path, lambda p: figures.grid(pictures).save(p, format="png"))
+            figures.save(pictures, path)
 
     def finish(self) -> None:
         """Saves and closes the trackers."""
