@@ -188,7 +188,7 @@ def test_errors_are_one_line(run, folder, tmp_path, capsys):
     one_line_error(capsys, ["edit", str(run), picture, "--set", "red=1", "--set", "red=2"], "twice")
     one_line_error(capsys, ["edit", str(run), picture, "--sweep", "red=1:2"], "low:high:count")
     one_line_error(capsys, ["edit", str(run), str(tmp_path / "no.png"), "--set", "red=1"], "no.png")
-    one_line_error(capsys, ["mix", str(run), picture, picture, "--steps", "1"], "at least 2")
+    one_line_error(capsys, ["mix", str(run), picture, picture, "--steps", "1"], "from 2 to 1000")
 
 
 def test_attributes_are_needed_for_directions(tmp_path, capsys):

@@ -158,7 +158,7 @@ def test_what_is_there_stays_and_what_has_changed_is_edited_again(run, photos, t
     Image.new("RGB", (16, 16), "red").save(photos / "e.png")
     later = (out / "e.png").stat().st_mtime + 5
     os.utime(photos / "e.png", (later, later))
-    (out / ".a.png.tmp99").write_bytes(b"what a kill left half written")
+    (out / ".a.png.triptych-99999999-00c0ffee").write_bytes(b"what a kill left half written")
     assert edits(run, photos, out) == 0
     assert {name for name, content in written(out).items() if content != before[name]} == {"e.png"}
 

@@ -551,8 +551,8 @@ def test_a_longer_run_can_be_asked_for_on_resume(finished):
 def test_resuming_mends_what_a_kill_left(finished):
     whole = weights(finished)
     (finished / "model.safetensors").write_bytes(b"of an older step")
-    (finished / "state" / ".000000012.tmp77").mkdir()
-    (finished / ".recipe.json.tmp77").write_text("half")
+    (finished / "state" / ".000000012.triptych-99999999-00c0ffee").mkdir()
+    (finished / ".recipe.json.triptych-99999999-00c0ffee").write_text("half")
     Run.resume(finished)
     assert weights(finished) == whole
     assert not list(finished.rglob(".*tmp*"))

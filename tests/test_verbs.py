@@ -103,7 +103,7 @@ def test_a_folder_of_samples_goes_on_where_it_was_left(runs, tmp_path, capsys):
     before = {path.name: path.read_bytes() for path in out.glob("*.png")}
     assert sorted(before) == [f"{i:06d}.png" for i in range(5)]
     (out / "000003.png").unlink()
-    (out / ".000004.png.tmp1").write_bytes(b"half")
+    (out / ".000004.png.triptych-99999999-00c0ffee").write_bytes(b"half")
     (out / "000000.png").write_bytes(b"mine")
     assert main(["sample", run, "--n", "5", "--out", str(out)]) == 0
     assert (out / "000003.png").read_bytes() == before["000003.png"] and (out / "000000.png").read_bytes() == b"mine"

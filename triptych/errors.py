@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class TriptychError(Exception):
@@ -60,7 +60,31 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     >>> check_range("drop", 0.5, 0, 0.99)
     """
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise TriptychError(f"{name} should be a number from {low:g} to {high:g}, got {value!r}")
+        raise TriptychError(f"{name} should be a number from {_plain(low)} to {_plain(high)}, got {_short(value)}")
+
+
+def _plain(number: float) -> str:
+    """A bound as a person writes it: 2^63 − 1, 1e+12, 65536, 0.5."""
+    power = int(number + 1).bit_length() - 1
+    if power > 30 and number + 1 == 2**power:
+        return f"2^{power} − 1"
+    return f"{number}" if isinstance(number, int) and number < 1e7 else f"{number:g}"
+
+
+def _short(value: object, most: int = 60) -> str:
+    said = repr(value)
+    return said if len(said) <= most else f"{said[:most]}…"
+
+
+class Between(NamedTuple):
+    """What a number may be, both ends included: written into its annotation, `Annotated[int, Between(1, 9)]`."""
+
+    low: float
+    high: float
+
+    def check(self, name: str, value: Any) -> None:
+        """Raises a `TriptychError` for a number outside of them."""
+        check_range(name, value, self.low, self.high)
 
 
 def check_size(name: str, value: int, most: int = 65_536, least: int = 1) -> None:
@@ -69,7 +93,7 @@ def check_size(name: str, value: int, most: int = 65_536, least: int = 1) -> Non
     >>> check_size("width", 32)
     """
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise TriptychError(f"{name} should be a whole number from {least} to {most}, got {value!r}")
+        raise TriptychError(f"{name} should be a whole number from {least} to {_plain(most)}, got {_short(value)}")
 
 
 def check_layers(name: str, sizes: Iterable[int], most: int = 64) -> None:

@@ -6,8 +6,8 @@ Shapes: x (B, *E) in model coordinates, or (B, n, *E): rows of n, as a sweep giv
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 
 from triptych import figures, storage
 from triptych.core import GenerativeModel
+from triptych.data.formats.reading import readable
 from triptych.errors import TriptychError
+from triptych.opening import regular
 
 Source = str | Path | Image.Image
 """A picture file, or a Pillow picture."""
@@ -48,10 +50,8 @@ def _stored(source: Source, model: GenerativeModel) -> Tensor:
     """Stored values (n, *E) of one file."""
     if isinstance(source, Image.Image) or Path(source).suffix.lower() != ".npy":
         return figures.read_picture(source, model.event_shape)
-    try:
+    with readable(regular(source), "npy file of numbers"):
         values = torch.from_numpy(np.load(source, allow_pickle=False))
-    except (OSError, ValueError, TypeError, EOFError) as error:
-        raise TriptychError(f"{source} cannot be read as an .npy file of numbers ({error}): check the name") from None
     values = values[None] if tuple(values.shape) == model.event_shape else values
     return model.check_event(values.float() if values.is_floating_point() else values)
 
@@ -87,15 +87,17 @@ def save(x: Tensor, path: str | Path, model: GenerativeModel, *, columns: int | 
     path = Path(path)
     if path.suffix.lower() == ".npy":
         stored = model.codec.decode(x.flatten(0, x.ndim - len(model.event_shape) - 1)).cpu().numpy()
-        storage.write_file(path, lambda temporary: _write(temporary, stored))
+        storage.write_bytes(path, npy(stored))
     else:
         pictures, columns = _pictures(x, model, columns)
         figures.save(pictures, path, columns=columns)
 
 
-def _write(path: Path, values: Any) -> None:
-    with path.open("wb") as file:  # by a name numpy would add a suffix to
-        np.save(file, values, allow_pickle=False)
+def npy(values: np.ndarray) -> bytes:
+    """An array as the bytes of an .npy file."""
+    content = BytesIO()
+    np.save(content, values, allow_pickle=False)
+    return content.getvalue()
 
 
 def _pictures(x: Tensor, model: GenerativeModel, columns: int | None) -> tuple[Tensor, int | None]:

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -93,10 +94,22 @@ def _write(drawn: Image.Image, path: Path, **options: object) -> None:
     kind = _format(path)  # said to Pillow, which would go by the suffix of the temporary name
     if kind not in Image.SAVE:
         raise TriptychError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture's; {_ADVICE}")
+    storage.write_bytes(path, encoded(drawn, kind, path, **options), _ADVICE)
+
+
+def encoded(drawn: Image.Image, kind: str = "PNG", path: Path | None = None, **options: object) -> bytes:
+    """A Pillow image as the bytes of a file.
+
+    Args:
+        kind: Pillow's name of the format.
+        path: what an error calls it.
+    """
+    content = BytesIO()
     try:
-        storage.write_file(path, lambda p: drawn.save(p, kind, **_QUALITY.get(kind, {}), **options), _ADVICE)
-    except ValueError as error:
-        raise TriptychError(f"cannot write {path}: {error}; {_ADVICE}") from error
+        drawn.save(content, kind, **_QUALITY.get(kind, {}), **options)
+    except (ValueError, OSError) as error:  # a size or mode that the format does not have
+        raise TriptychError(f"cannot write {path or 'the picture'} as {kind}: {error}; {_ADVICE}") from error
+    return content.getvalue()
 
 
 def read_picture(path: str | Path | Image.Image, event_shape: Sequence[int]) -> Tensor:
@@ -133,8 +146,8 @@ def read_pictures(paths: Sequence[str | Path | Image.Image], event_shape: Sequen
 def _read(path: str | Path | Image.Image, grey: bool, size: tuple[int, int]) -> Tensor | TriptychError:
     try:
         return torch.from_numpy(decode(path, grey, size).copy())[None]
-    except FileNotFoundError:
-        return TriptychError(f"{path} does not exist: check the name")
+    except TriptychError as error:
+        return error
     except Exception as error:  # broken bytes make Pillow raise nearly anything
         return TriptychError(f"{path} cannot be read as a picture: {reason(error)}; give a jpg, png or webp file")
 
@@ -150,4 +163,6 @@ def curves(series: dict[str, tuple[Sequence[float], Sequence[float]]], path: str
     plot.set(**axes)
     plot.grid(alpha=0.3)
     plot.legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    content = BytesIO()
+    figure.savefig(content, dpi=130)
+    storage.write_bytes(Path(path), content.getvalue(), _ADVICE)

@@ -3,7 +3,7 @@
 No system renames a folder over another. So a successor is written beside it, complete and flushed; then
 
     NAME             ->  .NAME.before    the old one steps aside
-    .NAME.tmpPID     ->  NAME            the new one takes its place
+    .NAME.triptych-PID-…  ->  NAME       the new one takes its place
     .NAME.before     is removed
 
 A kill between the first two leaves `.NAME.before`, whole, and no NAME: whatever asks for NAME next undoes the first
@@ -16,6 +16,7 @@ import contextlib
 import glob
 import os
 import re
+import secrets
 import shutil
 import threading
 import time
@@ -26,15 +27,31 @@ from weakref import WeakValueDictionary
 from filelock import FileLock, Timeout
 
 from triptych.errors import TriptychError
+from triptych.opening import exists, is_folder
 
 LOCK = ".lock"
 _BEFORE = ".before"
 _PATIENCE = 2.0  # seconds in which a replacement that is under way is over
 
 
+_LONGEST = 200  # bytes of a name that its temporary name repeats, for file systems allow 255
+_TEMPORARY = re.compile(r"\..+\.(?:triptych-(\d+)-[0-9a-f]{8}|tmp(\d+))", re.DOTALL)  # the second: of earlier versions
+
+
 def temporary(path: Path) -> Path:
-    """The name under which this process prepares a file or folder that becomes `path`."""
-    return path.with_name(f".{path.name}.tmp{os.getpid()}")
+    """A name beside `path` that says whose it is: this process's, and of this write alone."""
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
+    return path.with_name(f".{name}.triptych-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def writer_of(name: str) -> int | None:
+    """The process that a name of `temporary` is of; None for other names.
+
+    >>> writer_of(".recipe.json.triptych-77-0123abcd"), writer_of(".thesis.tmp")
+    (77, None)
+    """
+    found = _TEMPORARY.fullmatch(name)
+    return None if found is None else int(found[1] or found[2])
 
 
 def aside(path: Path) -> Path:
@@ -56,15 +73,15 @@ def original(path: Path) -> Path | None:
 def is_leftover(name: str) -> bool:
     """Whether a name is one of ours that means nothing by itself: of a claim, or of a write that was cut off.
 
-    >>> [is_leftover(name) for name in (".lock", ".recipe.json.tmp77", ".thesis.tmp", "recipe.json")]
+    >>> [is_leftover(name) for name in (".lock", ".recipe.json.triptych-77-0123abcd", ".thesis.tmp", "recipe.json")]
     [True, True, False, False]
     """
-    return name == LOCK or re.fullmatch(r"\..+\.tmp\d+", name) is not None
+    return name == LOCK or writer_of(name) is not None
 
 
 def sweep_beside(path: Path) -> None:
     """Removes what kills left of folders that were to become `path`; those that a process has claimed stay."""
-    beside = [found for place in (path, aside(path)) for found in place.parent.glob(f".{glob.escape(place.name)}.tmp*")]
+    beside = [found for place in (path, aside(path)) for found in place.parent.glob(f".{glob.escape(place.name)}.*")]
     for left in beside:
         if is_leftover(left.name) and left.is_dir() and not _is_written(left):
             shutil.rmtree(left, ignore_errors=True)
@@ -103,8 +120,10 @@ def recover(path: Path) -> Path:
     Raises:
         TriptychError: where it may not be renamed here.
     """
+    if not path.name:
+        return path
     old, end = aside(path), time.monotonic() + _PATIENCE
-    while not path.exists() and old.is_dir():
+    while not exists(path) and is_folder(old):
         if not _is_written(old) or time.monotonic() > end:
             _put_back(old, path)
         time.sleep(0.01)

@@ -21,6 +21,7 @@ from triptych.codecs import Conditions
 from triptych.core import GenerativeModel, StandardNormal
 from triptych.errors import TriptychError, unknown
 from triptych.families import from_json, own_model
+from triptych.opening import exists
 from triptych.recipes import Recipe, to_json
 from triptych.version import FORMAT, __version__
 
@@ -77,12 +78,12 @@ def load(source: str | Path, *, revision: str | None = None, **own: Any) -> Gene
 def stamp(folder: Path) -> str:
     """Which weights a run holds now ("" for none): kept with what is learned of them, which belongs to no others."""
     weights = folder / "model.safetensors"
-    return storage.digest(weights) if weights.exists() else ""
+    return storage.digest(weights) if exists(weights) else ""
 
 
 def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
     """The folder itself, or where the hub's copy of it was put."""
-    return Path(source) if folders.recover(Path(source)).exists() else _download(str(source), revision, download)
+    return Path(source) if exists(folders.recover(Path(source))) else _download(str(source), revision, download)
 
 
 def read_recipe(folder: Path) -> Recipe | None:
@@ -120,7 +121,7 @@ def described(model: GenerativeModel, recipe: Recipe | None) -> dict[str, Any]:
 
 def read_description(folder: Path) -> dict[str, Any]:
     """recipe.json, of this format or one before."""
-    if not (folders.recover(folder) / "recipe.json").is_file():
+    if not exists(folders.recover(folder) / "recipe.json"):
         raise TriptychError(f"{folder} is not a triptych run: it has no recipe.json")
     stored = storage.read_json(folder / "recipe.json")
     found = stored.get("format") if isinstance(stored, dict) else type(stored).__name__

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from triptych import folders
 from triptych.errors import TriptychError
+from triptych.opening import regular, understood
 
 LARGEST_JSON = 2**24  # bytes; a recipe has a few thousand, and the scales of a wide table: what is larger is not ours
 _STAMP = "weights"
@@ -37,34 +39,67 @@ def explained(what: str, advice: str = _ADVICE) -> Iterator[None]:
 @contextlib.contextmanager
 def _readable(path: Path, kind: str, advice: str) -> Iterator[None]:
     """Turns a failing read into one line that tells a missing file from a damaged one."""
+    _check_there(path)
     try:
-        yield
+        with understood(path):
+            yield
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise TriptychError(f"{path} is damaged or no {kind} file ({error}): {advice}") from error
+
+
+def _check_there(path: Path) -> None:
+    try:
+        path.stat()
     except FileNotFoundError as error:
         raise TriptychError(f"{path} is missing: {path.parent} is not a triptych run, or is damaged") from error
-    except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        raise TriptychError(f"{path} is damaged or no {kind} file ({error}): {advice}") from error
+    except OSError:
+        pass  # which `regular` explains
+    regular(path)
 
 
 @contextlib.contextmanager
 def replacing(path: Path, advice: str = _ADVICE, *, over: bool = True) -> Iterator[Path]:
     """A temporary name for a file or folder that becomes `path` when the block ends well, flushed: all of it, or nothing.
 
-    A folder takes the place of one that is there as `folders.replace` says.
+    A folder takes the place of one that is there as `folders.replace` says. Where `path` is a link its target is replaced,
+    and the link stays.
 
     Args:
         over: whether a folder that holds anything is replaced.
     """
-    temporary = folders.temporary(path)
     with explained(str(path), advice):
+        path = writable(path)
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = folders.temporary(path)
         try:
+            _writing.add(temporary)
             yield temporary
+            if path.is_file():
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
             for written in [*temporary.glob("*"), temporary]:
                 _flush(written)
             folders.replace(temporary, path) if over and temporary.is_dir() else temporary.replace(path)
             _flush(path.parent)
         finally:
             _remove(temporary)
+            _writing.discard(temporary)
+
+
+def writable(path: Path) -> Path:
+    """Where `path` is written: itself, or what a link there means.
+
+    Raises:
+        TriptychError: where a device, a pipe or a socket is, which a file would take the place of.
+    """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise TriptychError(f"cannot write {path}: it is a device, a pipe or a socket; give the name of a file")
+    return path
+
+
+_writing: set[Path] = set()  # temporary names of this process that are in use
 
 
 def write_file(path: Path, write: Callable[[Path], object], advice: str = _ADVICE) -> None:
@@ -81,16 +116,45 @@ def write_folder(path: Path, *, over: bool = True) -> Iterator[Path]:
         yield temporary
 
 
-def sweep(*folders: Path) -> None:
-    """Removes what a kill left half written: our own temporary names, nothing else."""
-    for folder in folders:
-        for left in folder.glob(".*.tmp*"):
-            _remove(left)
+def sweep(*places: Path) -> None:
+    """Removes what a kill left half written: names that `replacing` gave, of processes that have ended, nothing else."""
+    for place in places:
+        for left in place.glob(".*"):
+            if _is_left(left):
+                _remove(left)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a write of this user that was killed has left it."""
+    writer = folders.writer_of(path.name)
+    if writer is None or path in _writing or (_runs(writer) and writer != os.getpid()):
+        return False
+    status = path.lstat()
+    return status.st_uid == os.getuid() and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def _remove(path: Path) -> None:
     """Removes a file or a folder, if it is there."""
     shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, advice: str = _ADVICE) -> None:
+    """Writes a file's content: all of it, or nothing.
+
+    What libraries encode should be encoded into memory and come here: some write to a file's descriptor themselves, and
+    do not see that a full disk has taken a part only.
+    """
+    write_file(path, lambda temporary: temporary.write_bytes(content), advice)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -133,7 +197,7 @@ def read_stamp(path: Path) -> str | None:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with understood(path), regular(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

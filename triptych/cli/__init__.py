@@ -11,12 +11,13 @@ import importlib
 import io
 import os
 import re
-import signal
 import sys
-from collections.abc import Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, TypeVar, get_args, get_type_hints
 
-from triptych.errors import TriptychError, unknown
+from triptych.cli import terminal
+from triptych.errors import Between, TriptychError, unknown
 from triptych.progress import shown
 
 T = TypeVar("T")
@@ -42,51 +43,79 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code."""
+    """Runs one command; returns the exit code: 2 for bad input, 130 after Ctrl-C, 141 where nobody reads the output."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     traceback = "--traceback" in words
     words = [w for w in words if w != "--traceback"]
-    previous = _terminate_like_ctrl_c()
+    with terminal.writable(), terminal.interruptible() as asked:
+        try:
+            code = _run(words, asked, traceback)
+            terminal.flush()
+            return code
+        except SystemExit:
+            terminal.flush()
+            raise
+        except BrokenPipeError:
+            terminal.abandon()
+            return 141
+
+
+def _run(words: list[str], asked: list[int], traceback: bool) -> int:
+    """The exit code of a command, whose failures are a line.
+
+    Args:
+        asked: holds the signals that have asked the command to stop.
+    """
     try:
         with shown():
-            return _dispatch(words)
-    except TriptychError as error:
-        if traceback:
-            raise
-        return _fail(str(error))
+            _dispatch(words)
+            terminal.flush()
+            return 0
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more
-        return 1
-    except MemoryError:
-        return _fail("not enough memory: lower --training.batch, --size or the model's width")
-    finally:
-        _restore(previous)
+        raise
+    except (TriptychError, OSError, MemoryError) as error:
+        if traceback:
+            raise
+        said = _fail(_sentence(error))
+        return 130 if asked else said
+    except Exception:
+        if not asked:
+            raise
+        return 130  # what a library makes of an interrupt, such as an import that failed
 
 
-def _dispatch(words: list[str]) -> int:
+def _sentence(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "not enough memory: lower --training.batch, --size or the model's width"
+    if isinstance(error, OSError):  # that no reader or writer has explained
+        reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
+        return f"{error.filename}: {reason}" if error.filename else reason
+    return str(error)
+
+
+def _dispatch(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(_usage())
-        return 0
+        return
     if words[0] == "--version":
         import triptych
 
         print(f"triptych {triptych.__version__}")
-        return 0
+        return
     command, rest = words[0], words[1:]
     if command not in COMMANDS:
         raise unknown("command", command, COMMANDS)
     module = importlib.import_module(COMMANDS[command][0])
     if _NO_CACHE not in rest:
         getattr(module, command)(rest)
-        return 0
+        return
     from triptych.data.stored import uncached
 
     with uncached():
         getattr(module, command)([word for word in rest if word != _NO_CACHE])
-    return 0
 
 
 _NO_CACHE = "--no-cache"
@@ -107,21 +136,55 @@ def _usage() -> str:
 
 
 def parse(kind: type[T], arguments: Sequence[str], prog: str, *, known_only: bool = False) -> Any:
-    """The command's options from its words, by tyro, whose boxed errors become one line.
+    """The command's options from its words, by tyro, whose boxed errors become one line; numbers are in their bounds.
 
     Args:
         known_only: returns the options, and the words that they do not know.
     """
     import tyro
 
+    cli: Any = partial(tyro.cli, kind, args=list(arguments), prog=prog, return_unknown_args=known_only)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
-            return tyro.cli(kind, args=list(arguments), prog=prog, return_unknown_args=known_only)  # type: ignore[call-overload]
+            found = cli()
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise TriptychError(_one_line(said.getvalue(), prog)) from None
+        raise TriptychError(_one_line(_boxed(cli), prog)) from None
+    _check_bounds(kind, found[0] if known_only else found)
+    return found
+
+
+def _check_bounds(kind: type, options: Any) -> None:
+    """Raises for a number outside of the bounds that its annotation names."""
+    for name, hint in get_type_hints(kind, include_extras=True).items():
+        value = getattr(options, name, None)
+        for part in (hint, *get_args(hint)):
+            for bounds in getattr(part, "__metadata__", ()):
+                if isinstance(bounds, Between) and value is not None:
+                    bounds.check(f"--{name.replace('_', '-')}", value)
+
+
+def _boxed(cli: Callable[[], Any]) -> str:
+    """What tyro says against the words, in lines that are not broken at the terminal's width."""
+    said, before = io.StringIO(), os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "1000"
+    try:
+        with contextlib.redirect_stderr(said), contextlib.suppress(SystemExit):
+            cli()
+    finally:
+        os.environ.pop("COLUMNS")
+        os.environ.update({} if before is None else {"COLUMNS": before})
+    return said.getvalue()
+
+
+# what tyro and Python say of a word, and how a person would
+_PLAINER = (
+    (r"no type matching (?:\{None\}\|)?(\S+) could be instantiated from \[(.*?)\]\..*", r"expected \1, got \2"),
+    (r"invalid literal for int\(\) with base 10: ", "expected a whole number, got "),
+    (r"could not convert string to float: ", "expected a number, got "),
+)
 
 
 def _one_line(boxed: str, prog: str) -> str:
@@ -129,22 +192,13 @@ def _one_line(boxed: str, prog: str) -> str:
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", boxed)
     text = [re.sub(r"[╭╮╰╯│─]", " ", line).strip() for line in plain.splitlines()]
     body = [line for line in text[1:] if line and not line.startswith(("For full helptext", "Argument helptext"))]
-    return f"{' '.join(body[:3])} ({prog} --help tells more)"
+    said = " ".join(body[:2] if body[0].startswith("Error parsing") else body[:3])
+    for pattern, words in _PLAINER:
+        said = re.sub(pattern, words, said)
+    return f"{said} ({prog} --help tells more)"
 
 
 def _fail(message: str) -> int:
-    print(f"triptych: {' '.join(message.split())}", file=sys.stderr)
+    plain = "".join(c if c.isprintable() else " " if c.isspace() else f"\\x{ord(c):02x}" for c in message)
+    print(f"triptych: {' '.join(plain.split())}", file=sys.stderr)
     return 2
-
-
-def _terminate_like_ctrl_c() -> Any:
-    """SIGTERM (a scheduler's farewell) saves as Ctrl-C does; only a main thread may set handlers."""
-    try:
-        return signal.signal(signal.SIGTERM, signal.default_int_handler)
-    except ValueError:
-        return None
-
-
-def _restore(previous: Any) -> None:
-    if previous is not None:
-        signal.signal(signal.SIGTERM, previous)

@@ -89,7 +89,7 @@ def _asked(options: LearnDirections, model: GenerativeModel) -> str | None:
     if options.depth == "auto" and options.unsupervised is not None:
         raise TriptychError(f"--depth auto compares depths by attributes: with --unsupervised name one, 0 to {last}")
     if options.depth != "auto":
-        if not options.depth.isdecimal():
+        if not options.depth.isdecimal() or len(options.depth) > 9:
             raise TriptychError(f"--depth should be auto, z or a number from 0 (the data) to {last}, got {options.depth!r}")
         check_size("--depth", int(options.depth), last, least=0)
     return options.depth

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
 from triptych.cli.options import Edit
-from triptych.cli.sources import check_positive, check_seed, context_of, folder_of, load_editable, load_model, notice
+from triptych.cli.sources import context_of, folder_of, load_editable, load_model, notice
 from triptych.errors import TriptychError
 from triptych.progress import begun
 
@@ -25,12 +25,17 @@ if TYPE_CHECKING:
 def edit(words: Sequence[str]) -> None:
     """Writes edited pictures, and says how far their reconstructions are off."""
     options = parse(Edit, words, "triptych edit")
+    from triptych.edit.moving import strengths
+
     if not options.images:
         raise TriptychError("edit expects at least one picture file, or a folder of them")
     if sum(map(bool, (options.set, options.sweep, options.inpaint, options.given))) != 1:
         raise TriptychError(
             "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value and --inpaint top"
         )
+    if options.sweep:
+        parse_sweep(options.sweep)
+    strengths(_settings(options.set))
     into_folder = _is_folder(options)
     if options.inpaint:
         if into_folder or options.triptych:
@@ -195,8 +200,6 @@ def _watching(total: int) -> Iterator[Callable[[Edited], None]]:
 
 
 def _inpaint(options: Edit) -> None:
-    check_positive(steps=options.steps)
-    check_seed(options.seed)
     import torch
 
     from triptych import edit as verbs
@@ -218,15 +221,17 @@ def parse_sweep(text: str) -> tuple[str, list[float]]:
     """smile=-3:3:9 -> ("smile", nine values from −3 to 3)."""
     import numpy as np
 
+    from triptych.edit.moving import FARTHEST
+
     try:
         name, _, spread = text.rpartition("=")
         low, high, count = spread.split(":")
-        values = np.linspace(float(low), float(high), int(count)).tolist()
+        ends, steps = (float(low), float(high)), int(count)
     except ValueError:
-        raise TriptychError(f"--sweep expects name=low:high:count such as smile=-3:3:9, got {text!r}") from None
-    if not name or not 2 <= len(values) <= 200 or not np.isfinite(values).all():
-        raise TriptychError(f"--sweep expects 2 to 200 finite values, got {text!r}")
-    return name.strip(), values
+        raise TriptychError(f"--sweep expects name=low:high:count such as smile=-3:3:9, got {text[:99]!r}") from None
+    if not name or not 2 <= steps <= 200 or not all(abs(end) < FARTHEST for end in ends):
+        raise TriptychError(f"--sweep expects 2 to 200 values within ±{FARTHEST:g}, got {text[:99]!r}")
+    return name.strip(), np.linspace(*ends, steps).tolist()
 
 
 def _settings(texts: Sequence[str]) -> dict[str, Any]:

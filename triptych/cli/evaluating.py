@@ -12,8 +12,6 @@ from triptych.cli.options import Evaluate
 from triptych.cli.results import STDOUT, json_words, newest_step, write_result
 from triptych.cli.sources import (
     Wanted,
-    check_positive,
-    check_seed,
     compare_training_data,
     load_model,
     named_split,
@@ -58,8 +56,6 @@ class Plan(NamedTuple):
 def evaluate(words: Sequence[str]) -> None:
     """Prints the measures that the models' capabilities allow, and writes them as JSON."""
     options = parse(Evaluate, json_words(words), "triptych evaluate")
-    check_positive(k=options.k, draws=options.draws, images=options.images, hmc=options.hmc + 1)
-    check_seed(options.seed)
     if not options.runs:
         raise TriptychError(
             "evaluate expects a run, or several: triptych evaluate RUN (triptych evaluate --help tells more)"

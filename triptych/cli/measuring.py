@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def doctor(words: Sequence[str]) -> None:
     """Prints what is wrong with a training, from its records and a few samples."""
     options = parse(Doctor, words, "triptych doctor")
-    if options.samples < 0 or options.samples == 1:
+    if options.samples == 1:
         raise TriptychError(f"--samples should be 0, or 2 or more to be compared with one another, got {options.samples}")
     from triptych import storage
     from triptych.doctor import History, diagnose, examine

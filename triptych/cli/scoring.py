@@ -11,8 +11,6 @@ from triptych.cli import parse
 from triptych.cli.options import Score
 from triptych.cli.rows import writing
 from triptych.cli.sources import (
-    check_positive,
-    check_seed,
     context_of,
     encoding,
     folder_of,
@@ -39,8 +37,6 @@ _CODES = 20_000  # training examples that an encoder learns from
 def score(words: Sequence[str]) -> None:
     """Writes the scores of each example, a sheet of the least likely, and prints a summary of each split."""
     options = parse(Score, words, "triptych score")
-    check_positive(k=options.k, batch=1 if options.batch is None else options.batch, sheet=options.sheet + 1)
-    check_seed(options.seed)
     if not options.data:
         raise TriptychError("score expects a run and data: triptych score RUN DATA")
     from triptych import storage

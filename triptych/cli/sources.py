@@ -1,4 +1,4 @@
-"""What the commands share: the run that is named, its data, a model of one's own, and checks of numbers."""
+"""What the commands share: the run that is named, its data, and a model of one's own."""
 
 from __future__ import annotations
 
@@ -208,16 +208,3 @@ def split_context(model: GenerativeModel, split: Split) -> Tensor | None:
         if model.conditions is None
         else model.conditions.of_data(split.attributes, split.kinds, split.classes, len(split))
     )
-
-
-def check_seed(seed: int) -> None:
-    """Raises for a seed that generators do not take."""
-    if not 0 <= seed < 2**63:
-        raise TriptychError(f"--seed should be 0 to 2^63 − 1, got {seed}")
-
-
-def check_positive(**numbers: int) -> None:
-    """Raises for the first that is below 1."""
-    for name, value in numbers.items():
-        if value < 1:
-            raise TriptychError(f"--{name} should be at least 1, got {value}")

@@ -17,9 +17,6 @@ def tour(words: Sequence[str]) -> None:
     options = parse(Tour, words, "triptych tour")
     from triptych.cli import directing, editing, evaluating, sampling, training, verbs
 
-    if options.steps < 1:
-        raise TriptychError(f"--steps should be at least 1, got {options.steps}")
-
     run, start = options.out / "vae", time.perf_counter()
     _clear(options.out)
     said = _Diary(start)
@@ -64,12 +61,12 @@ def _clear(folder: Path) -> None:
 def _held_out_faces(folder: Path, count: int) -> list[Path]:
     """A few test faces as picture files, as a person would bring her own."""
     from triptych.data import load
-    from triptych.figures import image
+    from triptych.figures import save
 
     test = load("faces", size=32, n=count * 10)["test"]
     paths = [folder / f"face{i}.png" for i in range(count)]
     for i, path in enumerate(paths):
-        image(test[i], enlarge=False).save(path)
+        save(test[i][None], path)
     return paths
 
 

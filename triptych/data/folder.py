@@ -17,12 +17,14 @@ from triptych.data.files import Part, read_file, read_frames
 from triptych.data.formats.archives import unpacked
 from triptych.data.formats.columnar import read_parquet
 from triptych.data.formats.idx import read_cifar, read_idx
+from triptych.data.formats.reading import readable
 from triptych.data.formats.several import read_npy
 from triptych.data.hub import read_saved
 from triptych.data.labels import Labels, columns_of, read_labels
 from triptych.data.layout import placed, split_in
 from triptych.data.pictures import SUFFIXES, Encoded, has_frames
 from triptych.errors import TriptychError
+from triptych.opening import regular
 
 _TABLES = (".npy", ".npz", ".mat", ".h5", ".hdf5")
 
@@ -31,6 +33,7 @@ def read_path(path: Path) -> dict[str, Part]:
     """The splits in a folder, an archive or another file."""
     if path.is_dir():
         return read_folder(path)
+    path = regular(path)
     return read_folder(unpacked(path) / "files") if listing.is_archive(path) else read_file(path)
 
 
@@ -130,7 +133,8 @@ def _read_examples(folder: Path, names: list[str]) -> dict[str, Part]:
         chosen = [i for i, its in enumerate(place.splits) if its == split]
         first, rows = read_npy(folder / names[chosen[0]]), []
         for i in chosen:
-            row = np.load(folder / names[i], allow_pickle=False, mmap_mode=None)
+            with readable(folder / names[i], "npy file of numbers"):
+                row = np.load(folder / names[i], allow_pickle=False, mmap_mode=None)
             if row.shape != first.shape or row.dtype != first.dtype:
                 raise TriptychError(
                     f"{folder}: expected one array for each split, or arrays of one shape, an example each, got "
@@ -189,7 +193,10 @@ def _beside(names: Sequence[str], splits: Sequence[Any], what: str) -> list[str]
 
 def _others(found: listing.Listing) -> list[str]:
     counts = found.suffixes()
-    return [f"{sum(counts.values())} files ({', '.join(sorted(counts)[:4])})"] if counts else []
+    aside = [f"{sum(counts.values())} files ({', '.join(sorted(counts)[:4])})"] if counts else []
+    return aside + (
+        [f"{len(found.odd)} {listing.ODD} ({', '.join(found.odd[:3])}{', …' * (len(found.odd) > 3)})"] if found.odd else []
+    )
 
 
 def _album(folder: Path, names: list[str], labels: Labels, classes: Sequence[str | None]) -> Album:

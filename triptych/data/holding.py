@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from triptych.errors import TriptychError
+from triptych.opening import regular
 
 HELD_OUT = 10
 """One example in so many is held out."""
@@ -44,8 +45,8 @@ def of_contents(contents: Iterable[str | Path | bytes | Image.Image | None]) -> 
         if isinstance(content, Image.Image):
             return fingerprint(repr((content.mode, content.size)).encode() + content.tobytes())
         try:
-            return fingerprint(Path(content).read_bytes() if isinstance(content, str | Path) else content or b"")
-        except OSError:
+            return fingerprint(regular(content).read_bytes() if isinstance(content, str | Path) else content or b"")
+        except (OSError, TriptychError):
             return fingerprint(b"")
 
     def all_of(pool: ThreadPoolExecutor) -> Iterator[int]:

@@ -30,6 +30,7 @@ from triptych.data.layout import SPLIT_NAMES
 from triptych.data.pictures import SUFFIXES, Encoded
 from triptych.data.stored import rows_in_chunk
 from triptych.errors import TriptychError
+from triptych.opening import at_home, exists
 
 MARK = "in memory: "
 """Begins what a recipe calls data that have no name or path."""
@@ -170,8 +171,8 @@ def _is_encoded(picture: Any) -> bool:
 
 def _album(pictures: Sequence[Any] | np.ndarray, columns: dict[str, RawColumn], where: str) -> Album:
     """Encoded pictures: named by their file, or by their row."""
-    files = [Path(picture).expanduser() for picture in pictures if isinstance(picture, str | Path)]
-    missing = [str(path) for path in files if not path.exists()]
+    files = [at_home(picture) for picture in pictures if isinstance(picture, str | Path)]
+    missing = [str(path) for path in files if not exists(path)]
     if missing:
         named = f"{', '.join(missing[:3])}{', …' * (len(missing) > 3)}"
         raise TriptychError(f"{where}: {len(missing)} of {len(pictures)} files are not there: {named}; check their paths")
@@ -180,7 +181,7 @@ def _album(pictures: Sequence[Any] | np.ndarray, columns: dict[str, RawColumn], 
         for row in wanted.tolist():
             content = _divided(pictures[row], where)[0]
             is_file = isinstance(content, str | Path)
-            yield Encoded(row, str(content) if is_file else f"row {row}", Path(content).expanduser() if is_file else content)
+            yield Encoded(row, str(content) if is_file else f"row {row}", at_home(content) if is_file else content)
 
     return Album(where, len(pictures), read, columns)
 

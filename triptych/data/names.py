@@ -27,6 +27,7 @@ from triptych.data.pictures import Survey, parse_size, surveyed
 from triptych.data.splits import Split, Splits
 from triptych.data.stored import BUDGET, Options, keeping
 from triptych.errors import TriptychError, unknown
+from triptych.opening import at_home, exists, is_folder, understood
 
 NAMES = ("faces", "digits", "mnist", "fashion-mnist", "cifar10", "celeba")
 """Sets that are embedded or can be downloaded; folders under $TRIPTYCH_DATA add theirs."""
@@ -91,14 +92,13 @@ def load(
     options = Options(parse_size(size), budget, notice or _log.warning, cache and keeping())
     if n is not None and n < 1:
         raise TriptychError(f"expected n of at least 1, got {n}: omit it for all examples")
-    if not is_named(name):
-        return _splits(read_memory(name, budget), options, seed, n, held_out)
-    base, _, distribution = str(name).partition("?")
-    if base in ("faces", "digits") and Path(base).exists():
+    base, _, distribution = str(name).partition("?") if is_named(name) else ("", "", "")
+    if base in ("faces", "digits") and exists(base):
         options.notice(f"{base} is the embedded set; write ./{base} for the folder or file here")
     if base == "faces":
         return _faces(options, seed, n or FACES, distribution)
-    return _splits(_find(str(name)), options, seed, n, held_out)
+    with understood(str(name) if is_named(name) else f"the {type(name).__name__}"):
+        return _splits(_find(str(name)) if is_named(name) else read_memory(name, budget), options, seed, n, held_out)
 
 
 def _find(name: str) -> dict[str, Part]:
@@ -114,20 +114,17 @@ def _find(name: str) -> dict[str, Part]:
     if name.startswith("hf:"):
         return read_hub(name[3:])
     variable = os.environ.get("TRIPTYCH_DATA")
-    root = Path(variable or os.devnull).expanduser()
-    for path in (Path(name).expanduser(), root / name):
-        if name and path.exists():
-            try:
-                return read_path(path)
-            except PermissionError as error:
-                raise TriptychError(f"{error.filename or path} may not be read: change its permissions") from None
+    root = at_home(variable or os.devnull)
+    for path in (at_home(name), root / name):
+        if name and exists(path):
+            return read_path(path)
     tried = f"looked for {name} here and " + (f"in $TRIPTYCH_DATA ({variable})" if variable else "$TRIPTYCH_DATA is not set")
     if name in DOWNLOADS:
         try:
             return read_hub(DOWNLOADS[name])
         except TriptychError as error:
             raise TriptychError(f"{tried}, and then: {error}") from None
-    folders = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    folders = sorted(path.name for path in root.iterdir() if is_folder(path)) if is_folder(root) else []
     advice = f" ({tried}; a folder, a file or hf:owner/name will do as well)"
     raise unknown("data set", name, dict.fromkeys([*NAMES, *folders]), advice)
 

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, ImageSequence
 from triptych.data.splits import Skipped
 from triptych.data.stored import rows_in_chunk
 from triptych.errors import TriptychError
+from triptych.opening import regular
 
 Size = tuple[int, int]
 DEEP = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
@@ -154,7 +155,7 @@ def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
 def _open(content: str | Path | bytes | Image.Image | None) -> Image.Image:
     if isinstance(content, Image.Image):
         return content.copy()  # what is closed afterwards is not the caller's
-    return Image.open(content if isinstance(content, str | Path) else BytesIO(content or b""), formats=FORMATS)
+    return Image.open(regular(content) if isinstance(content, str | Path) else BytesIO(content or b""), formats=FORMATS)
 
 
 def is_picture(content: Path | bytes | None) -> bool:

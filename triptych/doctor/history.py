@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from triptych.errors import TriptychError
+from triptych.opening import exists, regular, understood
 
 ENOUGH = 8  # lines of history below which trends show nothing
 EARLY = 50  # steps before which nothing has had time to go well
@@ -32,9 +33,11 @@ class History:
     def of(cls, folder: Path) -> History:
         """The history of a run. Unreadable lines are skipped, and counted except for the last, which a kill may cut."""
         path = folder / "metrics.jsonl"
-        if not path.is_file():
+        if not exists(path):
             raise TriptychError(f"{folder} has no metrics.jsonl: give the folder of a run that has trained")
-        lines = [_record(text) for text in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        with understood(path):
+            text = regular(path).read_text(encoding="utf-8", errors="replace")
+        lines = [_record(line) for line in text.splitlines()]
         return cls([line for line in lines if line is not None], damaged=lines[:-1].count(None))
 
     def __contains__(self, name: str) -> bool:

@@ -22,6 +22,7 @@ from triptych.data.listing import listed
 from triptych.edit.showing import Shown
 from triptych.errors import TriptychError
 from triptych.figures import is_writable, read_pictures, save
+from triptych.opening import exists
 
 RECORD = "edits.json"
 """What an output folder keeps of the settings by which its pictures were made."""
@@ -122,7 +123,7 @@ def begin(
         TriptychError: where pictures there were edited with other settings, or were not written by this, unless `overwrite`.
     """
     settings = json.loads(json.dumps(settings))
-    there = [path for path in targets.values() if path.exists()]
+    there = [path for path in targets.values() if exists(path)]
     if overwrite:
         for path in there:  # before the record: a picture that is there was made with the settings in it
             with storage.explained(str(path)):

@@ -214,18 +214,20 @@ def strengths(values: Mapping[str, Value]) -> tuple[dict[str, float | Tensor], d
     ({'smile': 1.5}, {'age': 0.2})
     """
     added = {name for name, value in values.items() if isinstance(value, str) and value.strip().startswith("+")}
-    numbers = {name: _number(name, value) if isinstance(value, str) else value for name, value in values.items()}
+    numbers = {name: value if isinstance(value, Tensor) else _number(name, value) for name, value in values.items()}
     return numbers, {name: numbers.pop(name) for name in values if name in added}
 
 
+FARTHEST = 1e6
+"""Coordinates are set, and added to, within ± this."""
 _MOST_ANGLES = 256  # their square is the number of examples that are decoded
 
 
-def _number(name: str, text: str) -> float:
+def _number(name: str, text: str | float) -> float:
     try:
-        value = float(text.strip().removeprefix("+"))
+        value = float(text.strip().removeprefix("+") if isinstance(text, str) else text)
     except ValueError:
         value = math.nan
-    if not abs(value) < 1e6:
-        raise TriptychError(f"{name}={text}: expected a number within ±1e6, such as 1.5 (sets) or +1.5 (adds)")
+    if not abs(value) < FARTHEST:
+        raise TriptychError(f"{name}={text}: expected a number within ±{FARTHEST:g}, such as 1.5 (sets) or +1.5 (adds)")
     return value

@@ -11,6 +11,7 @@ from typing import Any
 
 from triptych import storage
 from triptych.errors import TriptychError
+from triptych.opening import exists, regular, understood
 
 
 def line(step: int, numbers: Mapping[str, float]) -> dict[str, float | None]:
@@ -30,10 +31,12 @@ def append(path: Path, line: Mapping[str, float | None]) -> None:
 
 def cut(path: Path, step: int) -> None:
     """Drops the lines after `step`, and a last line that a kill cut short."""
-    if not path.exists():
+    if not exists(path):
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    with understood(path):
+        lines = regular(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    for line in lines:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line)

@@ -377,7 +377,7 @@ class Run:
         with evaluating(model):
             pictures = model.codec.show(model.sample(64, generator=generator), model.event_shape)
         if pictures is not None:
-            storage.write_file(self._picture(), lambda p: figures.grid(pictures).save(p, format="png"))
+            figures.save(pictures, self._picture())
 
     def _picture(self) -> Path:
         return self.folder / "samples" / f"step-{self.step:09d}.png"

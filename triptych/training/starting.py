@@ -24,6 +24,7 @@ from triptych.data.names import load
 from triptych.data.splits import Split, Splits
 from triptych.errors import TriptychError, unknown
 from triptych.families import FAMILIES, build_for, continued, preset
+from triptych.opening import exists
 from triptych.pretrained import blank_model, initial_model, local_folder, own_whole, read_recipe
 from triptych.recipes import Recipe
 from triptych.training.checkpoint import progress_of
@@ -68,7 +69,7 @@ def recipe_for(
     recipe = _with("recipe", start, {**said, **parts})
     path = Path(recipe.data)
     embedded = recipe.data.partition("?")[0] in ("faces", "digits")
-    return recipe if embedded or not path.exists() else dataclasses.replace(recipe, data=str(path.resolve()))
+    return recipe if embedded or not exists(path) else dataclasses.replace(recipe, data=str(path.resolve()))
 
 
 def _start(family: str | Recipe, data: str | None, called: str | None, init: str | Path | None) -> Recipe:
@@ -170,7 +171,7 @@ def moved(folder: Path, data: str, notice: Notice) -> None:
             f"the training examples in {data} {why} those that {folder} began with: give it the same data, or start a new "
             "run with --init"
         )
-    place = str(Path(data).resolve()) if Path(data).exists() else data
+    place = str(Path(data).resolve()) if exists(data) else data
     with folders.claimed(folder):
         stored = storage.read_json(folder / "recipe.json")
         stored["recipe"]["data"] = place

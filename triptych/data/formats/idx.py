@@ -16,6 +16,7 @@ from triptych.data.attributes import RawColumn
 from triptych.data.formats.reading import DEFLATE, readable, refuse_short, stream
 from triptych.data.stored import identity
 from triptych.errors import TriptychError
+from triptych.opening import is_file
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _CIFAR = 3 * 32 * 32
@@ -45,7 +46,7 @@ def read_idx(path: Path) -> Array:
     mapped = np.memmap(path, dtype, "r", offset, shape) if plain else None
     array = Array(str(path), shape, dtype, chunks, identity(path), mapped)
     labels = path.with_name(path.name.replace("images", "labels").replace("idx3", "idx1"))
-    if labels != path and labels.exists():
+    if labels != path and is_file(labels):
         codes = np.concatenate(list(_idx(labels)[-1]()))
         if codes.shape != shape[:1]:
             raise TriptychError(
