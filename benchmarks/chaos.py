@@ -13,7 +13,7 @@ Python are processes of their own. Killed, it goes on where it was, for as long 
 changed. What is found is counted in a table and listed, and the folder of each faulty case is kept.
 
     lost          something that was there is gone, or the next start refuses what a kill has left
-    unequal       what was killed and started again has other bits than what was not, or a file is neither the old nor the new one
+    unequal       what was killed and started again has other bits than what was not, or a file is neither old nor new
     accepted      exit 0 for a state that does not fit its recipe
     outside       a file written outside of the case's folder, a pickle loaded, a program started, a socket opened
 """
@@ -104,10 +104,10 @@ def _preload(root: Path) -> None:
     place = root / "warm" / "place"
     shutil.rmtree(place, ignore_errors=True)
     train = [*chaos_kills.TRAIN, "--out", "run"]
-    picture = ["edit", "run", "a/000000.png", "--sweep", "label=0:1:2", "--out", "b.gif"]
+    edit = ["edit", "run", "a/000000.png", "--sweep", "pc1=0:1:2", "--out", "b.gif"]
     preload(
         [train, ["sample", "run", "--n", "2", "--out", "a/"], ["directions", "run", "--attributes", "label=0"],
-         ["directions", "run", "--unsupervised", "1"], [*picture[:3], "--sweep", "pc1=0:1:2", *picture[5:]], ["doctor", "run"],
+         ["directions", "run", "--unsupervised", "1"], edit, ["doctor", "run"],
          ["score", "run", "digits", "--out", "s.csv"], ["evaluate", "run", "--images", "4", "--hmc", "0"], ["list", "."]],
         place,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Files that are not what they seem: pictures, tables, arrays and archives that are cut, flipped, bombs, links, or ask for too much."""
+"""Files that are not what they seem: pictures, tables, arrays and archives that are cut, flipped, bombs or links."""
 
 from __future__ import annotations
 
@@ -33,8 +33,7 @@ def cases(root: Path, seed: int, quick: bool) -> list[Case]:
         picture = suffix in (".png", ".jpg", ".gif", ".tif", ".webp", ".bmp")
         ways = (draw.sample(["edit", "score", "folder"], 2)) if picture else ["train"]
         found += [Case(f"{name}{suffix}, {way}", partial(_opened, template, suffix, write, way)) for way in ways]
-    found = found[:: max(1, len(found) // 30)] if quick else found
-    return found
+    return found[:: max(1, len(found) // 30)] if quick else found
 
 
 def _opened(template: Path, suffix: str, write: Write, way: str, place: Path) -> list[Fault]:
@@ -153,7 +152,11 @@ def _pickles() -> Iterator[tuple[str, str, Write]]:
     for suffix in (".npy", ".pkl", ".pt", ".csv", ".png", ".mat", ".h5", ".parquet"):
         yield "pickle", suffix, _bytes(pickle.dumps(_Evil()))
     for name in ("data_batch_1", "data"):  # as CIFAR is distributed
-        yield f"pickle {name}", "", lambda p, name=name: (p.mkdir(), (p / name).write_bytes(pickle.dumps({b"data": _Evil()})))
+        yield (
+            f"pickle {name}",
+            "",
+            lambda p, name=name: (p.mkdir(), (p / name).write_bytes(pickle.dumps({b"data": _Evil()}))),
+        )
 
 
 def _npy(values: np.ndarray) -> bytes:
@@ -172,9 +175,10 @@ def _tables(draw: random.Random) -> Iterator[tuple[str, str, Write]]:
     arrays = {
         "NaN": np.full((40, 5), np.nan, np.float32), "infinite": np.full((40, 5), np.inf), "complex": good.astype(complex),
         "words": np.array(["a", "b"] * 9), "dates": np.array(["2020-01-01"] * 9, "M8[D]"), "nothing": np.zeros((0, 5)),
-        "no columns": np.zeros((40, 0)), "a number": np.float32(3), "records": np.zeros(9, "f4,i4"), "huge numbers": good * 1e38,
-        "bytes": np.zeros((9, 3), "V7"), "bools": np.zeros((40, 5), bool), "half": good.astype(np.float16),
-        "long doubles": good.astype(np.longdouble), "seven axes": np.zeros((9, 1, 1, 1, 1, 1, 2)), "constant": np.ones((40, 5)),
+        "no columns": np.zeros((40, 0)), "a number": np.float32(3), "records": np.zeros(9, "f4,i4"),
+        "huge numbers": good * 1e38, "bytes": np.zeros((9, 3), "V7"), "bools": np.zeros((40, 5), bool), "half": good.astype(np.float16),
+        "long doubles": good.astype(np.longdouble), "seven axes": np.zeros((9, 1, 1, 1, 1, 1, 2)),
+        "constant": np.ones((40, 5)),
         "whole numbers": np.full((40, 5), 2**62),
     }  # fmt: skip
     for name, values in arrays.items():
@@ -185,7 +189,8 @@ def _tables(draw: random.Random) -> Iterator[tuple[str, str, Write]]:
             "subarray": _header("(9,)", f"('<f4', ({2**31},))")}.items():  # fmt: skip
         yield name, ".npy", _bytes(header + bytes(64))
     for name, text in {
-        "ragged": [*rows, "1", "1,2,3,4,5"], "NaN": [*rows, "nan,,inf"], "NUL": [*rows, "1,\0,3"], "one column": ["a", *"123"],
+        "ragged": [*rows, "1", "1,2,3,4,5"], "NaN": [*rows, "nan,,inf"], "NUL": [*rows, "1,\0,3"],
+        "one column": ["a", *"123"],
         "unclosed quote": [*rows, '1,"2,3'], "header alone": rows[:1], "empty": [], "binary": ["\x00\x01\x02" * 99],
         "long line": ["a", "9" * 10**7], "many columns": [",".join(f"c{i}" for i in range(50_000)), ",".join(["1"] * 50_000)],
         "huge integers": ["a,b", *["9" * 400 + ",1"] * 9], "same names": ["a,a,a", *rows[1:]], "formula": ["a,b", "=1+1,@x"],
@@ -264,5 +269,9 @@ def _archives(draw: random.Random) -> Iterator[tuple[str, str, Write]]:
     labels = {"up": "../../precious.png", "absolute": "/etc/passwd", "device": "/dev/zero", "empty": "", "folder": "."}
     for name, place in labels.items():
         row = json.dumps({"file_name": place, "a": 1})
-        yield f"metadata {name}", ".folder", lambda p, row=row: (p.mkdir(), (p / "metadata.jsonl").write_text(row * 1 + "\n"))
+        yield (
+            f"metadata {name}",
+            ".folder",
+            lambda p, row=row: (p.mkdir(), (p / "metadata.jsonl").write_text(row * 1 + "\n")),
+        )
     yield "metadata deep", ".folder", lambda p: (p.mkdir(), (p / "metadata.jsonl").write_text("[" * 10**5))

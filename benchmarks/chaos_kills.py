@@ -214,6 +214,8 @@ def _digest(path: Path) -> str | None:
     if not path.exists():
         return None
     if path.suffix == ".jsonl":
-        lines = [{k: v for k, v in json.loads(line).items() if k in ("step", "loss")} for line in path.open(encoding="utf-8")]
+        lines = [
+            {k: v for k, v in json.loads(line).items() if k in ("step", "loss")} for line in path.open(encoding="utf-8")
+        ]
         return hashlib.sha256(json.dumps(lines).encode()).hexdigest()
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -270,7 +270,11 @@ def faults_of(ended: Ended, what: str, codes: Sequence[int] = (0, 2)) -> list[Fa
     tail = f"{what}: exit {ended.code}: {' / '.join(said[-3:])[-400:]}"
     if ended.hung:
         found.append(Fault("hung", tail))
-    elif "Traceback (most recent call last)" in ended.err or "Exception ignored in" in ended.err or ended.code not in (*codes, 2):
+    elif (
+        "Traceback (most recent call last)" in ended.err
+        or "Exception ignored in" in ended.err
+        or ended.code not in (*codes, 2)
+    ):
         found.append(Fault("traced back", tail))
     elif ended.code == 2 and (not said or not said[-1].startswith("triptych: ") or ended.err.count("\ntriptych: ") > 1):
         found.append(Fault("not one line", tail))

@@ -5,10 +5,10 @@
     python benchmarks/endurance.py --steps 200                      a quick look
 
 Networks and minibatches are small, so that 140,000 steps fit into that time: what leaks, leaks at every step, log, save or
-picture, of which each run has 5,000, 100, 20 and 10. Every run is a fork of one process, one after another, in one thread; killed, it
-goes on with the runs that are left. Memory (resident) and open files are read every 50 steps; after a fifth of the steps, their slope is
-that of a straight line through them. Flat: less than 4 MiB over the rest of the run, and as many files open at the end as at the
-start.
+picture, of which each run has 5,000, 100, 20 and 10. Every run is a fork of one process, one after another, in one thread;
+killed, it goes on with the runs that are left. Memory (resident) and open files are read every 50 steps; growth is that of a
+straight line through what is read after a fifth of the steps. Flat: less than 4 MiB over the rest of the run, and as many
+files open at the end as at the start.
 
 The sets: `digits` (1×8×8, binarised or dequantised), drawn `faces` at 3×16×16, a table of 16 columns of many scales (for
 the convolutional GANs, which take pictures alone, discs in 1×8×8), and pictures of two overlapping discs in 3×8×8.
@@ -145,18 +145,18 @@ def main() -> None:
     parser.set_defaults(threads=1)
     options: argparse.Namespace = parser.parse_args()
     out, sets, results = begin(options), data_sets(), {}
-    print("| family | set | steps | bad steps | MiB | growth, MiB | files | seconds | |\n|---|---|---:|---:|---:|---:|---:|---:|---|")
+    print("| family | set | steps | bad steps | MiB | growth, MiB | files | seconds | |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|---|")
     for family in options.families.split(","):
         for name in options.sets.split(","):
             data = sets[name]
             if name == "table" and family in _PICTURES_ALONE:
                 data = Split(_discs(np.random.default_rng(1), 2000, 1))
-            found = results[f"{family} {name}"] = _forked(out / f"{family}-{name}-{options.steps}.json", family, data, options.steps)
-            print(
-                f"| {family} | {name} | {found['steps']:,} | {found['bad_steps']} | {found['mib']:.0f} | {found['mib_growth']:+.2f} | "
-                f"{found['files'][0]} → {found['files'][1]} | {found['seconds']:.0f} | {verdict(found)} |",
-                flush=True,
-            )
+            found = _forked(out / f"{family}-{name}-{options.steps}.json", family, data, options.steps)
+            results[f"{family} {name}"] = found
+            told = [family, name, f"{found['steps']:,}", found["bad_steps"], f"{found['mib']:.0f}", f"{found['mib_growth']:+.2f}",
+                    "{} → {}".format(*found["files"]), f"{found['seconds']:.0f}", verdict(found)]  # fmt: skip
+            print(f"| {' | '.join(map(str, told))} |", flush=True)
     write(out, "endurance", results)
 
 

@@ -13,7 +13,9 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_threat_model_names_tests_that_exist():
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "security.md").read_text(encoding="utf-8")))
-    there = {name for path in (ROOT / "tests").glob("*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+    there = {
+        name for path in (ROOT / "tests").glob("*.py") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
     assert len(named) > 15
     assert named <= there, named - there
 
