@@ -45,10 +45,16 @@ _NUMBERS = ("-1", "0", "nan", "inf", "-inf", "1e400", "99999999999999999999", ""
             "1_0", "٣", "--")  # fmt: skip
 _WORDS = ("", " ", "a\nb", "x" * 300, "../..", "-", "--", "%s", "{0}", "a=b=c", ",", ",,,", "=", "☃", "\udcff", "pc1=nan",
           "pc1=1e999", "pc1=0:1:99999999", "pc1=::", "label=", "[bold]x", "None")  # fmt: skip
-_PLACES = ("", " ", "missing", "missing/deeper", "face/000000.png", "face/000000.png/under", "empty", "notes.txt",
-           "/dev/null", "loop", "fifo", "dangling", "zero", "x" * 300, "\udcff", "a\nb",
-           "/proc/self/mem", "run/recipe.json", "run/model.safetensors", "run/state", "run", "hf:", "hf:..", "hf:../../x", "hf:a", "hf:a/b/c", "hf:a/b?x", "digits?", "faces?x=1",
-           "faces?smile:age=9", "owner/name", ".")  # fmt: skip
+_PLACES = (
+    *shlex.split("""
+    '' ' ' missing missing/deeper face/000000.png face/000000.png/under empty notes.txt /dev/null loop fifo dangling zero
+    /proc/self/mem run/recipe.json run/model.safetensors run/state run hf: hf:.. hf:../../x hf:a hf:a/b/c hf:a/b?x digits?
+    faces?x=1 faces?smile:age=9 owner/name .
+"""),
+    "x" * 300,
+    "\udcff",
+    "a\nb",
+)
 _OUTPUTS = (*_PLACES, "/dev/full", "x" * 300 + ".png", "e.xyz", "e.PNG", ".png", "deep/er/e.png", "fifo.png", "loop.png",
             "outside.png", "\udcff.png", "run/metrics.jsonl", "run/out.png")  # fmt: skip
 _FLAGS = _lines("""

@@ -176,7 +176,8 @@ def _tables(draw: random.Random) -> Iterator[tuple[str, str, Write]]:
         "NaN": np.full((40, 5), np.nan, np.float32), "infinite": np.full((40, 5), np.inf), "complex": good.astype(complex),
         "words": np.array(["a", "b"] * 9), "dates": np.array(["2020-01-01"] * 9, "M8[D]"), "nothing": np.zeros((0, 5)),
         "no columns": np.zeros((40, 0)), "a number": np.float32(3), "records": np.zeros(9, "f4,i4"),
-        "huge numbers": good * 1e38, "bytes": np.zeros((9, 3), "V7"), "bools": np.zeros((40, 5), bool), "half": good.astype(np.float16),
+        "huge numbers": good * 1e38, "bytes": np.zeros((9, 3), "V7"),
+        "bools": np.zeros((40, 5), bool), "half": good.astype(np.float16),
         "long doubles": good.astype(np.longdouble), "seven axes": np.zeros((9, 1, 1, 1, 1, 1, 2)),
         "constant": np.ones((40, 5)),
         "whole numbers": np.full((40, 5), 2**62),
@@ -192,7 +193,8 @@ def _tables(draw: random.Random) -> Iterator[tuple[str, str, Write]]:
         "ragged": [*rows, "1", "1,2,3,4,5"], "NaN": [*rows, "nan,,inf"], "NUL": [*rows, "1,\0,3"],
         "one column": ["a", *"123"],
         "unclosed quote": [*rows, '1,"2,3'], "header alone": rows[:1], "empty": [], "binary": ["\x00\x01\x02" * 99],
-        "long line": ["a", "9" * 10**7], "many columns": [",".join(f"c{i}" for i in range(50_000)), ",".join(["1"] * 50_000)],
+        "long line": ["a", "9" * 10**7],
+        "many columns": [",".join(f"c{i}" for i in range(50_000)), ",".join(["1"] * 50_000)],
         "huge integers": ["a,b", *["9" * 400 + ",1"] * 9], "same names": ["a,a,a", *rows[1:]], "formula": ["a,b", "=1+1,@x"],
     }.items():  # fmt: skip
         yield name, ".csv", _bytes("\n".join(text).encode())
@@ -248,8 +250,8 @@ def _archives(draw: random.Random) -> Iterator[tuple[str, str, Write]]:
             archive.addfile(item, io.BytesIO(picture))
         return buffer.getvalue()
 
-    for name in ("../precious.png", "/tmp/precious.png", "a/../../precious.png", "..\\precious.png", "C:\\a.png", "", "a" * 300,
-                 "a/" * 2000 + "a.png", "\udcff.png"[1:], "con.png"):  # fmt: skip
+    for name in ("../precious.png", "/tmp/precious.png", "a/../../precious.png", "..\\precious.png", "C:\\a.png", "",
+                 "a" * 300, "a/" * 2000 + "a.png", "\udcff.png"[1:], "con.png"):  # fmt: skip
         yield f"named {ascii(name)[:30]}", ".zip", _bytes(zipped((name, picture)))
     yield "link", ".zip", _bytes(zipped(("a.png", b"../../precious.png"), mode=0o120777))
     yield "bomb", ".zip", lambda p: p.write_bytes(zipped(*((f"{i}.png", bytes(2**27)) for i in range(8))))

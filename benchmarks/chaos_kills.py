@@ -1,4 +1,4 @@
-"""Kills: of every verb that writes, at every write event and at random moments; then the next start, and what it must lead to."""
+"""Kills of every verb that writes, at every write event and at random moments, and what the next start must lead to."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from chaos_process import Action, Case, Ended, Fault, Watch, command, faults_of, run
 
-TRAIN = ["train", "vae", "--data", "digits", "--steps", "4", "--model.hidden", "4", "--model.latent-dim", "2", "--model.prior",
-         "normal", "--training.batch", "8", "--training.save-every", "2", "--training.sample-every", "4",
+TRAIN = ["train", "vae", "--data", "digits", "--steps", "4", "--model.hidden", "4", "--model.latent-dim", "2",
+         "--model.prior", "normal", "--training.batch", "8", "--training.save-every", "2", "--training.sample-every", "4",
          "--training.log-every", "2"]  # fmt: skip
 SEED = ["--seed", "1"]
 _LEARN = ["directions", "run", "--attributes", "label=0,label=1"]
@@ -98,21 +98,23 @@ def _scenes() -> list[Scene]:
         Scene("directions", (_RUN, _FACES), command(_LEARN), _DIRECTIONS),
         Scene("directions again", (_RUN, _FACES, _PCS), command(_LEARN), _DIRECTIONS, partial(_usable, "pc1")),
         *(
-            Scene(f"sample {suffix}", (_RUN, (*sheet, f"s{suffix}")), command([*sheet, f"s{suffix}", *other]), (f"s{suffix}",),
-                  single=(f"s{suffix}",))
+            Scene(f"sample {suffix}", (_RUN, (*sheet, f"s{suffix}")), command([*sheet, f"s{suffix}", *other]),
+                  (f"s{suffix}",), single=(f"s{suffix}",))
             for suffix in (".png", ".gif", ".jpg", ".npy", ".npz")
         ),
         Scene("sample folder", (_RUN,), command([*sheet, "new/"]), ("new",)),
         Scene("edit in place", (_RUN, _FACES, _PCS),
               command(["edit", "run", "face/000000.png", *_EDIT, "--out", "face/000000.png"]), (), lambda place: [],
               single=("face/000000.png",)),
-        Scene("edit gif", (_RUN, _FACES, _PCS, ("edit", "run", "face/000000.png", "--sweep", "pc1=-1:1:3", "--out", "e.gif")),
+        Scene("edit gif",
+              (_RUN, _FACES, _PCS, ("edit", "run", "face/000000.png", "--sweep", "pc1=-1:1:3", "--out", "e.gif")),
               command(["edit", "run", "face/000001.png", "--sweep", "pc1=-2:2:5", "--out", "e.gif"]), ("e.gif",),
               single=("e.gif",)),
         Scene("edit folder", (_RUN, _FACES, _PCS), command(["edit", "run", "face", *_EDIT, "--out", "edited"]),
               tuple(f"edited/{i:06}.png" for i in range(3))),
         Scene("mix", (_RUN, _FACES, ("mix", "run", "face/000000.png", "face/000001.png", "--out", "m.png")),
-              command(["mix", "run", "face/000001.png", "face/000002.png", "--out", "m.png"]), ("m.png",), single=("m.png",)),
+              command(["mix", "run", "face/000001.png", "face/000002.png", "--out", "m.png"]), ("m.png",),
+              single=("m.png",)),
         Scene("score", (_RUN, _FACES, ("score", "run", "face", "--out", "s.csv")),
               command(["score", "run", "digits", "--split", "test", "--out", "s.csv"]), ("s.csv", "s.png"),
               single=("s.csv", "s.png")),

@@ -1,10 +1,10 @@
 """One command in a process of its own, watched: how it ended, what it said, how much memory it took, where it wrote.
 
-Starting Python with torch takes seconds, and a command a tenth of one. So a parent imports everything once, with one thread and
-before any parallel operation, and each command runs in a fork of it, in `triptych.cli.main` as a terminal would call it.
-An audit hook (PEP 578) sees every file that Python opens for writing, renames or removes, whichever library asked for it; with
-os.fsync, which has no audit event, these are the write events at which a process can be killed. It also sees pickles being
-loaded, programs started and sockets opened, none of which a hostile file may bring about.
+Starting Python with torch takes seconds, and a command a tenth of one. So a parent imports everything once, with one thread
+and before any parallel operation, and each command runs in a fork of it, in `triptych.cli.main` as a terminal would call it.
+An audit hook (PEP 578) sees every file that Python opens for writing, renames or removes, whichever library asked for it;
+with os.fsync, which has no audit event, these are the write events at which a process can be killed. It also sees pickles
+being loaded, programs started and sockets opened, none of which a hostile file may bring about.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Watch:
 
 
 class Ended(NamedTuple):
-    """How a command ended: exit code (negative: by a signal), what it said, bytes beyond the parent's, and the events seen."""
+    """How a command ended: exit code (negative: a signal), what it said, bytes beyond the parent's, the events seen."""
 
     code: int
     hung: bool
@@ -100,7 +100,7 @@ def command(words: Sequence[str]) -> Action:
     return run
 
 
-def run(action: Action, place: Path, watch: Watch = Watch()) -> Ended:  # noqa: B008 (frozen)
+def run(action: Action, place: Path, watch: Watch = Watch()) -> Ended:
     """The action in a fork, in the folder `place`; its logs and temporary files lie beside it."""
     logs = place.with_name(place.name + ".logs")
     logs.mkdir(parents=True, exist_ok=True)
