@@ -1,12 +1,21 @@
-"""Random numbers: noise that means the same on each device, and torch's random state set for a while."""
+"""Random numbers: noise that means the same on each device, and torch's functions that draw, given generators for a while.
+
+Torch has one random state for all threads of a process. What draws inside `seeded` draws from generators of its own: it is
+the same whatever other threads draw meanwhile, a second training among them, and torch's own state is left alone.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 
 def standard_normal(
@@ -19,20 +28,124 @@ def standard_normal(
 
 @contextlib.contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Torch's random state, on the CPU and on `device`, set to `seed` inside, and as it was outside."""
-    # not torch.manual_seed: without a GPU it queues a seeding, with a stack trace, for each kind of device at every call
+    """Inside, what this thread draws comes from generators seeded by `seed`, one for the CPU and one for `device`.
+
+    Calls of torch that draw and name no generator are given one: those of this package, of torch's own layers and
+    initialisations, and of a user's modules alike.
+
+    >>> with seeded(0):
+    ...     inside = torch.rand(2)
+    >>> torch.equal(inside, torch.rand(2, generator=torch.Generator().manual_seed(0)))
+    True
+    """
     device = torch.device(device)
-    generators = [torch.default_generator]
-    if device.type == "cuda":
-        generators.append(torch.cuda.default_generators[device.index or 0])
-    states = [generator.get_state() for generator in generators]
+    homes = {"cpu": torch.device("cpu")} | ({} if device.type == "meta" else {device.type: device})
+    generators = {kind: torch.Generator(home).manual_seed(seed) for kind, home in homes.items()}
+    mode = getattr(_THREAD, "mode", None)
+    if mode is None:
+        with _Seeded(generators) as _THREAD.mode:
+            try:
+                yield
+            finally:
+                _THREAD.mode = None
+        return
+    before, mode.generators = mode.generators, generators  # one inside another: a call is given one generator
     try:
-        for generator in generators:
-            generator.manual_seed(seed)
         yield
     finally:
-        for generator, state in zip(generators, states, strict=True):
-            generator.set_state(state)
+        mode.generators = before
+
+
+_THREAD = threading.local()
+
+
+class _Seeded(TorchFunctionMode):
+    """Gives generators to the calls of this thread that draw."""
+
+    def __init__(self, generators: dict[str, torch.Generator]) -> None:
+        super().__init__()
+        self.generators = generators
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        draw = _DRAWS.get(func)
+        if draw is None or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        place = args[0].device if args and isinstance(args[0], Tensor) else torch.device(kwargs.get("device") or "cpu")
+        generator = self.generators.get(place.type)
+        return func(*args, **kwargs) if generator is None else draw(func, generator, args, kwargs)
+
+
+def _given(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Any:
+    """A call that takes a generator."""
+    return func(*args, **{**kwargs, "generator": generator})
+
+
+def _filled(fill: str) -> Callable[..., Tensor]:
+    """torch.rand_like and its kin, which earlier versions of torch give no generator: empty_like, filled."""
+
+    def draw(_func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Tensor:
+        plain = {name: value for name, value in kwargs.items() if name not in ("requires_grad", "generator")}
+        filled: Tensor = getattr(torch.empty_like(args[0], **plain), fill)(*args[1:], generator=generator)
+        return filled.requires_grad_(kwargs.get("requires_grad", False))
+
+    return draw
+
+
+def _dropout(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Any:
+    """x · m / (1 − p), m ~ Bernoulli(1 − p): torch's own, on a generator."""
+    bound = _DROPOUT.bind(*args, **kwargs)
+    bound.apply_defaults()
+    x, p, training, inplace = bound.args
+    if inplace or not training or not 0 < p < 1:
+        return _whole(func, generator, args, kwargs)
+    return x * torch.empty_like(x).bernoulli_(1 - p, generator=generator).div_(1 - p)
+
+
+def _whole(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Any:
+    """A call that takes no generator, with torch's own in the state of ours meanwhile: one thread after the other."""
+    own = torch.default_generator
+    if generator.device.type == "cuda":
+        own = torch.cuda.default_generators[generator.device.index or 0]
+    with _ONE_AT_A_TIME:
+        before = own.get_state()
+        own.set_state(generator.get_state())
+        try:
+            return func(*args, **kwargs)
+        finally:
+            generator.set_state(own.get_state())
+            own.set_state(before)
+
+
+_ONE_AT_A_TIME = threading.Lock()
+_DROPOUT = inspect.signature(F.dropout)
+
+_DRAWS: Mapping[Any, Callable[..., Any]] = {
+    **dict.fromkeys(
+        (
+            *(getattr(torch, name) for name in ("rand", "randn", "randint", "randperm", "normal", "bernoulli")),
+            *(getattr(torch, name) for name in ("multinomial", "poisson", "binomial")),
+            *(getattr(torch, name) for name in ("_standard_gamma", "_sample_dirichlet")),
+            *(getattr(Tensor, name) for name in ("uniform_", "normal_", "random_", "bernoulli_", "exponential_")),
+            *(getattr(Tensor, name) for name in ("geometric_", "cauchy_", "log_normal_", "bernoulli", "multinomial")),
+            nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_,
+        ),
+        _given,
+    ),
+    torch.rand_like: _filled("uniform_"),
+    torch.randn_like: _filled("normal_"),
+    torch.randint_like: _filled("random_"),
+    F.dropout: _dropout,
+    **dict.fromkeys(
+        (
+            torch.dropout, torch.svd_lowrank, torch.pca_lowrank, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout,
+            F.feature_alpha_dropout, F.rrelu, F.gumbel_softmax, F.multi_head_attention_forward,
+            F.scaled_dot_product_attention,
+        ),
+        _whole,
+    ),
+}  # fmt: skip
+"""The functions of torch that draw, with how each is given a generator. Python functions that call others hide these."""
 
 
 def noise_seed(seed: int, step: int, rank: int, play: int) -> int:

@@ -15,6 +15,7 @@ from torch import Tensor
 from triptych.bijections.actnorm import Initialised, check_batch
 from triptych.bijections.bijection import same_ladj
 from triptych.errors import TriptychError, check_choice, check_size
+from triptych.randomness import seeded
 
 MOST_CHANNELS = 4096
 """Channels that are whitened without a rank: U holds C² numbers, 64 MiB at this bound."""
@@ -293,8 +294,7 @@ def _leading(rows: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     """Mean and the first components (C, kept) of rows (N, C); where the data do not have as many, any others."""
     mean = rows.mean(0)
     q = min(kept + _OVERSAMPLED, *rows.shape)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded(0, rows.device):
         found = torch.svd_lowrank(rows - mean, q, niter=_ITERATIONS)[2][:, :kept]
         others = torch.randn(rows.shape[1], kept - found.shape[1], dtype=rows.dtype).to(rows.device)
     return mean, _signed(torch.linalg.qr(torch.cat([found, others], 1).double())[0]).to(rows.dtype)

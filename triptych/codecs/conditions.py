@@ -251,7 +251,7 @@ class Conditions(Part):
         return self.encode(values, 1)
 
     def hide(self, context: Tensor, probability: float) -> Tensor:
-        """The context with each attribute of each example made unknown with this probability, by torch's random state."""
+        """The context with each attribute of each example made unknown with this probability."""
         hidden = torch.rand(len(context), len(self.attributes), device=context.device) < probability
         widths = torch.tensor([a.width for a in self.attributes], device=context.device)
         return context.masked_fill(hidden.repeat_interleave(widths, 1), 0.0)

@@ -1,7 +1,7 @@
 """A player: one side of a training game.
 
 A player owns the parameters that it updates. `forward(x, step, context)` is its loss on a minibatch x (B, *E) in model
-coordinates, a pure function of its arguments and of torch's random state, which the loop sets from (seed, step, rank).
+coordinates, a pure function of its arguments and of the noise, which the loop seeds by (seed, step, rank).
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ class Run:
         return x, self.model.conditions.hide(context, self.recipe.training.hide)
 
     def noise(self, step: int, play: int) -> contextlib.AbstractContextManager[None]:
-        """Torch's random state as a play of a step begins with it, on this process; outside it is as it was."""
+        """The noise of a play of a step on this process: what torch draws inside comes from generators of its own."""
         return seeded(noise_seed(self.recipe.seed, step, self.accelerator.process_index, play), self.device)
 
     def update_average(self) -> None:
