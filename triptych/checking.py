@@ -76,7 +76,7 @@ def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] 
             continue
         if inspect.isclass(found) and "__init__" in vars(found):
             if not hasattr(found.__init__, "__wrapped__"):
-                found.__init__ = checked(found.__init__, name)
+                setattr(found, "__init__", checked(vars(found)["__init__"], name))  # noqa: B010  # a class takes it so
         elif inspect.isfunction(found):
             room[name] = checked(found, name, _ANY if name in unknown else _NO_NAN if name in infinite else _FINITE)
 
@@ -127,7 +127,7 @@ def check_argument(name: str, value: Any, hint: Any, values: str = _FINITE) -> N
     if problem:
         raise TriptychError(f"{name} should be {problem}, got {described(value)}")
     if name in BOUNDS and isinstance(value, Real):
-        check_range(name, value, *BOUNDS[name])
+        check_range(name, float(value), *BOUNDS[name])
 
 
 def _problem(value: Any, hint: Any, values: str = _FINITE) -> str:

@@ -39,7 +39,7 @@ def read_hub(name: str) -> dict[str, Album | Array]:
     repository, _, config = name.partition(":")
     if exists(repository):
         raise TriptychError(
-            f"{repository} lies here, and would be read instead of the hub's: give ./{repository}, or move it"
+            f"{repository} lies here, and would be read in the hub's place: give ./{repository}"
         )
     import datasets
 
