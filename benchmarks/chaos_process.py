@@ -217,10 +217,10 @@ def _listen(events: int, inside: tuple[str, ...], watch: Watch) -> None:
             count += 1
             os.write(events, f"event\t{name} {real.removeprefix(inside[0])}\n".encode(errors="replace"))
             if count == watch.kill_at:
-                if watch.half and flushed and os.path.isfile(real):
-                    os.truncate(real, os.path.getsize(real) // 2)
+                if watch.half and flushed and Path(real).is_file():
+                    os.truncate(real, Path(real).stat().st_size // 2)
                 os.kill(os.getpid(), signal.SIGKILL)
-        elif not real.startswith(inside[1:]) and not (name == "open" and os.path.exists(real) and not os.path.isfile(real)):
+        elif not real.startswith(inside[1:]) and not (name == "open" and Path(real).exists() and not Path(real).is_file()):
             os.write(events, f"outside\t{name} {real}\n".encode(errors="replace"))
             raise PermissionError(errno.EPERM, "the benchmark allows no write outside of the case's folder", real)
 
@@ -234,7 +234,7 @@ def _listen(events: int, inside: tuple[str, ...], watch: Watch) -> None:
 
     def flush(descriptor: Any) -> None:
         number = descriptor if isinstance(descriptor, int) else descriptor.fileno()
-        note("fsync", os.readlink(f"/proc/self/fd/{number}"), flushed=True)
+        note("fsync", str(Path(f"/proc/self/fd/{number}").readlink()), flushed=True)
         fsync(descriptor)
 
     os.fsync = flush
@@ -258,10 +258,10 @@ def _written(event: str, arguments: tuple[Any, ...]) -> list[str]:
 
 def _under(path: Any, folder: int) -> str:
     """The path of a name that is relative to an open folder; its last part is not followed, which is what is changed."""
-    path = os.fsdecode(path)
-    if folder >= 0 and not os.path.isabs(path):
-        path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
-    return os.path.join(os.path.realpath(os.path.dirname(path) or "."), os.path.basename(path))
+    named = Path(os.fsdecode(path))
+    if folder >= 0:
+        named = Path(f"/proc/self/fd/{folder}").readlink() / named  # which an absolute name replaces
+    return str(Path(os.path.realpath(named.parent)) / named.name)
 
 
 def faults_of(ended: Ended, what: str, codes: Sequence[int] = (0, 2)) -> list[Fault]:

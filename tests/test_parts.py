@@ -320,9 +320,9 @@ def test_what_a_checkpoint_cannot_hold_is_said_before_training(tmp_path):
     with pytest.raises(TriptychError, match="two places"):
         parts.describe(flow)
     for wrong, said in (
-        (lambda: triptych.VAE((6,), 2, likelihood="gaussian"), "the likelihood should be a triptych Likelihood"),
-        (lambda: triptych.VAE((6,), 2, encoder=lambda x: x), "the encoder should be a torch Module"),
-        (lambda: Flow((4,), nn.Linear(4, 4)), "bijection should be a triptych Bijection"),
+        (lambda: triptych.VAE((6,), 2, likelihood="gaussian"), "likelihood should be a Likelihood"),
+        (lambda: triptych.VAE((6,), 2, encoder=lambda x: x), "encoder should be a torch.nn.Module"),
+        (lambda: Flow((4,), nn.Linear(4, 4)), "bijection should be a Bijection"),
         (lambda: triptych.VAE((6,), 2, encoder=nn.Linear(5, 4)).encode(torch.zeros(1, 6)), "cannot be called with"),
         (lambda: triptych.GAN((6,), 2, generator=nn.Bilinear(2, 2, 6)), "should take forward"),
         (lambda: families.own_model(lambda shape: 1 / 0, (4,)), "does not make a model: ZeroDivisionError"),

@@ -35,7 +35,7 @@ _HOME = {
     "SharpenedVAE": "triptych.compose",
     "TriptychError": "triptych.errors",
     "VAE": "triptych.vae",
-    "bits_per_dim": "triptych.evaluate.likelihood",
+    "bits_per_dim": "triptych.evaluate",
     "load": "triptych.pretrained",
     "read": "triptych.examples",
     "resume": "triptych.training.simple",

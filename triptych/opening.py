@@ -1,4 +1,4 @@
-"""The gate through which files are opened for reading: regular files alone, and what goes wrong in one line.
+"""The gate through which files are opened: regular files alone, and what goes wrong in reading is one line.
 
 A pipe would be waited for without end, and a device such as /dev/zero, also behind a link, never stops.
 """
@@ -38,6 +38,20 @@ def regular(path: str | Path) -> Path:
     if kind != stat.S_IFREG:
         raise TriptychError(f"{path} is {_KINDS.get(kind, 'something else')}: expected a file")
     return Path(path)
+
+
+def writable(path: Path) -> Path:
+    """Where `path` is written: itself, or what a link there means.
+
+    Raises:
+        TriptychError: where a device, a pipe or a socket is, which a file would take the place of.
+    """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        kind = path.stat().st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise TriptychError(f"cannot write {path}: it is a device, a pipe or a socket; give the name of a file")
+    return path
 
 
 @contextlib.contextmanager

@@ -233,7 +233,7 @@ def write_card(model: GenerativeModel, folder: Path, recipe: Recipe | None, step
         step: how far the training has come; None: not known.
     """
     text = model_card(model, recipe, step)
-    storage.write_file(folder / "README.md", lambda p: p.write_text(text, encoding="utf-8"))
+    storage.write_file(folder / "README.md", lambda p: p.write_text(text, encoding="utf-8", errors="replace"))
 
 
 def model_card(model: GenerativeModel, recipe: Recipe | None, step: int | None = None) -> str:

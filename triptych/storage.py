@@ -19,7 +19,7 @@ from torch import Tensor
 
 from triptych import folders
 from triptych.errors import TriptychError
-from triptych.opening import regular, understood
+from triptych.opening import regular, understood, writable
 
 LARGEST_JSON = 2**24  # bytes; a recipe has a few thousand, and the scales of a wide table: what is larger is not ours
 _STAMP = "weights"
@@ -83,20 +83,6 @@ def replacing(path: Path, advice: str = _ADVICE, *, over: bool = True) -> Iterat
         finally:
             _remove(temporary)
             _writing.discard(temporary)
-
-
-def writable(path: Path) -> Path:
-    """Where `path` is written: itself, or what a link there means.
-
-    Raises:
-        TriptychError: where a device, a pipe or a socket is, which a file would take the place of.
-    """
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        kind = path.stat().st_mode
-        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
-            raise TriptychError(f"cannot write {path}: it is a device, a pipe or a socket; give the name of a file")
-    return path
 
 
 _writing: set[Path] = set()  # temporary names of this process that are in use

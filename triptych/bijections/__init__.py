@@ -29,6 +29,7 @@ from triptych.bijections.spline import Spline
 from triptych.bijections.squeeze import Flatten, Squeeze, Unflatten
 from triptych.bijections.steps import FlowStep, FlowSteps
 from triptych.bijections.whiten import Whiten
+from triptych.checking import guard
 
 __all__ = [
     "ActNorm",
@@ -68,3 +69,5 @@ __all__ = [
     "VariationalDequantisation",
     "Whiten",
 ]
+
+guard(__name__)

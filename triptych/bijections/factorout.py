@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -62,12 +61,14 @@ class FactorOut(Coupling):
     def __init__(self, shape: Sequence[int], learned: bool = True, context_dim: int = 0, positions: bool = False):
         leaving = shape[0] // 2
         kept = shape[0] - leaving
-        net: Any = _Prior((kept, *shape[1:]), 2 * leaving, context_dim, positions) if learned else None
+        net = _Prior((kept, *shape[1:]), 2 * leaving, context_dim, positions) if learned else nn.Identity()
         super().__init__(net, Standardise(), kept)
         self.kept, self.factored = kept, (leaving, *shape[1:])
 
     def output(self, a: Tensor, b: Tensor, context: Tensor | None) -> Tensor:
-        return b.new_zeros(len(b), 2 * b.shape[1], *b.shape[2:]) if self.net is None else super().output(a, b, context)
+        if isinstance(self.net, nn.Identity):
+            return b.new_zeros(len(b), 2 * b.shape[1], *b.shape[2:])
+        return super().output(a, b, context)
 
 
 class _Prior(Conditioner):

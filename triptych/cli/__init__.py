@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from triptych.cli import terminal
+from triptych.cli.places import check_places
 from triptych.errors import Between, TriptychError, unknown
 from triptych.progress import shown
 
@@ -153,6 +154,7 @@ def parse(kind: type[T], arguments: Sequence[str], prog: str, *, known_only: boo
             raise
         raise TriptychError(_one_line(_boxed(cli), prog)) from None
     _check_bounds(kind, found[0] if known_only else found)
+    check_places(found)
     return found
 
 

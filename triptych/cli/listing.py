@@ -16,6 +16,7 @@ from triptych.cli.options import List
 from triptych.cli.results import STDOUT, json_words, newest_step, write_result
 from triptych.errors import TriptychError
 from triptych.folders import original, recover
+from triptych.opening import exists, regular
 from triptych.version import FORMAT
 
 DEPTH = 4  # folders below the one that is named
@@ -93,8 +94,8 @@ def _entry(folder: Path) -> Entry:
         known |= _described(_json(folder / "recipe.json"))
         if not (folder / "model.safetensors").is_file():
             known["problem"] = "model.safetensors is missing"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        missing = isinstance(error, FileNotFoundError)
+    except (TriptychError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        missing = not exists(folder / "recipe.json")
         known["problem"] = "recipe.json is missing" if missing else "recipe.json is damaged or foreign"
     return Entry(str(folder), **known, **_figures(folder, known["step"]))
 
@@ -115,7 +116,7 @@ def _described(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _json(path: Path) -> Any:
-    if path.stat().st_size > _LARGEST:
+    if regular(path).stat().st_size > _LARGEST:
         raise ValueError(f"{path} is too large")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -132,13 +133,13 @@ def _disk(folder: Path) -> int:
 
 def _figures(folder: Path, step: int | None) -> dict[str, Any]:
     """The main figures: of an evaluation at this step, else of the last records of training."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    with contextlib.suppress(TriptychError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         stored = _json(folder / "evaluation.json")
         if stored["step"] == step:
             measures = {name: m["value"] for name, m in stored["measures"].items()}
             by = next((m["features"] for m in stored["measures"].values() if "features" in m), None)
             return {"figures": _main(measures), "source": "evaluation", "features": by}
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(TriptychError, OSError, ValueError):
         last = _last_records(folder / "metrics.jsonl")
         return {"figures": _main(last), "source": "metrics"} if last else {}
     return {}
@@ -151,7 +152,7 @@ def _main(numbers: Mapping[str, Any]) -> dict[str, float]:
 
 def _last_records(path: Path) -> dict[str, Any]:
     """The newest number of each name in the last lines of metrics.jsonl: each stage of a training writes its own."""
-    with path.open("rb") as file:
+    with regular(path).open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         lines = file.read().decode("utf-8", errors="replace").splitlines()
     found: dict[str, Any] = {}

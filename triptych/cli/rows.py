@@ -12,6 +12,7 @@ from typing import Any
 from triptych.errors import TriptychError
 
 FORMATS = (".csv", ".json", ".npz")
+_NAMES: dict[str, Any] = {"encoding": "utf-8", "errors": "surrogateescape"}  # names of files may be any bytes
 
 
 class Table:
@@ -48,7 +49,7 @@ def writing(path: Path) -> Iterator[Table]:
     from triptych import storage
 
     if path.suffix.lower() == ".csv":
-        with storage.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        with storage.replacing(path) as temporary, temporary.open("w", newline="", **_NAMES) as file:
             yield Table(_csv_rows(file))
         return
     columns: dict[str, list[Any]] = {}
@@ -79,7 +80,7 @@ def _csv_rows(file: Any) -> Callable[[dict[str, list[Any]]], object]:
 
 def _write_json(path: Path, columns: dict[str, list[Any]]) -> None:
     rows = [dict(zip(columns, map(_finite, row), strict=True)) for row in zip(*columns.values(), strict=True)]
-    path.write_text(json.dumps({"n": len(rows), "examples": rows}, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps({"n": len(rows), "examples": rows}, ensure_ascii=False) + "\n", **_NAMES)
 
 
 def _finite(value: Any) -> Any:

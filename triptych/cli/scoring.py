@@ -14,6 +14,7 @@ from triptych.cli.sources import (
     context_of,
     encoding,
     folder_of,
+    kept_if_possible,
     load_model,
     load_splits,
     named_split,
@@ -163,7 +164,8 @@ def _judge(options: Score) -> _Judge:
             model = coordinate_model(encoding(model, folder, train[:], weights, split_context(model, train)))
         if reference is None:
             reference = _learned(options, model, splits)
-            reference.save(folder, belongs)
+            with kept_if_possible("the reference"):
+                reference.save(folder, belongs)
     normal = reference.scores(model, reference.held_out)
     if options.by not in normal:
         has = f"a {type(model).__name__}" if not blind else "a model without a density"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 def notice(line: str) -> None:
     """A line for a person, beside the progress bar."""
     print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def kept_if_possible(what: str) -> Iterator[None]:
+    """Where a run cannot be written, what was learned serves this time, and that is said."""
+    try:
+        yield
+    except TriptychError as error:
+        notice(f"{what} is not kept in the run: {error}")
 
 
 def flush_subnormals() -> None:
@@ -99,7 +109,8 @@ def encoding(
         why = "the run's encoder is of other weights" if is_outdated(folder) else f"a {type(model).__name__} has no encoder"
         notice(f"{why}: learning one, which is kept in the run")
         encoder = learn_encoder(model, data=stored, context=context)
-        save_encoder(encoder, folder, weights)
+        with kept_if_possible("the encoder"):
+            save_encoder(encoder, folder, weights)
     return Inverting(model, encoder)
 
 

@@ -51,8 +51,8 @@ def interruptible() -> Iterator[list[int]]:
                     before[number] = signal.signal(number, stop)
         yield asked
     finally:
-        for number in before:
-            signal.signal(number, before[number])
+        for stopped, handler in before.items():
+            signal.signal(stopped, handler)
 
 
 def flush() -> None:

@@ -10,8 +10,11 @@ Binarised     1 with probability v / 255, else 0, afresh      Bernoulli
 Floats        (v − mean) / scale, or v where that is near     vectors, sequences
 """
 
+from triptych.checking import guard
 from triptych.codecs.conditions import Attribute, Conditions
 from triptych.codecs.floats import Floats
 from triptych.codecs.pixels import Binarised, BinCentres, Dequantised
 
 __all__ = ["Attribute", "BinCentres", "Binarised", "Conditions", "Dequantised", "Floats"]
+
+guard(__name__)

@@ -8,8 +8,11 @@ SharpenedVAE    a VAE with a discriminator
 EncodedGAN      a GAN with an encoder that learned to invert its generator
 """
 
+from triptych.checking import guard
 from triptych.compose.encoded import EncodedGAN
 from triptych.compose.priors import DensityPrior, MixturePrior, VampPrior, flow_prior, gaussian_prior
 from triptych.compose.sharpened import SharpenedVAE
 
 __all__ = ["DensityPrior", "EncodedGAN", "MixturePrior", "SharpenedVAE", "VampPrior", "flow_prior", "gaussian_prior"]
+
+guard(__name__)

@@ -8,8 +8,11 @@
 'class'
 """
 
+from triptych.checking import guard
 from triptych.data.batches import Batch, Batches
 from triptych.data.names import load
 from triptych.data.splits import Skipped, Source, Split, Splits, fixed_subset
 
 __all__ = ["Batch", "Batches", "Skipped", "Source", "Split", "Splits", "fixed_subset", "load"]
+
+guard(__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from triptych.data.formats.columnar import IMAGE_COLUMNS, of_columns
 from triptych.data.layout import SPLIT_NAMES
 from triptych.data.pictures import Encoded, one_line
 from triptych.errors import TriptychError
+from triptych.opening import exists
 
 DOWNLOADS = {
     "mnist": "ylecun/mnist",
@@ -23,6 +25,7 @@ DOWNLOADS = {
     "celeba": "flwrlabs/celeba",
 }
 """The hub ids of sets that have a name here."""
+_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*(:[\w.-]+)?", re.ASCII)
 
 
 def read_hub(name: str) -> dict[str, Album | Array]:
@@ -31,9 +34,15 @@ def read_hub(name: str) -> dict[str, Album | Array]:
     Raises:
         TriptychError: for a hub that cannot be reached, an unknown name, and a set without pictures.
     """
+    if not _NAME.fullmatch(name) or ".." in name:
+        raise TriptychError(f"expected hf:owner/name, or hf:owner/name:config, got hf:{name[:99]}: give a path without hf:")
+    repository, _, config = name.partition(":")
+    if exists(repository):
+        raise TriptychError(
+            f"{repository} lies here, and would be read in the hub's place: give ./{repository}"
+        )
     import datasets
 
-    repository, _, config = name.partition(":")
     try:
         loaded = datasets.load_dataset(repository, *([config] if config else []))
     except Exception as error:  # network, hub and datasets raise many kinds
@@ -82,14 +91,9 @@ def _part(where: str, table: Any) -> Album | Array:
     def read(wanted: np.ndarray) -> Iterator[Encoded]:
         for index in wanted.tolist():
             cell = encoded[index][image]
-            yield Encoded(index, cell.get("path") or f"row {index}", cell["bytes"] or _downloaded(cell.get("path")))
+            yield Encoded(index, cell.get("path") or f"row {index}", cell["bytes"])
 
+    first = encoded[0][image] if len(table) else None
+    if first is not None and first["bytes"] is None:  # a row may say any path
+        raise TriptychError(f"{where} names files in place of pictures: download its files and give their folder")
     return Album(where, len(table), read, columns)
-
-
-def _downloaded(path: str | None) -> Path | None:
-    """A row's file, where it is one that was downloaded: a row may say any path."""
-    import datasets
-
-    there = Path(path or "").resolve()
-    return there if path and there.is_relative_to(Path(datasets.config.HF_CACHE_HOME).resolve()) else None

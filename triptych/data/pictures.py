@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
@@ -155,7 +156,14 @@ def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
 def _open(content: str | Path | bytes | Image.Image | None) -> Image.Image:
     if isinstance(content, Image.Image):
         return content.copy()  # what is closed afterwards is not the caller's
-    return Image.open(regular(content) if isinstance(content, str | Path) else BytesIO(content or b""), formats=FORMATS)
+    return Image.open(regular(content) if isinstance(content, str | Path) else BytesIO(content or b""), formats=_known())
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow has: AVIF came with 11.3."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def is_picture(content: Path | bytes | None) -> bool:

@@ -5,6 +5,7 @@ rule that applies (`rules`, one table), with those remedies that the run does no
 applies a run with records enough, whose samples were looked at, is called healthy, which says no more than what it names.
 """
 
+from triptych.checking import guard
 from triptych.doctor.columns import Column, as_numbers, compare_columns
 from triptych.doctor.diagnosis import Verdict, diagnose
 from triptych.doctor.history import ENOUGH, History
@@ -25,3 +26,5 @@ __all__ = [
     "diagnose",
     "examine",
 ]
+
+guard(__name__)

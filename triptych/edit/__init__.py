@@ -6,6 +6,7 @@
 They need an encoder; for a model without one `invert` finds z, and `Inverting` makes all of them work.
 """
 
+from triptych.checking import guard
 from triptych.edit.axes import axes, class_names
 from triptych.edit.depth import AtDepth, at_depth, learn_at_depths, straightest, straightness
 from triptych.edit.directions import Direction, Directions
@@ -47,3 +48,5 @@ __all__ = [
     "sweep",
     "unsupervised_directions",
 ]
+
+guard(__name__, unknown=("inpaint",))

@@ -78,6 +78,8 @@ def inpaint(
     alphas = [10 / (100 + i) for i in range(steps)]
     rates = [(a, a if temperature is None else math.sqrt(2 * a * temperature)) for a in alphas]
     hidden = _check_mask(model.check_event(x), mask)
+    if not x[~mask.expand(x.shape)].isfinite().all():
+        raise TriptychError("x should be finite where it is not hidden, holds NaN or infinity: fill it in, or hide it")
     if start is not None and (start.shape != x.shape or not start.isfinite().all()):
         raise TriptychError(f"start should be finite and have x's shape {tuple(x.shape)}, has {tuple(start.shape)}")
     with evaluating(model):

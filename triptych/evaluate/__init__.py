@@ -5,6 +5,7 @@ examples are scored (`scoring`) against a `reference` of normal ones; `detection
 A model's capabilities decide which of them apply. Every result is an `Estimate`: value, standard error, n.
 """
 
+from triptych.checking import guard
 from triptych.evaluate.compression import complexity
 from triptych.evaluate.detection import auroc, p_values, typicality
 from triptych.evaluate.distances import frechet_distance, kernel_distance
@@ -74,3 +75,5 @@ __all__ = [
     "two_sample_test",
     "typicality",
 ]
+
+guard(__name__, infinite=("auroc", "joint", "p_values", "scores", "typicality"))

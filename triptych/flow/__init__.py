@@ -3,6 +3,7 @@
 To follow Glow down, read glow.py, then triptych/bijections/steps.py and what that imports.
 """
 
+from triptych.checking import guard
 from triptych.flow.flow import Flow
 from triptych.flow.glow import Glow
 from triptych.flow.nice import NICE
@@ -11,3 +12,5 @@ from triptych.flow.spectral import SpectralFlow
 from triptych.flow.watch import flow_health, most_extreme
 
 __all__ = ["NICE", "Flow", "Glow", "RealNVP", "SpectralFlow", "flow_health", "most_extreme"]
+
+guard(__name__)

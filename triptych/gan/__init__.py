@@ -4,6 +4,7 @@ Read `model` (the pair, and what every pair has), `progressive` (one that grows)
 `penalties` (what keeps the discriminator smooth), then `networks` and `layers`, and `augment` (making do with few pictures).
 """
 
+from triptych.checking import guard
 from triptych.gan.model import GAN, Adversarial, MaxoutGAN
 from triptych.gan.networks import (
     ConvDiscriminator,
@@ -25,3 +26,5 @@ __all__ = [
     "MaxoutGAN",
     "ProgressiveGAN",
 ]
+
+guard(__name__)

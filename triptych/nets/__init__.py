@@ -3,6 +3,7 @@
 Each is a part, takes x or z and a context (B, K) as second argument, and ignores a context of None; zeros are "unknown".
 """
 
+from triptych.checking import guard
 from triptych.nets.convolutions import ConvDecoder, ConvEncoder, Modulation, Residual, he_, pyramid
 from triptych.nets.encoders import blank_encoder, encoder_network, suits_convolutions
 from triptych.nets.perceptrons import ACTIVATIONS, MLP, perceptron
@@ -21,3 +22,5 @@ __all__ = [
     "pyramid",
     "suits_convolutions",
 ]
+
+guard(__name__)

@@ -4,6 +4,7 @@ Read `model` (the two networks), `likelihoods` (p(x|z)), `posteriors` (the noise
 `schedules` (β, warm-up, free bits) and `defaults` (the parts that an event's shape suggests).
 """
 
+from triptych.checking import guard
 from triptych.vae.likelihoods import Bernoulli, DiscretisedLogistic, Gaussian, Likelihood
 from triptych.vae.model import VAE
 from triptych.vae.posteriors import LaplaceNoise, LogisticNoise, Noise, NormalNoise
@@ -19,3 +20,5 @@ __all__ = [
     "Noise",
     "NormalNoise",
 ]
+
+guard(__name__)

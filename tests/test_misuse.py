@@ -1,0 +1,215 @@
+"""Every public callable with something wrong in the place of each argument: a result, or a `TriptychError`, and no NaN.
+
+`CALLS` holds a call that works for each; a test fails when something public has none.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import triptych
+from triptych import bijections, codecs, compose, data, distributions, doctor, edit, evaluate, flow, gan, nets, vae
+from triptych.data import Split, Splits
+from triptych.errors import TriptychError
+
+WRONG: dict[str, Any] = {
+    "None": None,
+    "text": "text",
+    "nothing": [],
+    "an object": object(),
+    "nan": float("nan"),
+    "infinity": float("inf"),
+    "negative": -1,
+    "zero": 0,
+    "huge": 10**18,
+    "a tensor of NaN": torch.full((12, 4), torch.nan),
+    "an empty tensor": torch.empty(0, 4),
+    "another shape": torch.zeros(2, 3, 2, 2, 2),
+    "another dtype": torch.zeros(12, 4, dtype=torch.complex64),
+}
+GAUSSIAN = torch.Generator().manual_seed(0)
+X = torch.randn(12, 4, generator=GAUSSIAN)
+Y = torch.randn(12, 4, generator=GAUSSIAN)
+MANY, MORE = torch.randn(60, 4, generator=GAUSSIAN), torch.randn(60, 4, generator=GAUSSIAN)
+PICTURES = torch.randint(0, 256, (12, 1, 12, 12), dtype=torch.uint8, generator=GAUSSIAN)
+LABEL = {"a": np.arange(12) % 2}
+SPLIT = Split(X.numpy(), LABEL)
+VAE = triptych.VAE((4,), 2).eval()
+NICE = triptych.NICE((4,), 2, (8,)).eval()
+DIRECTIONS = edit.Directions(
+    {
+        name: edit.Direction(name, "continuous", torch.eye(2)[i], 0.0, 1.0, torch.eye(2)[i], (-1.0, 1.0))
+        for i, name in enumerate("ab")
+    }
+)
+NICE_DIRECTIONS = edit.Directions({"a": edit.Direction("a", "continuous", torch.eye(4)[0], 0.0, 1.0, torch.eye(4)[0])})
+FOUND = {"log_prob": MANY[:, 0].double(), "reconstruction": MANY[:, 1].double().abs()}
+READER = edit.Reader(nn.Linear(4, 1), {"a": (0, 0.0, 1.0)})
+DENSE = bijections.Dense(2, 4, (4,))
+AFFINE = bijections.Affine()
+STEP = bijections.FlowStep(bijections.Dense(2, 4, (4,)), bijections.Affine(), bijections.Invertible1x1(4))
+LIKELIHOOD = vae.Gaussian((4,), mean="linear")
+IN_THE_WAY = {"device", "dtype"}
+
+CALLS: dict[str, dict[str, Any]] = {
+    "triptych.bits_per_dim": {"model": triptych.NICE((1, 4, 4), 2, (8,)), "pixels": PICTURES[..., :4, :4], "k": 1},
+    "triptych.show": {"x": torch.rand(2, 1, 4, 4), "model": triptych.NICE((1, 4, 4), 2, (8,)), "columns": 1},
+    "data.Batches": {"split": SPLIT, "batch_size": 2, "seed": 0, "world": 1, "rank": 0},
+    "data.Split": {"data": X.numpy(), "attributes": LABEL},
+    "data.fixed_subset": {"n": 9, "count": 3, "seed": 0},
+    "data.load": {"name": X, "seed": 0, "n": 5, "size": None},
+    "edit.AtDepth": {"model": NICE, "depth": 1},
+    "edit.Inverting": {"model": VAE, "encoder": None, "steps": 1, "restarts": 1},
+    "edit.apply": {"model": VAE, "x": X, "values": {"a": 1.0}, "directions": DIRECTIONS, "hold": ()},
+    "edit.at_depth": {"model": NICE, "depth": 1},
+    "edit.axes": {"split": SPLIT},
+    "edit.class_names": {"split": SPLIT},
+    "edit.far_out": {"directions": DIRECTIONS, "values": {"a": 3.0}},
+    "edit.inpaint": {"model": NICE, "x": X, "mask": torch.tensor([True, False, False, False]), "steps": 2},
+    "edit.interpolate": {"model": VAE, "x0": X, "x1": Y, "n": 3},
+    "edit.invert": {"model": VAE, "x": X, "steps": 1, "restarts": 1, "rate": 0.1},
+    "edit.judge": {"model": VAE, "directions": DIRECTIONS, "stored": X, "attributes": LABEL, "reader": None},
+    "edit.learn_at_depths": {"model": NICE, "learn": lambda model: NICE_DIRECTIONS, "depths": [0]},
+    "edit.learn_directions": {"model": VAE, "stored": X, "attributes": LABEL, "names": ["a"]},
+    "edit.learn_encoder": {"model": VAE, "steps": 1, "batch": 4, "width": 4, "rate": 1e-3},
+    "edit.learn_reader": {"stored": MANY, "attributes": {"a": np.arange(60) % 2}, "steps": 1, "batch": 4, "width": 4},
+    "edit.manifold": {"model": VAE, "x": X[:4], "n": 2},
+    "edit.mask": {"name": "left", "shape": (1, 4, 4)},
+    "edit.move": {"z": X[:, :2], "values": {"a": 1.0}, "directions": DIRECTIONS, "add": None, "hold": ()},
+    "edit.psnr": {"x": X, "y": Y},
+    "edit.refuse_worthless": {"directions": DIRECTIONS, "names": ["a"]},
+    "edit.straightness": {"directions": edit.judge(VAE, DIRECTIONS, X, {"a": X[:, 0].numpy()})},
+    "edit.sweep": {"model": VAE, "x": X, "name": "a", "values": [0.0, 1.0], "directions": DIRECTIONS},
+    "edit.unsupervised_directions": {"model": VAE, "stored": X, "count": 1},
+    "evaluate.active_units": {"z": X},
+    "evaluate.auroc": {"normal": X[:, 0], "anomalous": Y[:, 0]},
+    "evaluate.complexity": {"pixels": PICTURES},
+    "evaluate.copied": {"fake": X, "held_out": Y, "train": X + 1},
+    "evaluate.distinct_outputs": {"fake": X, "real": Y},
+    "evaluate.diversity": {"x": PICTURES / 255, "pairs": 4},
+    "evaluate.elbo": {"model": VAE, "stored": X, "draws": 1},
+    "evaluate.evaluate": {"model": VAE, "data": SPLIT, "k": 2, "draws": 1, "images": 4, "hmc": 0, "seed": 0},
+    "evaluate.features": {"name": "pixels", "train": SPLIT, "steps": 1, "keep": 4},
+    "evaluate.frechet_distance": {"a": MANY, "b": MORE},
+    "evaluate.importance_nll": {"model": VAE, "stored": X, "k": 2, "batch": 4},
+    "evaluate.joint": {"found": FOUND, "held_out": FOUND},
+    "evaluate.kernel_distance": {"a": MANY, "b": MORE},
+    "evaluate.ms_ssim": {"x": PICTURES / 255, "y": PICTURES.flip(0) / 255},
+    "evaluate.nearest_ratio": {"fake": X, "train": Y, "held_out": X + 1},
+    "evaluate.nearest_training": {"fake": X, "train": Y, "count": 1},
+    "evaluate.p_values": {"scores": X[:, 0], "reference": Y[:, 0]},
+    "evaluate.parzen_log_likelihood": {"samples": X, "valid": Y, "test": X + 1, "sigmas": [0.1, 1.0]},
+    "evaluate.precision_recall": {"real": MANY, "fake": MORE, "k": 3},
+    "evaluate.reconstruction_error": {"model": VAE, "stored": X},
+    "evaluate.round_trip": {"model": NICE, "stored": X},
+    "evaluate.scores": {"found": FOUND, "held_out": FOUND, "dims": 4, "added_bits": 0.0},
+    "evaluate.sliced_wasserstein": {"a": PICTURES / 255, "b": PICTURES.flip(0) / 255, "patches": 4, "projections": 4},
+    "evaluate.statistics": {"model": VAE, "stored": X, "k": 2, "seed": 0, "batch": 4},
+    "evaluate.two_sample_test": {"real": MANY, "fake": MORE, "folds": 5},
+    "evaluate.typicality": {"nll": X[:, 0], "reference": MANY[:, 0], "resamples": 50, "seed": 0},
+    "doctor.as_numbers": {"columns": []},
+    "doctor.compare_columns": {"model": VAE, "data": SPLIT, "n": 12, "seed": 0},
+    "doctor.diagnose": {"history": doctor.History([]), "samples": None, "recipe": None},
+    "doctor.examine": {"model": VAE, "splits": Splits(train=SPLIT, test=SPLIT), "n": 12, "seed": 0},
+    "doctor.History": {"lines": [], "damaged": 0},
+    "flow.flow_health": {"model": NICE, "x": X, "samples": 2},
+    "compose.MixturePrior": {"latent_dim": 2, "components": 3},
+    "compose.VampPrior": {"latent_dim": 2, "event_shape": (4,), "components": 3},
+    "compose.DensityPrior": {"density": triptych.NICE((2,), 2, (8,))},
+    "compose.flow_prior": {"latent_dim": 2, "depth": 1, "width": 4},
+    "compose.gaussian_prior": {"latent_dim": 2},
+    "codecs.BinCentres": {"bits": 8},
+    "codecs.Conditions": {"attributes": [codecs.Attribute("a", "binary")]},
+    "codecs.Floats": {"mean": [0.0], "scale": [1.0]},
+    "bijections.ActNorm": {"channels": 4},
+    "bijections.Affine": {"floor": 0.05},
+    "bijections.Chain": {"parts": [bijections.Invertible1x1(4)]},
+    "bijections.ContextAffine": {"shape": (4,), "context_dim": 2},
+    "bijections.ConvNet": {"shape": (2, 4, 4), "outputs": 2, "width": 4, "bound": 3.0},
+    "bijections.Coupling": {"net": DENSE, "transform": AFFINE, "split": 2},
+    "bijections.CheckerboardCoupling": {"net": DENSE, "transform": AFFINE},
+    "bijections.Dense": {"inputs": 2, "outputs": 4, "hidden": (4,)},
+    "bijections.FactorOut": {"shape": (4, 4, 4), "context_dim": 0},
+    "bijections.Flatten": {"shape": (4, 4)},
+    "bijections.FlowStep": {"net": DENSE, "transform": AFFINE, "mixing": bijections.Invertible1x1(4)},
+    "bijections.FlowSteps": {"steps": [STEP], "memory": "full"},
+    "bijections.Invertible1x1": {"channels": 4},
+    "bijections.InvertibleLU": {"channels": 4},
+    "bijections.Logit": {"alpha": 0.05},
+    "bijections.Permutation": {"order": [1, 0]},
+    "bijections.ResidualDense": {"inputs": 2, "outputs": 4, "width": 4, "depth": 1},
+    "bijections.ResNet": {"shape": (2, 4, 4), "outputs": 2, "width": 4, "depth": 1},
+    "bijections.Scale": {"channels": 4},
+    "bijections.Spline": {"bins": 4, "bound": 5.0},
+    "bijections.TanhAffine": {"channels": 4},
+    "bijections.Unflatten": {"shape": (4, 4)},
+    "bijections.Whiten": {"channels": 4, "kind": "pca", "rank": None},
+    "nets.MLP": {"event_shape": (4,), "hidden": (4,), "outputs": 2},
+    "nets.ConvDecoder": {"inputs": 2, "event_shape": (1, 8, 8), "width": 4, "outputs": 1},
+    "nets.ConvEncoder": {"event_shape": (1, 8, 8), "width": 4, "outputs": 2},
+    "nets.Modulation": {"context_dim": 2, "channels": 4, "gain": 1.0},
+    "nets.Residual": {"channels": 4},
+    "vae.Bernoulli": {"bits": 8},
+    "vae.DiscretisedLogistic": {"event_shape": (1, 4, 4), "bits": 8},
+    "vae.Gaussian": {"event_shape": (4,), "bits": 8},
+    "vae.VAE": {"event_shape": (4,), "latent_dim": 2, "encoder": None, "likelihood": LIKELIHOOD},
+    "gan.GAN": {"event_shape": (4,), "latent_dim": 2, "generator": None, "discriminator": None},
+    "gan.ConvDiscriminator": {"event_shape": (1, 8, 8), "width": 4},
+    "gan.ConvGenerator": {"latent_dim": 2, "event_shape": (1, 8, 8), "width": 4},
+    "gan.MLPDiscriminator": {"event_shape": (4,), "hidden": (4,)},
+    "gan.MLPGenerator": {"latent_dim": 2, "event_shape": (4,), "hidden": (4,)},
+    "gan.MaxoutDiscriminator": {"event_shape": (4,), "hidden": (4,), "pieces": 2, "drop": 0.5},
+    "gan.MaxoutGAN": {"event_shape": (4,), "latent_dim": 2, "hidden": (4,), "maxout": (4,), "pieces": 2},
+    "gan.ProgressiveGAN": {"event_shape": (1, 8, 8), "latent_dim": 2, "width": 4, "images": 10},
+    "compose.EncodedGAN": {"event_shape": (4,), "latent_dim": 2},
+    "compose.SharpenedVAE": {"event_shape": (4,), "latent_dim": 2},
+    "flow.Flow": {"event_shape": (4,), "bijection": bijections.Invertible1x1(4)},
+    "flow.Glow": {"event_shape": (2, 4, 4), "levels": 1, "depth": 1, "width": 4},
+    "flow.NICE": {"event_shape": (4,), "couplings": 2, "hidden": (4,)},
+    "flow.RealNVP": {"event_shape": (1, 4, 4), "levels": 1, "blocks": 1, "width": 4},
+    "flow.SpectralFlow": {"event_shape": (4,), "groups": (2, 2), "width": 4, "couplings": 2, "coupling_width": 4},
+}
+ROOMS = {room.__name__.removeprefix("triptych."): room for room in
+         (data, edit, evaluate, compose, codecs, bijections, nets, distributions, vae, gan, flow, doctor)}  # fmt: skip
+ROOMS["triptych"] = triptych
+
+
+def _callable(name: str) -> Callable[..., Any]:
+    room, _, called = name.partition(".")
+    return getattr(ROOMS[room], called)
+
+
+def _holds_nan(result: Any) -> bool:
+    if isinstance(result, Tensor):
+        return result.is_floating_point() and bool(result.isnan().any())
+    if isinstance(result, dict | tuple | list) and not hasattr(result, "value"):
+        return any(map(_holds_nan, result.values() if isinstance(result, dict) else result))
+    value = getattr(result, "value", result)
+    return isinstance(value, float) and value != value
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CALLS)
+def test_what_is_wrong_is_said(name: str) -> None:
+    call, right = _callable(name), CALLS[name]
+    torch.manual_seed(0)
+    assert not _holds_nan(call(**right))
+    escaped = []
+    for argument in right:
+        for what, wrong in WRONG.items():
+            try:
+                if _holds_nan(call(**{**right, argument: wrong})):
+                    escaped.append(f"{argument} = {what}: NaN")
+            except TriptychError as error:
+                assert "\n" not in str(error) and len(str(error)) < 700, error
+            except Exception as error:
+                escaped.append(f"{argument} = {what}: {type(error).__name__}: {error}"[:200])
+    assert not escaped, "\n".join(escaped)
