@@ -115,7 +115,7 @@ def run(action: Action, place: Path, watch: Watch = Watch()) -> Ended:
     return Ended(
         os.waitstatus_to_exitcode(status), hung, _text(logs / "out"), _text(logs / "err"),
         max(0, used.ru_maxrss * 1024 - held), time.monotonic() - start,
-        tuple(what for where, _, what in seen if where == "event"), tuple(what for where, _, what in seen if where == "outside"),
+        *(tuple(what for where, _, what in seen if where == kind) for kind in ("event", "outside")),
     )  # fmt: skip
 
 

@@ -83,7 +83,7 @@ class _Watched:
     def __call__(self, played: Any, logged: dict[str, float | None]) -> None:
         if played.step % _EVERY == 0:
             resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
-            self.seen.append((played.step, resident, len(os.listdir("/proc/self/fd"))))
+            self.seen.append((played.step, resident, len(list(Path("/proc/self/fd").iterdir()))))
             self.broken |= {name for name, value in logged.items() if value is None or not math.isfinite(value)}
 
 
@@ -154,8 +154,8 @@ def main() -> None:
                 data = Split(_discs(np.random.default_rng(1), 2000, 1))
             found = _forked(out / f"{family}-{name}-{options.steps}.json", family, data, options.steps)
             results[f"{family} {name}"] = found
-            told = [family, name, f"{found['steps']:,}", found["bad_steps"], f"{found['mib']:.0f}", f"{found['mib_growth']:+.2f}",
-                    "{} → {}".format(*found["files"]), f"{found['seconds']:.0f}", verdict(found)]  # fmt: skip
+            told = [family, name, f"{found['steps']:,}", found["bad_steps"], f"{found['mib']:.0f}",
+                    f"{found['mib_growth']:+.2f}", "{} → {}".format(*found["files"]), f"{found['seconds']:.0f}", verdict(found)]  # fmt: skip
             print(f"| {' | '.join(map(str, told))} |", flush=True)
     write(out, "endurance", results)
 

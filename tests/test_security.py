@@ -1,4 +1,4 @@
-"""The threat model names tests that exist, and the modes of the benchmark that looks for what it misses see what they should."""
+"""The threat model names tests that exist; the benchmark that looks for what it misses sees what it should."""
 
 import os
 import re
