@@ -24,12 +24,12 @@ import argparse
 import hashlib
 import json
 import os
+import random
 import shutil
 import sys
 import time
-import traceback
 from collections import Counter
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import chaos_checkpoints
@@ -37,7 +37,7 @@ import chaos_commands
 import chaos_files
 import chaos_kills
 import torch
-from chaos_process import KINDS, Case, Fault, preload
+from chaos_process import KINDS, Case, Fault, parallel, preload
 from common import arguments
 
 import triptych
@@ -57,14 +57,18 @@ def main() -> int:
     root.mkdir(parents=True, exist_ok=True)
     _surroundings(root)
     _preload(root)
-    results = {}
-    for part in [name for name in PARTS if getattr(options, name)] or list(PARTS):
-        start, folder = time.monotonic(), root / part
-        folder.mkdir(exist_ok=True)
-        cases = PARTS[part](root, options.seed, options.quick)
-        _played(cases, folder, options.workers)
-        results[part] = _found(folder)
-        print(f"{part}: {len(results[part])} cases, {time.monotonic() - start:.0f} s", flush=True)
+    parts = [name for name in PARTS if getattr(options, name)] or list(PARTS)
+    parallel([*chaos_checkpoints.preparations(root), *chaos_kills.preparations(root)], options.workers)
+    left = []
+    for part in parts:
+        (root / part).mkdir(exist_ok=True)
+        there, cases = _found(root / part), PARTS[part](root, options.seed, options.quick)
+        left += [partial(_play, case, root / part) for case in cases if case.name not in there]
+    random.Random(0).shuffle(left)  # slow ones are not all at the end
+    start = time.monotonic()
+    parallel(left, options.workers)
+    print(f"{len(left)} cases in {time.monotonic() - start:.0f} s, {options.workers} side by side", flush=True)
+    results = {part: _found(root / part) for part in parts}
     print(_table(results))
     for part, found in results.items():
         for name, faults in found.items():
@@ -111,25 +115,6 @@ def _preload(root: Path) -> None:
          ["score", "run", "digits", "--out", "s.csv"], ["evaluate", "run", "--images", "4", "--hmc", "0"], ["list", "."]],
         place,
     )  # fmt: skip
-
-
-def _played(cases: Sequence[Case], folder: Path, workers: int) -> None:
-    """Plays the cases that have no result yet, in so many forks."""
-    there = _found(folder)
-    left = [case for case in cases if case.name not in there]
-    pids = []
-    for worker in range(workers):
-        if (pid := os.fork()) == 0:
-            try:
-                for case in left[worker::workers]:
-                    _play(case, folder)
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-        pids.append(pid)
-    if any(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids):
-        raise RuntimeError(f"the benchmark itself failed, see above; started again it goes on from {folder}")
 
 
 def _play(case: Case, folder: Path) -> None:

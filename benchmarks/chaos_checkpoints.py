@@ -70,8 +70,6 @@ class Change(NamedTuple):
 
 def cases(root: Path, seed: int, quick: bool) -> list[Case]:
     """300: in turns the recipe, the weights, the optimisers' state and its numbers, and what else a run holds."""
-    for name in _TEMPLATES:
-        _template(root, name)
     draw, found = random.Random(seed), []
     for i in range(40 if quick else 300):
         change = (_recipe, _weights, _tensors, _numbers, _records)[i % 5]
@@ -81,6 +79,11 @@ def cases(root: Path, seed: int, quick: bool) -> list[Case]:
         what = f"{i} {change.__name__.strip('_')} of {name}, {reader}"
         found.append(Case(what, partial(_read, root, name, reader, change, f"{seed}.{i}")))
     return found
+
+
+def preparations(root: Path) -> list[Callable[[], object]]:
+    """What makes the runs that are changed, each once for all."""
+    return [partial(_template, root, name) for name in _TEMPLATES]
 
 
 def _template(root: Path, name: str) -> Path:

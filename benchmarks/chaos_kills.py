@@ -121,9 +121,14 @@ def _scenes() -> list[Scene]:
     ]  # fmt: skip
 
 
+def preparations(root: Path) -> list[Callable[[], _Known]]:
+    """What plays each scene uninterrupted, once for all."""
+    return [partial(_known, scene, root / "scenes" / scene.name.replace(" ", "-")) for scene in _scenes()]
+
+
 def cases(root: Path, seed: int, quick: bool) -> list[Case]:
     """Of each scene a kill at every write event, and 100 at random moments of all of them."""
-    found, scenes = [], [_known(scene, root / "scenes" / scene.name.replace(" ", "-")) for scene in _scenes()]
+    found, scenes = [], [prepared() for prepared in preparations(root)]
     for known in scenes:
         events = known.told["events"]
         chosen = range(1, len(events) + 1)

@@ -16,6 +16,7 @@ import importlib
 import io
 import json
 import os
+import pkgutil
 import resource
 import select
 import signal
@@ -28,7 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-SECONDS = 90  # a command that takes longer hangs: the slowest of these takes a few
+COMPUTING = 60.0  # seconds of a processor after which a command hangs: the slowest of these takes a few
+WAITING = 15.0  # seconds in which it neither computes nor wants to, after which it hangs too; a busy machine does not count
 MEMORY = 2**30  # bytes beyond those of the parent that a command may come to hold
 _ADDRESSES = 6 * 2**30  # bytes of address space beyond the parent's, so that the machine survives what does not hold
 _LARGEST_FILE = 2**31
@@ -65,7 +67,6 @@ class Watch:
             to its first half, as if the kill had come while it was written.
         kill_after, interrupt_after: seconds until SIGKILL, SIGINT.
         stdout: file, closed, pipe (which nobody reads), full (/dev/full) or ascii.
-        seconds: until it counts as hung.
     """
 
     kill_at: int | None = None
@@ -73,7 +74,6 @@ class Watch:
     kill_after: float | None = None
     interrupt_after: float | None = None
     stdout: str = "file"
-    seconds: float = SECONDS
 
 
 class Ended(NamedTuple):
@@ -128,12 +128,23 @@ def _wait(pid: int, watch: Watch) -> bool:
         for number, after in ((signal.SIGKILL, watch.kill_after), (signal.SIGINT, watch.interrupt_after)):
             if after is not None and not ended.poll(1000 * after):
                 os.kill(pid, number)
-        if ended.poll(1000 * watch.seconds):
-            return False
-        os.kill(pid, signal.SIGKILL)
-        return True
+        used, since = -1.0, time.monotonic()
+        while not ended.poll(1000):
+            state, now = _progress(pid)
+            if state != "S" or now > used:
+                used, since = now, time.monotonic()
+            if now > COMPUTING or time.monotonic() - since > WAITING:
+                os.kill(pid, signal.SIGKILL)
+                return True
+        return False
     finally:
         os.close(handle)
+
+
+def _progress(pid: int) -> tuple[str, float]:
+    """A process's state as the system has it (R: wants to compute, S: waits), and the seconds that it has computed."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return fields[0], (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _text(path: Path) -> str:
@@ -287,8 +298,36 @@ def faults_of(ended: Ended, what: str, codes: Sequence[int] = (0, 2)) -> list[Fa
     return found
 
 
+def parallel(jobs: Sequence[Callable[[], object]], workers: int) -> None:
+    """Calls all, in so many forks of this process."""
+    pids = []
+    for worker in range(workers):
+        if (pid := os.fork()) == 0:
+            try:
+                for job in jobs[worker::workers]:
+                    job()
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        pids.append(pid)
+    if any([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]):
+        raise RuntimeError("the benchmark itself failed, see above; started again it goes on where it was")
+
+
 def preload(commands: Sequence[Sequence[str]], place: Path) -> None:
-    """Imports here what the commands import, each run once in a fork that tells."""
+    """Imports here all of the package, and what else the commands import, each run once in a fork that tells."""
+    import triptych
+
+    for module in pkgutil.walk_packages(triptych.__path__, "triptych."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    from triptych.cli import parse
+    from triptych.cli.options import train_options
+    from triptych.families import FAMILIES
+
+    for family in FAMILIES.values():  # tyro reads the sources of what it parses, once
+        parse(train_options(family), [], "train")
     for words in commands:
         listed = place / "modules.json"
 
@@ -304,9 +343,3 @@ def preload(commands: Sequence[Sequence[str]], place: Path) -> None:
             if name not in sys.modules and not name.startswith("__m"):
                 with contextlib.suppress(ImportError, AttributeError):
                     importlib.import_module(name)
-    from triptych.cli import parse
-    from triptych.cli.options import train_options
-    from triptych.families import FAMILIES
-
-    for family in FAMILIES.values():  # tyro reads the sources of what it parses, once
-        parse(train_options(family), [], "train")

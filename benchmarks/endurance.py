@@ -43,7 +43,7 @@ _SETTINGS = {
     "nice": ["model.hidden=[16]", "model.couplings=2", "training.batch=16"],
     "realnvp": ["model.width=4", "model.blocks=1", "training.batch=8"],
     "glow": ["model.depth=1", "model.width=8", "training.batch=8"],
-    "spectral": ["model.width=16", "model.coupling_width=16", "model.couplings=1", "model.splines=1", "training.batch=16"],
+    "spectral": ["model.width=16", "model.coupling_width=16", "model.couplings=2", "model.splines=1", "training.batch=16"],
 }
 _PICTURES_ALONE = ("dcgan", "progressive")
 _FLAT = 4.0  # MiB
@@ -154,9 +154,11 @@ def main() -> None:
                 data = Split(_discs(np.random.default_rng(1), 2000, 1))
             found = _forked(out / f"{family}-{name}-{options.steps}.json", family, data, options.steps)
             results[f"{family} {name}"] = found
-            told = [family, name, f"{found['steps']:,}", found["bad_steps"], f"{found['mib']:.0f}",
-                    f"{found['mib_growth']:+.2f}", "{} → {}".format(*found["files"]), f"{found['seconds']:.0f}", verdict(found)]  # fmt: skip
-            print(f"| {' | '.join(map(str, told))} |", flush=True)
+            files = f"{found['files'][0]} → {found['files'][1]}"
+            numbers = (
+                f"{found['steps']:,} | {found['bad_steps']} | {found['mib']:.0f} | {found['mib_growth']:+.2f} | {files}"
+            )
+            print(f"| {family} | {name} | {numbers} | {found['seconds']:.0f} | {verdict(found)} |", flush=True)
     write(out, "endurance", results)
 
 
