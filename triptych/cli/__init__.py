@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from triptych.errors import TriptychError, unknown
+from triptych.errors import OUT_OF_MEMORY, TriptychError, is_out_of_memory, unknown
 from triptych.progress import shown
 
 T = TypeVar("T")
@@ -60,8 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads any more
         return 1
-    except MemoryError:
-        return _fail("not enough memory: lower --training.batch, --size or the model's width")
+    except (MemoryError, RuntimeError) as error:
+        if traceback or not is_out_of_memory(error):
+            raise
+        return _fail(OUT_OF_MEMORY)
     finally:
         _restore(previous)
 
