@@ -186,7 +186,9 @@ def _stream(template: Path, words: Sequence[str], stream: str, fresh: bool, plac
     _ready(template, place)
     ended = run(_fresh(words, stream == "ascii") if fresh else command(words), place, Watch(stdout=stream))
     return faults_of(
-        ended, f"stdout {stream}: {_shown(words)}", codes=(0, 2) if stream in ("ascii", "closed") else (0, 1, 2)
+        ended,
+        f"stdout {stream}: {_shown(words)}",
+        codes=(0, 2) if stream in ("ascii", "closed") else (0, 1, 2, 128 + signal.SIGPIPE),
     )
 
 

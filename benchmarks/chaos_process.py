@@ -311,7 +311,8 @@ def parallel(jobs: Sequence[Callable[[], object]], workers: int) -> None:
                 traceback.print_exc()
                 os._exit(1)
         pids.append(pid)
-    if any([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]):
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    if any(codes):
         raise RuntimeError("the benchmark itself failed, see above; started again it goes on where it was")
 
 

@@ -198,8 +198,14 @@ def test_conditions_are_described_and_rebuilt():
 
 
 def test_an_edited_picture_is_clamped_not_wrapped():
-    x = torch.tensor([[-0.3, 1.4, float("nan")]])
-    assert BinCentres().decode(x).tolist() == [[0, 255, 0]]
+    x = torch.tensor([[-0.3, 1.4, -math.inf, math.inf]])
+    assert BinCentres().decode(x).tolist() == [[0, 255, 0, 255]]
+
+
+@pytest.mark.parametrize("codec", [BinCentres(), Binarised(), Floats()])
+def test_outputs_that_are_nan_are_said(codec):
+    with pytest.raises(TriptychError, match="the model's outputs are not finite"):
+        codec.decode(torch.tensor([[0.5, math.nan]]))
 
 
 def test_bernoulli_refuses_grey_values():

@@ -192,7 +192,7 @@ def test_a_model_that_draws_nothing_is_judged_by_its_records(tmp_path, capsys):
     assert main(["doctor", str(tmp_path / "run"), "--data", "digits"]) == 0
     said = capsys.readouterr()
     assert "healthy" not in said.out
-    assert "could not be looked at: layer bijection.scales.0.parts.1.steps.0.actnorm" in said.err
+    assert "could not be looked at" in said.err and "steps.0.actnorm.shift) are not finite" in said.err
 
 
 def test_the_command_names_no_remedy_that_the_run_has(tmp_path, capsys):

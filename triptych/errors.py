@@ -22,6 +22,33 @@ class NotSupported(TriptychError, AttributeError):
     """
 
 
+OUT_OF_MEMORY = "not enough memory: lower --training.batch, --n or --size, or the model's width and depth"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had: Python's own, torch's on a CPU, or that of an accelerator.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"))
+    True
+    """
+    said = str(error)
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in said or "out of memory" in said)
+    )
+
+
+def not_finite(what: str) -> TriptychError:
+    """The error for a model that computes NaN or infinity.
+
+    >>> str(not_finite("weights (decoder.1.weight)"))[:55]
+    "the model's weights (decoder.1.weight) are not finite: "
+    """
+    return TriptychError(
+        f"the model's {what} are not finite: go on from a checkpoint before with triptych train --resume, or train it anew "
+        "with a lower --training.rate"
+    )
+
+
 def unknown(what: str, name: object, known: Iterable[object], advice: str = "") -> TriptychError:
     """The error for a name that is not among the known ones: it offers the nearest, or else lists them all.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from torch import nn
 from triptych import folders, parts, storage
 from triptych.codecs import Conditions
 from triptych.core import GenerativeModel, StandardNormal
-from triptych.errors import TriptychError, unknown
+from triptych.errors import TriptychError, not_finite, unknown
 from triptych.families import from_json, own_model
 from triptych.opening import exists
 from triptych.recipes import Recipe, to_json
@@ -72,7 +73,16 @@ def load(source: str | Path, *, revision: str | None = None, **own: Any) -> Gene
     folder = local_folder(source, revision=revision, **{k: v for k, v in own.items() if k not in given})
     model = blank_model(folder, given)
     storage.load_weights(model, storage.read_tensors(folder / "model.safetensors"), folder)
+    _check_finite(model, folder)
     return model.eval()
+
+
+def _check_finite(model: GenerativeModel, folder: Path) -> None:
+    """Raises a `TriptychError` that names the first weight that is not finite; a buffer may be infinite, such as a mask."""
+    broken = (name for name, p in model.named_parameters() if not p.isfinite().all())
+    unknown_value = (name for name, b in model.named_buffers() if b.is_floating_point() and b.isnan().any())
+    if name := next(itertools.chain(broken, unknown_value), None):
+        raise TriptychError(f"{folder}: {not_finite(f'weights ({name})')}")
 
 
 def stamp(folder: Path) -> str:
@@ -164,7 +174,16 @@ def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> Generat
         with torch.device("meta"):
             model = _first_format(stored["model"]) if stored["format"] == 1 else _tree(stored["model"], given)
         return _conditioned(model, stored, folder)
-    except (TypeError, KeyError, ValueError, RuntimeError, OverflowError, AttributeError) as error:
+    except (
+        TypeError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        OverflowError,
+        AttributeError,
+        RecursionError,
+        IndexError,
+    ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TriptychError(f"{folder}/recipe.json does not describe a model ({reason}): damaged or foreign") from error
 

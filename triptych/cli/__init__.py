@@ -18,7 +18,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from triptych.cli import terminal
 from triptych.cli.places import check_places
-from triptych.errors import Between, TriptychError, unknown
+from triptych.errors import OUT_OF_MEMORY, Between, TriptychError, is_out_of_memory, unknown
 from triptych.progress import shown
 
 T = TypeVar("T")
@@ -77,20 +77,19 @@ def _run(words: list[str], asked: list[int], traceback: bool) -> int:
         return 130
     except BrokenPipeError:
         raise
-    except (TriptychError, OSError, MemoryError) as error:
-        if traceback:
-            raise
-        said = _fail(_sentence(error))
-        return 130 if asked else said
-    except Exception:
-        if not asked:
+    except Exception as error:
+        is_explained = isinstance(error, TriptychError | OSError) or is_out_of_memory(error)
+        if is_explained and not traceback:
+            said = _fail(_sentence(error))
+            return 130 if asked else said
+        if is_explained or not asked:
             raise
         return 130  # what a library makes of an interrupt, such as an import that failed
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "not enough memory: lower --training.batch, --size or the model's width"
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
     if isinstance(error, OSError):  # that no reader or writer has explained
         reason = os.strerror(error.errno) if error.errno else str(error) or type(error).__name__
         return f"{error.filename}: {reason}" if error.filename else reason

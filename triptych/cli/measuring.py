@@ -31,8 +31,8 @@ def doctor(words: Sequence[str]) -> None:
 
     history, found = History.of(Path(options.run)), None
     if options.samples:
-        model = load_model(str(options.run), options.model)
         try:
+            model = load_model(str(options.run), options.model)
             found = examine(model, load_splits(str(options.run), model, options.data), options.samples)
         except TriptychError as error:  # of a model that is ill itself, or of data that are gone: the records say much
             notice(f"its samples could not be looked at: {error}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from triptych.core import Codec
-from triptych.errors import TriptychError
+from triptych.errors import TriptychError, not_finite
 
 NEAR, LEAST, MOST = 1.0, 0.5, 2.0  # |mean| and spread of features that gain nothing by being standardised
 
@@ -89,6 +89,8 @@ class Floats(Codec):
         return self.encode(stored)
 
     def decode(self, x: Tensor) -> Tensor:
+        if not x.isfinite().all():
+            raise not_finite("outputs")
         if self._mean is None:
             return x
         high, low, scale = self._columns(x)

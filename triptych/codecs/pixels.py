@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from triptych.core import Codec
-from triptych.errors import TriptychError, check_size
+from triptych.errors import TriptychError, check_size, not_finite
 
 _BELOW_ONE = 1 - 2**-16  # the largest u that 255 + u holds in float32: v + u never rounds up to the next bin
 
@@ -36,7 +36,7 @@ class Pixels(Codec):
 
     def decode(self, x: Tensor) -> Tensor:
         """The level that x lies in, spread over 0 … 255: (B, *E) uint8."""
-        unit = x.detach().nan_to_num(0.0).clamp(0, 1)
+        unit = _known(x).clamp(0, 1)
         level = unit.mul(self.levels).floor().clamp(max=self.levels - 1)
         return level.mul(255 / (self.levels - 1)).round().to(torch.uint8)
 
@@ -59,6 +59,13 @@ class Pixels(Codec):
 
     def _bins(self, values: Tensor) -> Tensor:
         return (values >> (8 - self.bits)).float()
+
+
+def _known(x: Tensor) -> Tensor:
+    """x without its graph, if none of it is NaN: infinity is black or white, as any value out of range."""
+    if x.isnan().any():
+        raise not_finite("outputs")
+    return x.detach()
 
 
 class Dequantised(Pixels):
@@ -121,7 +128,7 @@ class Binarised(Pixels):
 
     def decode(self, x: Tensor) -> Tensor:
         """x as grey values 0 … 255, (B, *E) uint8."""
-        return x.detach().nan_to_num(0.0).clamp(0, 1).mul(255).round().to(torch.uint8)
+        return _known(x).clamp(0, 1).mul(255).round().to(torch.uint8)
 
     def added_bits(self, measure: Literal["density", "mass"]) -> float:
         """Binarised pixels have no bits/dim: raises."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from triptych.capabilities import Encodes, require
 from triptych.core import Estimate, GenerativeModel
+from triptych.errors import not_finite
 from triptych.progress import tracked
 from triptych.vae.posteriors import ACTIVE
 
@@ -34,7 +35,10 @@ def codes(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = No
     """z of stored data, encoded without noise: (n, L)."""
     encoder = require(model, Encodes)
     parts = tracked(batches(model, stored, context, batch), "encoding", -(-len(stored) // batch))
-    return torch.cat([encoder.encode(model.codec.centre(part), c).cpu() for part, c in parts])
+    z = torch.cat([encoder.encode(model.codec.centre(part), c).cpu() for part, c in parts])
+    if not z.isfinite().all():
+        raise not_finite("codes")
+    return z
 
 
 def active_units(z: Tensor) -> Estimate:
@@ -83,7 +87,7 @@ def round_trip(model: GenerativeModel, stored: Tensor, *, context: Tensor | None
         worst = torch.cat([worst, errors])
         worst = worst.topk(min(beyond, len(worst))).values  # only the worst are held
         if codec.is_picture:
-            same = (codec.decode(x_hat) == codec.decode(x)) & x_hat.isfinite()
+            same = (codec.decode(x_hat.nan_to_num()) == codec.decode(x)) & x_hat.isfinite()
             recovered.append(same.flatten(1).double().mean(1).cpu())
     found = {"round_trip_p999": worst[-1], "round_trip_max": worst[0]}
     estimates = {name: Estimate(value.item(), math.nan, len(stored)) for name, value in found.items()}

@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from triptych.capabilities import HasDensity, HasPosterior, require
 from triptych.core import Estimate, GenerativeModel
-from triptych.errors import check_size
+from triptych.errors import check_size, not_finite
 from triptych.evaluate.latent import batches
 from triptych.vae.estimators import bound_b
 
@@ -69,7 +69,14 @@ def negative_log_prob(
             x = model.codec.encode(part, generator)
             log_p = torch.logaddexp(log_p, density.log_prob(x, c, k=1 if exact else k, generator=generator).double())
         nats.append((math.log(times) - log_p).cpu())
-    return torch.cat(nats) + model.codec.log_scale(model.event_shape)
+    return known(torch.cat(nats)) + model.codec.log_scale(model.event_shape)
+
+
+def known(values: Tensor, what: str = "log-likelihoods") -> Tensor:
+    """The values themselves if none is NaN, else a `TriptychError`."""
+    if values.isnan().any():
+        raise not_finite(what)
+    return values
 
 
 def importance_nll(
@@ -124,6 +131,6 @@ def elbo(
     for part, c in batches(model, stored, context, 500):
         bound = bound_b(posterior, model.codec.encode(part, generator), context=c, draws=draws, generator=generator)
         parts.append(torch.stack([bound.value, bound.log_likelihood, bound.kl]).double().cpu())
-    values = torch.cat(parts, dim=1)
+    values = known(torch.cat(parts, dim=1))
     values[:2] -= model.codec.log_scale(model.event_shape)
     return {name: Estimate.of(v) for name, v in zip(("elbo", "log_likelihood", "kl"), values, strict=True)}

@@ -21,6 +21,7 @@ from triptych.core import GenerativeModel
 from triptych.errors import TriptychError, check_size
 from triptych.evaluate.compression import complexity
 from triptych.evaluate.latent import batches
+from triptych.evaluate.likelihood import known
 from triptych.vae.estimators import log_terms
 
 
@@ -71,13 +72,13 @@ def _measured(
     x, centre = _shared_noise(model, stored, seed), model.codec.centre(stored)
     found, spread = {}, model.codec.log_scale(model.event_shape)  # densities are of stored values
     if isinstance(model, HasDensity):
-        found["log_prob"] = _log_prob(model, x, context, k, seed) - spread
+        found["log_prob"] = known(_log_prob(model, x, context, k, seed)) - spread
     if stored.dtype == torch.uint8:
         found["codec_bits"] = complexity(model.codec.decode(x))
     found |= {name: density.log_prob(centre) - spread for name, density in blunt.items()}
     if isinstance(model, Encodes) and not (isinstance(model, HasDensity) and model.bound == "exact"):
         error = model.decode(model.encode(centre, context), context) - centre
-        found["reconstruction"] = error.flatten(1).square().mean(1).sqrt()
+        found["reconstruction"] = known(error.flatten(1).square().mean(1).sqrt(), "reconstructions")
     return found
 
 
