@@ -19,6 +19,7 @@ from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.features import Features, Pixels, digest, reading_of
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, precision_recall, two_sample_test
+from triptych.evaluate.spread import difference
 from triptych.evaluate.sliced import TAP, sliced_wasserstein
 from triptych.evaluate.structure import Scales, diversity, scales_of
 
@@ -65,8 +66,7 @@ class Quality:
                 raise TriptychError(f"these are not comparable: {what} {mine} and {theirs[what]}; measure both alike")
         if measure not in self.measures or measure not in other.measures:
             raise unknown("measure", measure, [name for name in self.measures if name in other.measures])
-        a, b = self.measures[measure], other.measures[measure]
-        return Estimate(b.value - a.value, (a.stderr**2 + b.stderr**2) ** 0.5, min(a.n, b.n))
+        return difference(self.measures[measure], other.measures[measure])
 
     def circumstances(self) -> dict[str, str | float]:
         """What must be equal where two measures are compared: features, counts, reference and temperature."""
