@@ -159,7 +159,9 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     VAE with two latent dimensions; the second alone, data that come in tight groups.
 
     Returns:
-        the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples.
+        the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples. The
+        standard error is over draws of fakes: with c_i fakes that coincide with the i-th, Var(pairs) = Σ (c_i − c̄)² − pairs,
+        the jackknife's with its second order counted once, and at least `pairs`, as of rare events.
 
     Raises:
         TriptychError: for fewer than 3 examples, values that are not finite floats, or two widths.
@@ -175,9 +177,11 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     among_reals, among_fakes = (math.sqrt(2 * float(x.double().var(0).sum())) for x in (real, fake))
     median = float(nearest_training(real, real, count=2)[0][:, 1].median())
     near = max(min(median / 3, among_fakes / 10), 1e-6 * among_reals)  # never 0: copies are a rounding error apart
-    pairs = (sum(int((squared <= near**2).sum()) for squared in squared_distances(fake, fake)) - n) / 2
-    value = n * (n - 1) / 2 / max(pairs, 1)
-    return Estimate(value, value / math.sqrt(max(pairs, 1)), n)
+    with_each = torch.cat([(squared <= near**2).sum(1) - 1 for squared in squared_distances(fake, fake)]).double()
+    pairs = max(float(with_each.sum()) / 2, 1.0)
+    variance = max(float((with_each - with_each.mean()).square().sum()) - pairs, pairs)
+    value = n * (n - 1) / 2 / pairs
+    return Estimate(value, value * math.sqrt(variance) / pairs, n)
 
 
 def two_sample_test(
