@@ -117,7 +117,8 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
         near, far = (nearest_training(sets[0], x)[0].mean() for x in sets[1:])
         return (near / far)[None]
 
-    return Traced.of_deviations(ratio(*sets).item(), subsampled(ratio, *sets, least=1), len(fake))
+    value, deviations = ratio(*sets).item(), subsampled(ratio, *sets, least=1)[:, 0]
+    return Traced.of_deviations(value, deviations if math.isfinite(value) else deviations * math.nan, len(fake))
 
 
 def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:

@@ -87,12 +87,11 @@ def subsampled(statistic: Callable[..., Tensor], *sets: Tensor, least: int, shar
         share: f, less where sets are large: a subsample of the smallest set has 1,000 examples at most.
     """
     smallest = min(len(x) for x in sets)
-    share = min(share, _ENOUGH / smallest)
-    share = min(max(share, least / smallest), 0.5)
-    taken = [round(share * len(x)) for x in sets]
-    if min(taken) < least:
+    if smallest < 2 * least:
         return torch.full((PARTS, len(statistic(*sets))), math.nan, dtype=torch.float64)
-    drawn = zip(*(_drawn(x, count, seed) for seed, (x, count) in enumerate(zip(sets, taken, strict=True))), strict=True)
+    share = max(min(share, _ENOUGH / smallest), least / smallest)
+    taken = [round(share * len(x)) for x in sets]
+    drawn = zip(*map(_drawn, sets, taken), strict=True)
     found = torch.stack([statistic(*some) for some in drawn]).double()
     return (found - found.mean(0)) * math.sqrt(share / (1 - share) / (PARTS - 1))
 
@@ -132,7 +131,7 @@ def _parts(x: Tensor, count: int) -> list[Tensor]:
     return [x[part.to(x.device)] for part in order.tensor_split(count)]
 
 
-def _drawn(x: Tensor, count: int, seed: int) -> Iterator[Tensor]:
-    noise = torch.Generator().manual_seed(seed)
+def _drawn(x: Tensor, count: int) -> Iterator[Tensor]:
+    noise = torch.Generator().manual_seed(0)  # of sets of one size the same rows: equal sets stay equal
     for _ in range(PARTS):
         yield x[torch.randperm(len(x), generator=noise)[:count].to(x.device)]
