@@ -1,4 +1,4 @@
-"""Are standard errors right? How often the truth lies within one of them, over repeated draws, for every measure that has one.
+"""Are standard errors right? How often a measure lies within one of them, over repeated draws, for every measure.
 
     python benchmarks/calibration.py --threads 1                       all; some ten minutes on one core, resumable
     python benchmarks/calibration.py --only vectors --n 64 --repetitions 400
@@ -214,7 +214,10 @@ def measured(out: Path, options: argparse.Namespace) -> Iterator[tuple[str, int,
 
 def table(found: dict[tuple[str, str, bool], dict[int, dict[str, float]]], sizes: list[int]) -> str:
     """Markdown: coverage · ratio · beyond 2, for each measure, case and n."""
-    lines = ["| measure | of | sets | " + " | ".join(f"n = {n}" for n in sizes) + " |", "|---|---|---|" + "---|" * len(sizes)]
+    lines = [
+        "| measure | of | sets | " + " | ".join(f"n = {n}" for n in sizes) + " |",
+        "|---|---|---|" + "---|" * len(sizes),
+    ]
     for (group, name, other), by_n in found.items():
         cells = [_cell(by_n[n]) if n in by_n else "" for n in sizes]
         lines.append(f"| {name} | {group} | {'other' if other else 'null'} | " + " | ".join(cells) + " |")

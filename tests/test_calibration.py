@@ -15,7 +15,7 @@ from triptych.evaluate.latent import active_units
 from triptych.evaluate.neighbours import copied, distinct_outputs, nearest_ratio, precision_recall, two_sample_test
 from triptych.evaluate.parzen import parzen_log_likelihood
 from triptych.evaluate.sliced import sliced_wasserstein
-from triptych.evaluate.spread import Traced, difference, jackknife, jeffreys, share_of, subsampled
+from triptych.evaluate.spread import Traced, by_halves, difference, jackknife, jeffreys, share_of
 from triptych.evaluate.structure import diversity
 
 REPETITIONS = 50
@@ -41,7 +41,9 @@ def seeded(seed=0):
 
 def of_pictures(seed, other):
     a, b = blobs(seed), blobs(10_000 + seed)
-    found = sliced_wasserstein(a, 0.5 * b + 0.5 * b.square() if other else b, patches=16, projections=8, generator=seeded(seed))
+    found = sliced_wasserstein(
+        a, 0.5 * b + 0.5 * b.square() if other else b, patches=16, projections=8, generator=seeded(seed)
+    )
     return found | {"ms_ssim": diversity(b, generator=seeded(seed))}
 
 
@@ -151,8 +153,8 @@ def test_the_jackknifes_second_order_is_counted_once():
     assert np.mean([f.deviations.norm() for f in found]) == pytest.approx(truth, rel=0.12)
 
 
-def test_subsamples_of_a_mean_spread_as_the_mean():
+def test_halves_of_a_mean_spread_as_the_mean():
     x = normal(5000, 0, d=1)
-    errors = [subsampled(lambda v: v.mean()[None], x[s * 100 : s * 100 + 100], least=1).norm().item() for s in range(50)]
+    errors = [by_halves(lambda v: v.mean()[None], x[s * 100 : s * 100 + 100], least=1).norm().item() for s in range(50)]
     assert np.mean(errors) == pytest.approx(0.1, rel=0.1)
-    assert subsampled(lambda v: v.mean()[None], x[:5], least=3).isnan().all()
+    assert by_halves(lambda v: v.mean()[None], x[:5], least=3).isnan().all()

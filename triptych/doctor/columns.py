@@ -20,7 +20,7 @@ from triptych.evaluate.measure import context_of
 
 NAMED = 3  # worst columns that are told of
 _LEVELS = (np.arange(100) + 0.5) / 100
-_SMOOTH = 0.6  # c²
+_SMOOTH = 0.4  # c²
 _GRID = 200  # values at which two distributions are compared, for the error of their distance
 _MOST_VALUES = 10_000  # of a column in each set: of many positions, those of fewer examples say as much
 
@@ -118,7 +118,7 @@ def _distance_error(fake: torch.Tensor, real: torch.Tensor) -> float:
     An example's influence is ∫ h(u) 1[x ≤ u] du with h = sign(F − G) (del Barrio, Giné & Matrán 1999), less W₁ times that on
     σ. Where F = G the sign is chance, and its variance twice ∫|F − G|'s or more; with h = 2 Φ(t / c) − 1, t = (F − G)
     over its own standard error, c = 1, it is that: (2/π) asin(ρ/2) ρ for Cov(|Z|, |Z'|) of correlated normal Z, Z' (equal at
-    small ρ, .33 for .36 at ρ = 1). c² = .6 makes good for what is estimated from few. Far from F = G, h is the sign.
+    small ρ, .33 for .36 at ρ = 1). c² = .4 makes good for what is estimated from few. Far from F = G, h is the sign.
     """
     u = torch.quantile(torch.cat([_few(fake), _few(real)]), torch.linspace(0, 1, _GRID, dtype=torch.float64))
     below = [(x[:, :, None] <= u).double().mean(1) for x in (fake, real)]  # (n, grid)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from triptych.core import Estimate
 from triptych.errors import TriptychError
-from triptych.evaluate.spread import of_mean, jackknife
+from triptych.evaluate.spread import jackknife, of_mean
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> Estimate:

@@ -16,7 +16,7 @@ from torch import Tensor
 from triptych.core import Estimate
 from triptych.errors import TriptychError
 from triptych.evaluate.distances import paired_rows
-from triptych.evaluate.spread import Traced, jeffreys, of_mean, subsampled
+from triptych.evaluate.spread import Traced, by_halves, jeffreys, of_mean
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estimate]:
@@ -27,8 +27,9 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estima
         density    real balls that a fake lies in, over k: 1 for equal distributions, and above 1 in dense places
         coverage   share of real balls with a fake in them (Naeem et al. 2020); 1 − 2⁻ᵏ for equal distributions
 
-        The standard error is over draws of both sets, from 16 subsamples of them (`spread.subsampled`; NaN under 2k + 2
-        examples): the balls move with the data, and the binomial error, which holds them still, can be three times too small.
+        The standard error is over draws of both sets, from random halves of them (`spread.by_halves`; NaN under 2k + 2
+        examples): the balls move with the data, and the binomial error, which holds them still, can be three times too
+        small.
 
     Raises:
         TriptychError: for k or fewer examples, k < 1, values that are not finite floats, or two widths.
@@ -41,7 +42,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estima
         raise TriptychError(f"k should be at least 1, got {k}: 3 is usual for precision, 5 for density")
     real, fake = paired_rows(real, fake, at_least=k + 1)
     values = _shares(real, fake, k).tolist()
-    deviations = subsampled(lambda r, f: _shares(r, f, k), real, fake, least=k + 1)
+    deviations = by_halves(lambda r, f: _shares(r, f, k), real, fake, least=k + 1)
     found = {}
     for i, name in enumerate(("precision", "recall", "density", "coverage")):
         n = (len(fake), len(real))[i % 2]
@@ -97,8 +98,9 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
 
     1 for new samples, below 1 for a model that remembers, 0 for copies. It is the ratio of the two means: the mean of
     ratios is above 1 for new samples too (π/2 in the plane), and infinite after one held-out copy. Both sets are cut to
-    one size, with `generator`, since a larger set has nearer neighbours. The standard error is over draws of all three sets, from
-    16 subsamples of them (`spread.subsampled`): one example may be next to many fakes. Where every fake is itself a held-out example it is infinite, and NaN where each is a training example as well: nothing was held out.
+    one size, with `generator`, since a larger set has nearer neighbours. The standard error is over draws of all three
+    sets, from random halves of them (`spread.by_halves`): one example may be next to many fakes. Where every fake is itself
+    a held-out example it is infinite, and NaN where each is a training example as well: nothing was held out.
 
     Raises:
         TriptychError: for fewer than 2 fakes, values that are not finite floats, or two widths.
@@ -117,7 +119,7 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
         near, far = (nearest_training(sets[0], x)[0].mean() for x in sets[1:])
         return (near / far)[None]
 
-    value, deviations = ratio(*sets).item(), subsampled(ratio, *sets, least=1)[:, 0]
+    value, deviations = ratio(*sets).item(), by_halves(ratio, *sets, least=1)[:, 0]
     return Traced.of_deviations(value, deviations if math.isfinite(value) else deviations * math.nan, len(fake))
 
 
@@ -253,10 +255,11 @@ def _logistic(pooled: Tensor, folds: int) -> Estimate:
 
 
 def _shared_training(x: Tensor, margin: Tensor, folds: int) -> Tensor:
-    """Σ_{i≠j} Cov(c_i, c_j), c whether a cross-validated logistic regression is right about an example: each trains the other's.
+    """Σ_{i≠j} Cov(c_i, c_j), c whether a cross-validated logistic regression is right about an example.
 
-    Example j moves the score of i by g_ij r_j, g = XᵀH⁻¹X with the penalised likelihood's Hessian H and r = 1 − p the held-out
-    residual (Koh & Liang 2017, eq. 2), and whether i is right by that times the density of i's margin at 0:
+    Each of two examples trains the classifier that judges the other. Example j moves the score of i by g_ij r_j, g = XᵀH⁻¹X
+    with the penalised likelihood's Hessian H and r = 1 − p the held-out residual (Koh & Liang 2017, eq. 2), and whether i is
+    right by that times the density of i's margin at 0:
 
         Cov(c_i, c_j) = δ(margin_i) δ(margin_j) g_ij² r_i r_j,  δ a normal density of .3 s_i,  s_i² = Σ_{j≠i} g_ij² r_j²
 

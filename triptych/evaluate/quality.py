@@ -19,8 +19,8 @@ from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.features import Features, Pixels, digest, reading_of
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, precision_recall, two_sample_test
-from triptych.evaluate.spread import difference
 from triptych.evaluate.sliced import TAP, sliced_wasserstein
+from triptych.evaluate.spread import difference
 from triptych.evaluate.structure import Scales, diversity, scales_of
 
 FEWEST = 50  # samples, or real examples, below which a distance of sets says more about chance than about the model
@@ -60,7 +60,7 @@ class Quality:
         """The difference of a measure, `other`'s less this one's, with its standard error over draws of data and samples.
 
         Both met the same real data, whose chance is in both measures and not in their difference: it is the spread of the
-        differences of what each example, or subsample, does to either (`spread.difference`), up to 1.4 times less than of
+        differences of what each example, or half of them, does to either (`spread.difference`), up to 1.4 times less than of
         two independent measures.
 
         Raises:
@@ -126,11 +126,11 @@ def sample_quality(
     """Measures of n samples against as many held-out examples, or all there are where they are fewer.
 
     The floor has n training examples in the samples' place, of those that the features were not fitted to
-    (`Features.unseen`): to a network, examples that it was trained on are unlike new ones; where they are fewer, held-out
-    ones that the samples are not compared with make them up, and where those are not enough either, `Quality.others` says how
-    many there are. Under 50, the floor is left out. nearest_ratio takes the training ones, which the model was trained
-    on. Shares and biases depend on both counts: compare at equal ones. A conditional model draws its samples given the
-    real examples' attributes.
+    (`Features.unseen`): to a network, examples that it was trained on are unlike new ones. Where they are fewer, held-out
+    ones that the samples are not compared with make them up; where those are not enough either, `Quality.others` says how
+    many there are; under 50, the floor is left out. nearest_ratio takes the training ones, which the model was trained on.
+    Shares and biases depend on both counts: compare at equal ones. A conditional model draws its samples given the real
+    examples' attributes.
 
     Few held-out examples say little: with against="training" the samples are compared with training examples, those that
     the features were not fitted to where they are 50 or more, and the floor is that of the held-out ones. Most measures

@@ -13,7 +13,7 @@ from triptych.core import Estimate
 from triptych.errors import TriptychError, check_size
 from triptych.evaluate.distances import paired_rows
 from triptych.evaluate.neighbours import subsample
-from triptych.evaluate.spread import Traced, of_mean, subsampled
+from triptych.evaluate.spread import Traced, by_halves, of_mean
 from triptych.evaluate.structure import along_both_sides
 from triptych.randomness import standard_normal
 
@@ -34,8 +34,8 @@ def sliced_wasserstein(
     Returns:
         for pictures swd_<side> of each level, side the smaller one, as swd_64, swd_32, swd_16, and their mean swd; below
         32 pixels there is one level, the picture itself. For features swd alone. n counts examples of a set. The standard
-        error is over draws of both sets and of θ: the variance over 4 repeats, each with fresh θ, and that over 16 subsamples
-        of the examples (`spread.subsampled`).
+        error is over draws of both sets and of θ: the variance over 4 repeats, each with fresh θ, and that of random halves
+        of the sets (`spread.by_halves`).
 
     Raises:
         TriptychError: for pictures under 7 pixels, fewer than 4 examples, values that are not finite floats, or two shapes.
@@ -67,7 +67,7 @@ def sliced_wasserstein(
 
 
 def _estimate(repeats: Tensor, deviations: Tensor, n: int) -> Traced:
-    """A distance by each repeat, and its deviations in subsamples of the data, as one number."""
+    """A distance by each repeat, and its deviations by halves of the data, as one number."""
     return Traced.of_deviations(repeats.mean().item(), torch.cat([of_mean(repeats), deviations]), n)
 
 
@@ -139,7 +139,7 @@ def _patches(x: Tensor, corners: Tensor) -> Tensor:
 def _distances(
     a: Tensor, b: Tensor, n: int, pictures: bool, projections: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Mean Wasserstein-1 distance over `projections` directions, float64, by each repeat, and its deviations in subsamples.
+    """Mean Wasserstein-1 distance over `projections` directions, float64, by each repeat, and its deviations by halves.
 
     a and b (N, D) belong to n examples, in order.
     """
@@ -153,7 +153,7 @@ def _distances(
             left, right = _normalise(left), _normalise(right)
         return _along(left, right, directions[:_FEWER]).mean()[None]
 
-    deviations = subsampled(of_part, *(x.unflatten(0, (n, -1)) for x in (a, b)), least=1, share=0.125)[:, 0]
+    deviations = by_halves(of_part, *(x.unflatten(0, (n, -1)) for x in (a, b)), least=1)[:, 0]
     return by_direction.view(_REPEATS, projections).mean(1), deviations
 
 
@@ -168,7 +168,7 @@ def _along(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
 
 _FLAT = 1e-5  # deviation that counts as none: a level of 8 bits is 4e-3
 _REPEATS = 4  # with directions of their own
-_FEWER = 32  # directions along which subsamples are compared: their spread needs no more
+_FEWER = 32  # directions along which halves are compared: their spread needs no more
 _PICTURES = 64  # whose pyramids are built together
 _ROWS = 50_000  # descriptors converted to float64 together
 _DIRECTIONS = 32  # along which all descriptors are sorted together
