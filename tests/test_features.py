@@ -363,6 +363,24 @@ def test_never_more_than_half_of_the_data_are_kept_out(n, keep, expected):
     assert len(seen.unseen(data)) == (expected or n) and len(Pixels().unseen(data)) == n
 
 
+def test_the_floor_is_of_as_many_data_as_there_are_samples_or_says_so(capsys):
+    """A model that draws new data is at the floor; a floor of fewer is said, in the table's head, below it and in JSON."""
+    from triptych.cli.tables import print_quality
+
+    train, test, novel = split(300), split(300, seed=1), split(300, seed=2)[:]
+    seen = learn_features(train, steps=1, width=4, keep=60)
+    made_up = sample_quality(Gives(novel), test, train, seen, n=150)
+    assert made_up.others == made_up.n == 150 and made_up.floor["precision"].n == made_up.measures["precision"].n == 150
+    print_quality(made_up, "samples")
+    assert "of 150" not in " ".join(capsys.readouterr().out.split()).partition("real data's own")[2][:40]
+    few = sample_quality(Gives(novel), test.take(range(150)), train, seen, n=150)
+    assert few.others == 60 and {v["floor_samples"] for v in few.as_json().values() if "floor" in v} == {60}
+    print_quality(few, "samples")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(of 60)" in said and "of 60 examples in the place of 150 samples" in said
+    assert few.floor["fid"].value > made_up.floor["fid"].value
+
+
 def test_few_training_data_have_no_floor(capsys):
     from triptych.cli.tables import print_quality
 

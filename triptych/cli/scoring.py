@@ -131,10 +131,11 @@ class _Judge:
 
         from triptych.core import Estimate
         from triptych.evaluate import typicality
+        from triptych.evaluate.spread import share_of
 
         values = {name: torch.cat(parts) for name, parts in seen.values.items()}
         summary: dict[str, Any] = {name: Estimate.of(v)._asdict() for name, v in values.items() if name != "p_value"}
-        summary["unusual"] = Estimate.of((values["p_value"] <= 0.05).double())._asdict()
+        summary["unusual"] = share_of(values["p_value"] <= 0.05)._asdict()
         if "log_prob" in values:
             summary["typicality"] = typicality(-values["log_prob"], -self.reference.held_out["log_prob"])._asdict()
         return summary

@@ -27,7 +27,7 @@ def print_quality(quality: Quality, title: str) -> None:
     rows = [
         (name, f"{e.value:.4g}", f"{e.stderr:.2g}", str(e.n), _floor(quality, name)) for name, e in quality.measures.items()
     ]
-    columns = ("measure", "value", "± stderr", "n", "real data's own")
+    columns = ("measure", "value", "± stderr", "n", _own(quality))
     _print(columns, rows, f"{title} {_against(quality)}", "\n".join(remarks(quality)))
 
 
@@ -46,7 +46,7 @@ def print_runs(runs: Sequence[Any], split: str, marked: Mapping[str, str]) -> No
         cells = [_cell(measures.get(name)) for measures in found]
         own = [_floor(quality, name)] if quality else []
         rows.append((name + " *" * (name in marked), *cells, *own, ", ".join(counts)))
-    columns = ("measure", *(run.run for run in runs), *(["real data's own"] if quality else []), "n")
+    columns = ("measure", *(run.run for run in runs), *([_own(quality)] if quality else []), "n")
     said = [f"* not comparable: {why}" for why in dict.fromkeys(marked.values())]
     title = f"on {split}" + (f"; {quality.n} samples {_against(quality)}" if quality else "")
     _print(columns, rows, title, "\n".join([*said, *(remarks(quality) if quality else [])]))
@@ -61,6 +61,11 @@ def remarks(quality: Quality) -> list[str]:
         found.append("shares and biases go with both counts: compare at equal ones")
     if not quality.floor:
         found.append("too few other examples for real data's own")
+    elif quality.others < quality.n:
+        found.append(
+            f"real data's own is of {quality.others} examples in the place of {quality.n} samples: fewer score worse, so "
+            "that a perfect model may score better than data"
+        )
     if quality.scales is not None:
         number, taps = quality.scales
         scales = f"{number} scale{'s' * (number > 1)}" + (" of 5" if number < 5 else "")
@@ -73,6 +78,11 @@ def remarks(quality: Quality) -> list[str]:
 
 def _against(quality: Quality) -> str:
     return f"against {quality.held_out} {quality.against} examples, by {quality.features}"
+
+
+def _own(quality: Quality) -> str:
+    """The head of the floor's column, with its count where that is not the samples'."""
+    return "real data's own" + (f" (of {quality.others})" if 0 < quality.others < quality.n else "")
 
 
 def _floor(quality: Quality, name: str) -> str:

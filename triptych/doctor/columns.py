@@ -5,6 +5,7 @@ Shapes: n examples, C columns (channels), P positions of each (1 for a vector); 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -19,7 +20,8 @@ from triptych.evaluate.measure import context_of
 
 NAMED = 3  # worst columns that are told of
 _LEVELS = (np.arange(100) + 0.5) / 100
-_RESAMPLES = 50
+_SMOOTH = 0.4  # c²
+_GRID = 200  # values at which two distributions are compared, for the error of their distance
 _MOST_VALUES = 10_000  # of a column in each set: of many positions, those of fewer examples say as much
 
 
@@ -28,8 +30,9 @@ class Column(NamedTuple):
 
     Attributes:
         distance: mean |Q_samples(p) − Q_data(p)| over quantiles p, in standard deviations of the data (1 where the data are
-            constant): Wasserstein's W₁. Its standard error is a bootstrap's over both sets.
-        mean, data_mean, spread, data_spread: with standard errors; spread is the standard deviation.
+            constant): Wasserstein's W₁. Its standard error is over draws of both sets (`_distance_error`).
+        mean, data_mean, spread, data_spread: each over draws of its own set, by the jackknife over examples; spread is the
+            standard deviation.
     """
 
     name: str
@@ -42,18 +45,10 @@ class Column(NamedTuple):
     @classmethod
     def of(cls, name: str, fake: np.ndarray, real: np.ndarray) -> Column:
         """The column of samples (n, P) and data (m, P)."""
-        random = np.random.default_rng(0)
-        drawn = [[values[random.integers(len(values), size=len(values))] for values in (fake, real)]
-                 for _ in range(_RESAMPLES)]  # fmt: skip
+        sets = [torch.from_numpy(np.ascontiguousarray(x)).double() for x in (fake, real)]
 
-        def estimate(figure, which: int | None = None) -> Estimate:
-            def value(pair):
-                return figure(*pair) if which is None else figure(pair[which])
-
-            errors = [value(pair) for pair in drawn]
-            return Estimate(float(value((fake, real))), float(np.std(errors, ddof=1)), len(fake if which != 1 else real))
-
-        return cls(name, estimate(_distance), *(estimate(f, i) for f in (np.mean, np.std) for i in (0, 1)))
+        distance = Estimate(_distance(fake, real), _distance_error(*sets), len(fake))
+        return cls(name, distance, *(m[i] for i in (0, 1) for m in map(_moments, sets)))
 
     def __str__(self) -> str:
         """A clause for a person: what is far off by how much."""
@@ -115,6 +110,42 @@ def _by_column(values: np.ndarray) -> np.ndarray:
     """(n, C, …) as float64 (n, C, P), of fewer examples where there are many positions."""
     values = values.reshape(*values.shape[:2], -1)
     return values[: max(30, _MOST_VALUES // values.shape[2])].astype(np.float64)
+
+
+def _distance_error(fake: torch.Tensor, real: torch.Tensor) -> float:
+    """The standard error of W₁ = ∫ |F − G| du / σ over draws of both sets (n, P) and (m, P), F and G their distributions.
+
+    An example's influence is ∫ h(u) 1[x ≤ u] du with h = sign(F − G) (del Barrio, Giné & Matrán 1999), less W₁ times that on
+    σ. Where F = G the sign is chance, and its variance twice ∫|F − G|'s or more; with h = 2 Φ(t / c) − 1, t = (F − G)
+    over its own standard error, c = 1, it is that: (2/π) asin(ρ/2) ρ for Cov(|Z|, |Z'|) of correlated normal Z, Z' (equal at
+    small ρ, .33 for .36 at ρ = 1). c² = .4 makes good for what is estimated from few. Far from F = G, h is the sign.
+    """
+    u = torch.quantile(torch.cat([_few(fake), _few(real)]), torch.linspace(0, 1, _GRID, dtype=torch.float64))
+    below = [(x[:, :, None] <= u).double().mean(1) for x in (fake, real)]  # (n, grid)
+    gap = below[0].mean(0) - below[1].mean(0)
+    own = torch.stack([b.var(0) / len(b) for b in below]).sum(0).sqrt().clamp_min(1e-12)
+    step = torch.erf(gap / own / math.sqrt(2 * _SMOOTH)) * torch.diff(u, append=u[-1:])
+    unit, square = real.std(correction=0), (real - real.mean()).square().mean(1)
+    if not unit > 0:
+        return float((below[0] @ step).std() / math.sqrt(len(fake)))
+    distance = float((gap.abs() * torch.diff(u, append=u[-1:])).sum())
+    influences = below[0] @ step, below[1] @ step + distance * square / (2 * unit**2)
+    return math.sqrt(sum(float(x.var()) / len(x) for x in influences)) / float(unit)
+
+
+def _few(x: torch.Tensor) -> torch.Tensor:
+    return x.flatten()[:: 1 + x.numel() // 100_000]
+
+
+def _moments(x: torch.Tensor) -> tuple[Estimate, Estimate]:
+    """Mean and standard deviation of all values of x (n, P), with the jackknife's errors over examples."""
+    n, mean = len(x), x.mean()
+    own, square = x.mean(1) - mean, (x - mean).square().mean(1)
+    variance = square.mean()
+    left = (n * variance - square) / max(n - 1, 1) - (own / max(n - 1, 1)).square()  # the variance without each example
+    spread = left.clamp_min(0).sqrt()
+    error = math.sqrt((n - 1) / n * (spread - spread.mean()).square().sum().item())
+    return Estimate.of(x.mean(1)), Estimate(variance.sqrt().item(), error, n)
 
 
 def _distance(fake: np.ndarray, real: np.ndarray) -> float:

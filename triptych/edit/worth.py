@@ -21,6 +21,7 @@ from torch import Tensor
 from triptych.edit.directions import Direction, Directions
 from triptych.edit.moving import Value, strengths
 from triptych.errors import TriptychError
+from triptych.evaluate.spread import share_of
 
 _ERRORS = 2.0  # standard errors of chance, above which a reading is more than chance
 _FAR = 0.5  # of the range's width, past its ends
@@ -63,10 +64,10 @@ def _binary(c: Tensor, high: Tensor) -> dict[str, float | bool | None]:
 
     n, positive = len(high), int(high.sum())
     negative = n - positive
-    correct = float(((c > 0) == high).double().mean())
+    correct = share_of((c > 0) == high)
     found = {
-        "accuracy": correct,
-        "stderr": (correct * (1 - correct) / n) ** 0.5,
+        "accuracy": correct.value,
+        "stderr": correct.stderr,
         "majority": max(positive, negative) / n,
     }
     if not (positive and negative):

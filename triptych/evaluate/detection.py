@@ -13,13 +13,15 @@ from torch import Tensor
 
 from triptych.core import Estimate
 from triptych.errors import TriptychError
+from triptych.evaluate.spread import jeffreys
 
 
 def auroc(normal: Tensor, anomalous: Tensor) -> Estimate:
     """P(anomalous > normal) + ½ P(equal), the area under the receiver's operating characteristic, of n + m examples.
 
     ½ is a coin, 1 tells all pairs apart, and below ½ the score prefers the anomalous. The standard error is DeLong's
-    (1988), over both sets.
+    (1988), over draws of both sets; where all pairs are told apart, that of a share of all of the smaller set's examples
+    (`spread.jeffreys`), not 0.
 
     >>> auroc(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, 3.0]))
     Estimate(value=0.75, stderr=0.2886..., n=5)
@@ -31,7 +33,9 @@ def auroc(normal: Tensor, anomalous: Tensor) -> Estimate:
         raise TriptychError("scores hold NaN: leave those examples out, or call them anomalous with a score of infinity")
     above, below = _placements(anomalous, normal), _placements(-normal, -anomalous)
     spread = sum(float(p.var()) / len(p) for p in (above, below))  # NaN where a set has one example
-    return Estimate(above.mean().item(), spread**0.5, len(normal) + len(anomalous))
+    value = above.mean().item()
+    stderr = jeffreys(value, min(len(normal), len(anomalous))) if spread == 0 and value in (0.0, 1.0) else spread**0.5
+    return Estimate(value, stderr, len(normal) + len(anomalous))
 
 
 def _placements(values: Tensor, among: Tensor) -> Tensor:

@@ -12,15 +12,16 @@ from torch import Tensor
 
 from triptych.core import Estimate
 from triptych.errors import TriptychError
+from triptych.evaluate.spread import jackknife, of_mean
 
 
 def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
     """|μa − μb|² + tr(Σa + Σb − 2(ΣaΣb)^½), Σ with 1/(n − 1); FID of Inception features (Heusel et al. 2017, eq. 6).
 
-    The standard error is the infinitesimal jackknife's over the examples of both sets, M the optimal map's matrix:
-    IFa(x) = 2(μa − μb)·(x − μa) + (x − μa)ᵀ(I − M)(x − μa) − const, Var = Var(IFa)/n + Var(IFb)/m. The bias, which is
-    positive, of order 1/n, and large for n near d or under it, is not in it: compare at equal n. Memory: about four
-    times that of a and b in float64.
+    The standard error is over draws of both sets: the infinitesimal jackknife's, M the optimal map's matrix:
+    IFa(x) = 2(μa − μb)·(x − μa) + (x − μa)ᵀ(I − M)(x − μa) − const, Var = Var(IFa)/n + Var(IFb)/m, with its second order
+    counted once (`spread.jackknife`). The bias, which is positive, of order 1/n, and large for n near d or under it, is not
+    in it: compare at equal n. Memory: about four times that of a and b in float64.
 
     Returns:
         the distance; its n is min(n, m).
@@ -32,7 +33,11 @@ def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
     >>> round(frechet_distance(x, x + 2).value, 6)
     12.0
     """
-    a, b = (x.double() for x in paired_rows(a, b, at_least=2))
+    return jackknife(_frechet, *paired_rows(a, b, at_least=2), least=2)
+
+
+def _frechet(a: Tensor, b: Tensor) -> tuple[float, Tensor]:
+    a, b = a.double(), b.double()
     n, m = len(a), len(b)
     shift = a.mean(0) - b.mean(0)
     a, b = a - a.mean(0), b - b.mean(0)
@@ -44,15 +49,15 @@ def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
     # xᵀMx for a's own rows x is (n−1) Σ_k s_k (Q U)²_k, and so for b's with its own map: nothing is inverted
     influence_a = 2 * a @ shift + size_a - (n - 1) * (q_a @ u).square() @ s
     influence_b = -2 * b @ shift + size_b - (m - 1) * (q_b @ vh.T).square() @ s
-    return Estimate(max(value.item(), 0.0), _stderr(influence_a, influence_b), min(n, m))
+    return max(value.item(), 0.0), torch.cat([of_mean(influence_a), of_mean(influence_b)])
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
     """Unbiased MMD² with k(x, y) = (x·y/d + 1)³; KID of Inception features (Bińkowski et al. 2018).
 
     Σ_{i≠j} k(a_i, a_j)/(n(n−1)) + Σ_{i≠j} k(b_i, b_j)/(m(m−1)) − 2 Σ_ij k(a_i, b_j)/(nm), over all examples, not over blocks
-    of them. It is about 0, and may be negative, where both come from one distribution. The standard error is the
-    jackknife's over the examples of both sets; it is too large, by half or so, where the true distance is 0.
+    of them. It is about 0, and may be negative, where both come from one distribution. The standard error is over draws of
+    both sets: the jackknife's, with its second order counted once (`spread.jackknife`).
 
     Returns:
         the distance; its n is min(n, m).
@@ -63,7 +68,11 @@ def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
     >>> kernel_distance(torch.zeros(10, 2), torch.ones(10, 2)).value  # 1 + 8 − 2 · 1
     7.0
     """
-    a, b = (x.double() for x in paired_rows(a, b, at_least=3))
+    return jackknife(_kernel, *paired_rows(a, b, at_least=3), least=3)
+
+
+def _kernel(a: Tensor, b: Tensor) -> tuple[float, Tensor]:
+    a, b = a.double(), b.double()
     n, m = len(a), len(b)
     within_a, within_b = _others(a), _others(b)
     across_a, across_b = _kernel_sums(a, b)
@@ -71,7 +80,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
     # what leaving one example out changes, times n − 1; n − 2 is exact for the U-statistic
     influence_a = 2 * (within_a / (n - 2) - across_a / m)
     influence_b = 2 * (within_b / (m - 2) - across_b / n)
-    return Estimate(value.item(), _stderr(influence_a, influence_b), min(n, m))
+    return value.item(), torch.cat([of_mean(influence_a), of_mean(influence_b)])
 
 
 def _others(x: Tensor) -> Tensor:
@@ -91,11 +100,6 @@ def _kernel_sums(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cubic(products: Tensor, d: int) -> Tensor:
     return (products / d + 1) ** 3
-
-
-def _stderr(influence_a: Tensor, influence_b: Tensor) -> float:
-    """√(Var(IFa)/n + Var(IFb)/m)."""
-    return (influence_a.var() / len(influence_a) + influence_b.var() / len(influence_b)).sqrt().item()
 
 
 def paired_rows(*sets: Tensor, at_least: int) -> list[Tensor]:

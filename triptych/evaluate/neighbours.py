@@ -16,6 +16,7 @@ from torch import Tensor
 from triptych.core import Estimate
 from triptych.errors import TriptychError
 from triptych.evaluate.distances import paired_rows
+from triptych.evaluate.spread import Traced, by_halves, jeffreys, of_mean
 
 
 def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estimate]:
@@ -26,8 +27,9 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estima
         density    real balls that a fake lies in, over k: 1 for equal distributions, and above 1 in dense places
         coverage   share of real balls with a fake in them (Naeem et al. 2020); 1 − 2⁻ᵏ for equal distributions
 
-        The standard error is from the spread over 10 parts of both sets (fewer of small ones, NaN under 2k + 2 examples):
-        the balls move with the data, and the binomial error, which holds them still, can be three times too small.
+        The standard error is over draws of both sets, from random halves of them (`spread.by_halves`; NaN under 2k + 2
+        examples): the balls move with the data, and the binomial error, which holds them still, can be three times too
+        small.
 
     Raises:
         TriptychError: for k or fewer examples, k < 1, values that are not finite floats, or two widths.
@@ -39,13 +41,14 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estima
     if k < 1:
         raise TriptychError(f"k should be at least 1, got {k}: 3 is usual for precision, 5 for density")
     real, fake = paired_rows(real, fake, at_least=k + 1)
-    values = _shares(real, fake, k)
-    count = min(10, len(real) // (k + 1), len(fake) // (k + 1))
-    parts = torch.stack([_shares(r, f, k) for r, f in zip(_parts(real, count), _parts(fake, count), strict=True)])
-    spread = parts.std(0) / math.sqrt(count) if count > 1 else torch.full_like(values, math.nan)
-    names, sizes = ("precision", "recall", "density", "coverage"), (len(fake), len(real)) * 2
-    found = zip(values.tolist(), spread.tolist(), sizes, strict=True)
-    return {name: Estimate(*numbers) for name, numbers in zip(names, found, strict=True)}
+    values = _shares(real, fake, k).tolist()
+    deviations = by_halves(lambda r, f: _shares(r, f, k), real, fake, least=k + 1)
+    found = {}
+    for i, name in enumerate(("precision", "recall", "density", "coverage")):
+        n = (len(fake), len(real))[i % 2]
+        least = 0.0 if name == "density" else jeffreys(values[i], n)
+        found[name] = Traced.of_deviations(values[i], deviations[:, i], n, least)
+    return found
 
 
 def _shares(real: Tensor, fake: Tensor, k: int) -> Tensor:
@@ -65,12 +68,6 @@ def _shares(real: Tensor, fake: Tensor, k: int) -> Tensor:
         start += len(squared)
     held = torch.cat(balls)
     return torch.stack([v.double().mean() for v in (held > 0, recalled, held / k, nearest <= radius_real)]).cpu()
-
-
-def _parts(x: Tensor, count: int) -> list[Tensor]:
-    """x in `count` parts of nearly equal size, in a fixed random order: data may come sorted."""
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    return [x[part.to(x.device)] for part in order.tensor_split(count)]
 
 
 def nearest_training(fake: Tensor, train: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:
@@ -101,8 +98,9 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
 
     1 for new samples, below 1 for a model that remembers, 0 for copies. It is the ratio of the two means: the mean of
     ratios is above 1 for new samples too (π/2 in the plane), and infinite after one held-out copy. Both sets are cut to
-    one size, with `generator`, since a larger set has nearer neighbours. The standard error is over fakes. Where every fake
-    is itself a held-out example it is infinite, and NaN where each is a training example as well: nothing was held out.
+    one size, with `generator`, since a larger set has nearer neighbours. The standard error is over draws of all three
+    sets, from random halves of them (`spread.by_halves`): one example may be next to many fakes. Where every fake is itself
+    a held-out example it is infinite, and NaN where each is a training example as well: nothing was held out.
 
     Raises:
         TriptychError: for fewer than 2 fakes, values that are not finite floats, or two widths.
@@ -115,10 +113,14 @@ def nearest_ratio(fake: Tensor, train: Tensor, held_out: Tensor, *, generator: t
     if len(fake) < 2:
         raise TriptychError(f"nearest_ratio needs at least 2 samples, got {len(fake)}: draw more")
     size = min(len(train), len(held_out))
-    near, far = (nearest_training(fake, subsample(x, size, generator))[0][:, 0] for x in (train, held_out))
-    ratio = near.mean() / far.mean()
-    spread = (near - ratio * far).std() / far.mean()  # the delta method's
-    return Estimate(ratio.item(), spread.item() / math.sqrt(len(fake)), len(fake))
+    sets = fake, *(subsample(x, size, generator) for x in (train, held_out))
+
+    def ratio(*sets: Tensor) -> Tensor:
+        near, far = (nearest_training(sets[0], x)[0].mean() for x in sets[1:])
+        return (near / far)[None]
+
+    value, deviations = ratio(*sets).item(), by_halves(ratio, *sets, least=1)[:, 0]
+    return Traced.of_deviations(value, deviations if math.isfinite(value) else deviations * math.nan, len(fake))
 
 
 def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
@@ -129,7 +131,8 @@ def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
     for a model that returns its training examples. Copies of examples that occur twice are not found.
 
     Returns:
-        the difference of shares, with its binomial standard error; n counts fakes.
+        the difference of shares; n counts fakes. The standard error is over draws of fakes and held-out data, the training
+        set held still, from either share's `jeffreys` error: not 0 where no copy was seen.
 
     Raises:
         TriptychError: for fewer than 3 training examples, values that are not finite floats, or two widths.
@@ -140,12 +143,14 @@ def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
     """
     if len(train) < 3:
         raise TriptychError(f"copied needs at least 3 training examples, got {len(train)}: give more")
-    shares = []
+    found = []
     for x in (fake, held_out):
         distances, _ = nearest_training(x, train, count=2)
-        shares.append(float((distances[:, 0] < distances[:, 1] / 3).double().mean()))
-    variances = [share * (1 - share) / len(x) for share, x in zip(shares, (fake, held_out), strict=True)]
-    return Estimate(shares[0] - shares[1], math.sqrt(sum(variances)), len(fake))
+        found.append((distances[:, 0] < distances[:, 1] / 3).double())
+    shares = [float(x.mean()) for x in found]
+    least = math.hypot(*(jeffreys(share, len(x)) for share, x in zip(shares, found, strict=True)))
+    deviations = torch.cat([of_mean(found[0]), -of_mean(found[1])])
+    return Traced.of_deviations(shares[0] - shares[1], deviations, len(fake), least)
 
 
 def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
@@ -157,7 +162,9 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     VAE with two latent dimensions; the second alone, data that come in tight groups.
 
     Returns:
-        the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples.
+        the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples. The
+        standard error is over draws of fakes: with c_i fakes that coincide with the i-th, Var(pairs) = Σ (c_i − c̄)² − pairs,
+        the jackknife's with its second order counted once, and at least `pairs`, as of rare events.
 
     Raises:
         TriptychError: for fewer than 3 examples, values that are not finite floats, or two widths.
@@ -173,9 +180,11 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     among_reals, among_fakes = (math.sqrt(2 * float(x.double().var(0).sum())) for x in (real, fake))
     median = float(nearest_training(real, real, count=2)[0][:, 1].median())
     near = max(min(median / 3, among_fakes / 10), 1e-6 * among_reals)  # never 0: copies are a rounding error apart
-    pairs = (sum(int((squared <= near**2).sum()) for squared in squared_distances(fake, fake)) - n) / 2
-    value = n * (n - 1) / 2 / max(pairs, 1)
-    return Estimate(value, value / math.sqrt(max(pairs, 1)), n)
+    with_each = torch.cat([(squared <= near**2).sum(1) - 1 for squared in squared_distances(fake, fake)]).double()
+    pairs = max(float(with_each.sum()) / 2, 1.0)
+    variance = max(float((with_each - with_each.mean()).square().sum()) - pairs, pairs)
+    value = n * (n - 1) / 2 / pairs
+    return Estimate(value, value * math.sqrt(variance) / pairs, n)
 
 
 def two_sample_test(
@@ -188,6 +197,10 @@ def two_sample_test(
     Returns:
         c2st_1nn       by the nearest other example (leave one out); below ½ where samples are copies of real data
         c2st_logistic  by logistic regression on standardised features, cross-validated
+
+        The standard errors are over draws of both sets. Two examples that are each other's nearest agree or disagree
+        together; two that train the classifier that judges the other are right or wrong together: at ½ the binomial error is
+        √(1 + 2/π) = 1.28 times too small for it (`_shared_training`).
 
     Raises:
         TriptychError: for fewer examples than folds, folds < 2, values that are not finite floats, or two widths.
@@ -215,8 +228,9 @@ def _nearest_agrees(pooled: Tensor) -> Estimate:
     agrees = (nearest % 2 == index % 2).double()
     # two examples that are each other's nearest agree or disagree together: their covariance is their variance
     mutual = nearest[nearest] == index
-    variance = ((agrees - agrees.mean()).square() * (1 + mutual.double())).sum() / len(pooled) ** 2
-    return Estimate(agrees.mean().item(), variance.sqrt().item(), len(pooled))
+    deviations = (agrees - agrees.mean()) * (1 + mutual.double()).sqrt() / len(pooled)
+    value = agrees.mean().item()
+    return Traced.of_deviations(value, deviations, len(pooled), jeffreys(value, len(pooled)))
 
 
 def _logistic(pooled: Tensor, folds: int) -> Estimate:
@@ -229,8 +243,50 @@ def _logistic(pooled: Tensor, folds: int) -> Estimate:
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     row = np.arange(len(pooled))
     by_fold = PredefinedSplit(row // 2 % folds)
-    predicted = cross_val_predict(classifier, pooled.double().cpu().numpy(), row % 2, cv=by_fold)
-    return Estimate.of(torch.as_tensor(predicted == row % 2).float())
+    x = pooled.double().cpu()
+    scores = cross_val_predict(classifier, x.numpy(), row % 2, cv=by_fold, method="decision_function")
+    label = torch.from_numpy(2.0 * (row % 2) - 1)
+    margin = label * torch.from_numpy(scores)
+    correct = torch.where(margin == 0, label < 0, margin > 0).double()  # a score of 0 is the first set's
+    value, deviations = correct.mean().item(), correct - correct.mean()
+    variance = deviations.square().sum()
+    swelling = (1 + _shared_training(x, margin, folds) / variance).sqrt() if variance else torch.tensor(1.0)
+    return Traced.of_deviations(value, deviations * swelling / len(x), len(x), jeffreys(value, len(x)))
+
+
+def _shared_training(x: Tensor, margin: Tensor, folds: int) -> Tensor:
+    """Σ_{i≠j} Cov(c_i, c_j), c whether a cross-validated logistic regression is right about an example.
+
+    Each of two examples trains the classifier that judges the other. Example j moves the score of i by g_ij r_j, g = XᵀH⁻¹X
+    with the penalised likelihood's Hessian H and r = 1 − p the held-out residual (Koh & Liang 2017, eq. 2), and whether i is
+    right by that times the density of i's margin at 0:
+
+        Cov(c_i, c_j) = δ(margin_i) δ(margin_j) g_ij² r_i r_j,  δ a normal density of .3 s_i,  s_i² = Σ_{j≠i} g_ij² r_j²
+
+    Where both sets are of one distribution this is 2/π of the binomial variance, for any n and d; where they are not, few
+    margins are near 0, and nothing is left of it.
+
+    Args:
+        x: the sets pooled (N, d).
+        margin: label · score of each, held out (N,).
+    """
+    x = (x - x.mean(0)) / x.std(0, correction=0).clamp_min(1e-12)
+    if x.shape[1] > len(x):
+        x = torch.linalg.qr(x.T).R.T  # the same inner products
+    penalty = torch.ones(x.shape[1] + 1, dtype=x.dtype)
+    penalty[-1] = 1e-9  # scikit-learn's of the weights; of the constant none
+    x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    p, r = margin.sigmoid(), (-margin).sigmoid()
+    across = torch.linalg.solve(x.T @ (x * (p * r)[:, None]) + penalty.diag(), x.T).T  # H⁻¹x (N, d + 1)
+    own = (across * x).sum(1)  # g_ii
+    # H without i itself (Sherman & Morrison), and of a fold less
+    held_out = math.sqrt(folds / (folds - 1)) / (1 - p * r * own).clamp_min(1e-3)
+    moved = ((across @ (x.T @ (x * r.square()[:, None]))) * across).sum(1) - (own * r).square()
+    width = _WIDTH * held_out * moved.clamp_min(1e-24).sqrt()
+    weight = torch.exp(-0.5 * (margin / width).square()) / (width * math.sqrt(2 * math.pi)) * held_out * r
+    product = across.T @ (x * weight[:, None])  # tr of its square is Σ_ij w_i w_j g_ij²
+    shared = (product * product.T).sum() - (weight * own).square().sum()
+    return (1 + _WIDTH**2) * shared.clamp_min(0)  # the density's own width, made good where all margins are about 0
 
 
 def squared_distances(a: Tensor, b: Tensor) -> Iterator[Tensor]:
@@ -251,5 +307,6 @@ def subsample(x: Tensor, size: int, generator: torch.Generator | None, *, shuffl
     return x[torch.randperm(len(x), generator=generator, device=device)[:size].to(x.device)]
 
 
+_WIDTH = 0.3  # of the density of margins, in their own standard errors
 _AT_ONCE = 8_000_000  # distances that are held
 LOOKED_AMONG = 10_000  # training examples among which copies are looked for

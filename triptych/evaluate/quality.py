@@ -20,6 +20,7 @@ from triptych.evaluate.features import Features, Pixels, digest, reading_of
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, precision_recall, two_sample_test
 from triptych.evaluate.sliced import TAP, sliced_wasserstein
+from triptych.evaluate.spread import difference
 from triptych.evaluate.structure import Scales, diversity, scales_of
 
 FEWEST = 50  # samples, or real examples, below which a distance of sets says more about chance than about the model
@@ -30,7 +31,7 @@ MOST = 50_000  # samples whose distances to one another are measured: the number
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures of a set of samples, each beside its floor: the score of as many other real examples in their place.
+    """Measures of a set of samples, each beside its floor: the score of other real examples in their place.
 
     Attributes:
         features: the name of the features.
@@ -40,6 +41,8 @@ class Quality:
         temperature: of the samples.
         reference: a digest of the real examples.
         scales: of ms_ssim, with its window; None for data that are not pictures.
+        others: how many other real examples the floor is of: n wherever there are so many. Fewer score worse by measures
+            with a bias (fid, swd, precision …), so that a perfect model can be beyond the floor.
     """
 
     features: str
@@ -51,9 +54,14 @@ class Quality:
     reference: str = ""
     scales: Scales | None = None
     against: Against = "held-out"
+    others: int = 0
 
     def compare(self, other: Quality, measure: str) -> Estimate:
-        """The difference of a measure, `other`'s less this one's, with its standard error.
+        """The difference of a measure, `other`'s less this one's, with its standard error over draws of data and samples.
+
+        Both met the same real data, whose chance is in both measures and not in their difference: it is the spread of the
+        differences of what each example, or half of them, does to either (`spread.difference`), up to 1.4 times less than of
+        two independent measures.
 
         Raises:
             TriptychError: unless both were measured by the same features, against the same real data, with the same counts
@@ -65,8 +73,7 @@ class Quality:
                 raise TriptychError(f"these are not comparable: {what} {mine} and {theirs[what]}; measure both alike")
         if measure not in self.measures or measure not in other.measures:
             raise unknown("measure", measure, [name for name in self.measures if name in other.measures])
-        a, b = self.measures[measure], other.measures[measure]
-        return Estimate(b.value - a.value, (a.stderr**2 + b.stderr**2) ** 0.5, min(a.n, b.n))
+        return difference(self.measures[measure], other.measures[measure])
 
     def circumstances(self) -> dict[str, str | float]:
         """What must be equal where two measures are compared: features, counts, reference and temperature."""
@@ -75,13 +82,15 @@ class Quality:
 
     def as_json(self) -> dict[str, Any]:
         """{measure: {value, stderr, n, features, samples, held_out, against, reference, temperature, floor, floor_stderr,
-        floor_n}}; held_out counts the real examples, whichever they are against.
+        floor_n, floor_samples}}; held_out counts the real examples, whichever they are against, floor_samples those in the
+        samples' place.
 
         ms_ssim also has its scales and window, without which it is not comparable with another's.
         """
         found = {name: {**estimate._asdict(), **self.circumstances()} for name, estimate in self.measures.items()}
         for name, floor in self.floor.items():
             found[name] |= {"floor": floor.value, "floor_stderr": floor.stderr, "floor_n": floor.n}
+            found[name]["floor_samples"] = self.others
         if self.scales is not None:
             found["ms_ssim"] |= {"scales": self.scales.number, "window": self.scales.taps}
         return found
@@ -116,10 +125,12 @@ def sample_quality(
 ) -> Quality:
     """Measures of n samples against as many held-out examples, or all there are where they are fewer.
 
-    The floor has as many training examples in the samples' place, of those that the features were not fitted to
-    (`Features.unseen`): to a network, examples that it was trained on are unlike new ones. Where fewer than 50 are left,
-    the floor is left out. nearest_ratio takes the same ones, which the model was trained on. Shares and biases depend on
-    both counts: compare at equal ones. A conditional model draws its samples given the real examples' attributes.
+    The floor has n training examples in the samples' place, of those that the features were not fitted to
+    (`Features.unseen`): to a network, examples that it was trained on are unlike new ones. Where they are fewer, held-out
+    ones that the samples are not compared with make them up; where those are not enough either, `Quality.others` says how
+    many there are; under 50, the floor is left out. nearest_ratio takes the training ones, which the model was trained on.
+    Shares and biases depend on both counts: compare at equal ones. A conditional model draws its samples given the real
+    examples' attributes.
 
     Few held-out examples say little: with against="training" the samples are compared with training examples, those that
     the features were not fitted to where they are 50 or more, and the floor is that of the held-out ones. Most measures
@@ -142,13 +153,16 @@ def sample_quality(
     compared, other = _sides(test, train, features, against)
     rows = fixed_subset(len(compared), n)
     real, known = compared[rows], other[fixed_subset(len(other), n)]
+    stand_in = _made_up(known, compared, rows, n)
     noise = torch.Generator().manual_seed(seed)
     context = context_of(model, compared, np.resize(rows, n))
     with evaluating(model):
         fake = model.codec.decode(model.sample(n, context=context, temperature=temperature, generator=noise)).cpu()
     seen_real, seen_known, seen_fake = (features(stored) for stored in (real, known, fake))
     measures = _measures(features, seen_real, seen_fake, real, fake)
-    floor = _measures(features, seen_real, seen_known, real, known) if len(known) >= FEWEST else {}
+    others = len(stand_in) if len(stand_in) >= FEWEST else 0
+    seen_others = torch.cat([seen_known, features(stand_in[len(known) :])]) if len(stand_in) > len(known) else seen_known
+    floor = _measures(features, seen_real, seen_others, real, stand_in) if others else {}
     if against == "held-out":
         measures["nearest_ratio"] = nearest_ratio(seen_fake, seen_known, seen_real, generator=noise)
     if len(train) > 2:
@@ -157,7 +171,7 @@ def sample_quality(
         by_value = Pixels(reading_of(train))
         measures["copied"] = copied(*(by_value(stored) for stored in (fake, held_out, among)))
     scales = scales_of(*real.shape[2:]) if _has_patches(real) else None
-    return Quality(features.name, n, len(real), measures, floor, temperature, digest(real), scales, against)
+    return Quality(features.name, n, len(real), measures, floor, temperature, digest(real), scales, against, others)
 
 
 def _sides(test: Split, train: Split, features: Features, against: Against) -> tuple[Split, Split]:
@@ -167,6 +181,14 @@ def _sides(test: Split, train: Split, features: Features, against: Against) -> t
     if against == "held-out":
         return test, unseen
     return unseen if len(unseen) >= FEWEST else train, test
+
+
+def _made_up(known: Tensor, compared: Split, rows: np.ndarray, n: int) -> Tensor:
+    """`known`, made up to n by what is compared without being among these rows, as far as that goes."""
+    left = np.setdiff1d(np.arange(len(compared)), rows)
+    if len(known) >= n or not len(left):
+        return known
+    return torch.cat([known, compared[left[fixed_subset(len(left), n - len(known))]]])
 
 
 def _measures(features: Features, real: Tensor, fake: Tensor, stored: Tensor, drawn: Tensor) -> dict[str, Estimate]:

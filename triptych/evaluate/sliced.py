@@ -5,9 +5,6 @@ Shapes: pictures (n, C, H, W); descriptors, one in each row, (N, D) with N = n �
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,6 +13,7 @@ from triptych.core import Estimate
 from triptych.errors import TriptychError, check_size
 from triptych.evaluate.distances import paired_rows
 from triptych.evaluate.neighbours import subsample
+from triptych.evaluate.spread import Traced, by_halves, of_mean
 from triptych.evaluate.structure import along_both_sides
 from triptych.randomness import standard_normal
 
@@ -36,7 +34,8 @@ def sliced_wasserstein(
     Returns:
         for pictures swd_<side> of each level, side the smaller one, as swd_64, swd_32, swd_16, and their mean swd; below
         32 pixels there is one level, the picture itself. For features swd alone. n counts examples of a set. The standard
-        error adds the variance over 4 repeats, each with fresh θ, to that over 8 parts of both sets, or fewer.
+        error is over draws of both sets and of θ: the variance over 4 repeats, each with fresh θ, and that of random halves
+        of the sets (`spread.by_halves`).
 
     Raises:
         TriptychError: for pictures under 7 pixels, fewer than 4 examples, values that are not finite floats, or two shapes.
@@ -51,7 +50,7 @@ def sliced_wasserstein(
     size = min(len(a), len(b))
     if a.ndim == 2:
         left, right = (subsample(x, size, generator) for x in flat)
-        return {"swd": _estimate(_distances(left, right, size, False, projections, generator), size)}
+        return {"swd": _estimate(*_distances(left, right, size, False, projections, generator), size)}
     if a.ndim != 4 or min(a.shape[2:]) < TAP:
         raise TriptychError(
             f"expected pictures (n, C, H, W) with sides of {TAP} or more, or features (n, d), got {tuple(a.shape)}: "
@@ -64,13 +63,12 @@ def sliced_wasserstein(
         left, right = (_descriptors(x, level, side == sides[-1], corners.to(x.device)) for x in (a, b))
         found[f"swd_{side}"] = [1e3 * x for x in _distances(left, right, size, True, projections, generator)]
     found["swd"] = [torch.stack(levels).mean(0) for levels in zip(*found.values(), strict=True)]
-    return {name: _estimate(spread, size) for name, spread in found.items()}
+    return {name: _estimate(*spread, size) for name, spread in found.items()}
 
 
-def _estimate(spread: Sequence[Tensor], n: int) -> Estimate:
-    """A distance by each repeat and by each part of the data, as one number."""
-    repeats, parts = spread
-    return Estimate(repeats.mean().item(), math.sqrt(sum(x.var().item() / len(x) for x in (repeats, parts))), n)
+def _estimate(repeats: Tensor, deviations: Tensor, n: int) -> Traced:
+    """A distance by each repeat, and its deviations by halves of the data, as one number."""
+    return Traced.of_deviations(repeats.mean().item(), torch.cat([of_mean(repeats), deviations]), n)
 
 
 def level_sides(height: int, width: int) -> list[int]:
@@ -141,21 +139,22 @@ def _patches(x: Tensor, corners: Tensor) -> Tensor:
 def _distances(
     a: Tensor, b: Tensor, n: int, pictures: bool, projections: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Mean Wasserstein-1 distance over `projections` directions, float64, by each repeat, and by each part of the data.
+    """Mean Wasserstein-1 distance over `projections` directions, float64, by each repeat, and its deviations by halves.
 
     a and b (N, D) belong to n examples, in order.
     """
     directions = standard_normal(_REPEATS * projections, a.shape[1], generator=generator, device=a.device).double()
     directions /= directions.norm(dim=1, keepdim=True)
     by_direction = _along(a, b, directions)
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(0)).to(a.device)  # data may come sorted
-    parts = []
-    for part in order.tensor_split(min(_PARTS, n // 2)):
-        left, right = (x.unflatten(0, (n, -1))[part].flatten(0, 1) for x in (a, b))
+
+    def of_part(left: Tensor, right: Tensor) -> Tensor:
+        left, right = left.flatten(0, 1), right.flatten(0, 1)
         if pictures:  # as for the whole set: the mean of a part is not a distance
             left, right = _normalise(left), _normalise(right)
-        parts.append(_along(left, right, directions[:projections]).mean())
-    return by_direction.view(_REPEATS, projections).mean(1), torch.stack(parts)
+        return _along(left, right, directions[:_FEWER]).mean()[None]
+
+    deviations = by_halves(of_part, *(x.unflatten(0, (n, -1)) for x in (a, b)), least=1)[:, 0]
+    return by_direction.view(_REPEATS, projections).mean(1), deviations
 
 
 def _along(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
@@ -169,7 +168,7 @@ def _along(a: Tensor, b: Tensor, directions: Tensor) -> Tensor:
 
 _FLAT = 1e-5  # deviation that counts as none: a level of 8 bits is 4e-3
 _REPEATS = 4  # with directions of their own
-_PARTS = 8  # of the data, for the standard error
+_FEWER = 32  # directions along which halves are compared: their spread needs no more
 _PICTURES = 64  # whose pyramids are built together
 _ROWS = 50_000  # descriptors converted to float64 together
 _DIRECTIONS = 32  # along which all descriptors are sorted together
