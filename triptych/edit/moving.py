@@ -40,6 +40,10 @@ def move(
         add: what to add to c instead.
         hold: names whose coordinate must not change.
         read: codes (B, L) of the same data from which c is read, by default z: those that the directions were calibrated on.
+
+    Raises:
+        TriptychError: for an unknown name, one that is both set and added to, and for values that exclude one another, as of
+            two names for one attribute, or of more attributes than z has dimensions.
     """
     add, read = add or {}, z if read is None else read
     names = list(dict.fromkeys([*values, *add, *hold]))
@@ -54,8 +58,24 @@ def move(
     for name, direction in zip(names, chosen, strict=True):
         change = torch.as_tensor(values.get(name, add.get(name, 0.0)), dtype=z.dtype, device=z.device)
         wanted.append((change - direction.coordinate(read) if name in values else change).expand(len(z)))
-    delta = torch.linalg.lstsq(normals @ steps.T, torch.stack(wanted)).solution  # (k, B)
-    return z + delta.T @ steps
+    return z + _solved(names, normals @ steps.T, torch.stack(wanted)).T @ steps
+
+
+def _solved(names: Sequence[str], effects: Tensor, wanted: Tensor) -> Tensor:
+    """δ (k, B) with effects (k, k) δ = wanted (k, B).
+
+    Raises:
+        TriptychError: where effects that are combinations of one another are wanted not to be, with the names in them.
+    """
+    u, size, vh = torch.linalg.svd(effects.double())
+    free = size > _SAME * size.max()
+    along = u.T @ wanted.double()
+    missed = u[:, ~free] @ along[~free]  # what no move reaches
+    if (missed.abs().amax(0) > _SAME * wanted.abs().amax(0)).any():
+        involved = (u[:, ~free].abs().amax(1) > _TAKES_PART).tolist()
+        excluding = ", ".join(name for name, part in zip(names, involved, strict=True) if part)
+        raise TriptychError(f"{excluding} move the same thing and cannot take these values together: set or hold fewer of them")
+    return (vh[free].T @ (along[free] / size[free, None])).to(wanted)
 
 
 @torch.no_grad()
@@ -218,6 +238,8 @@ def strengths(values: Mapping[str, Value]) -> tuple[dict[str, float | Tensor], d
     return numbers, {name: numbers.pop(name) for name in values if name in added}
 
 
+_SAME = 1e-3  # relative size of an effect, below which it is none: codes would go a thousand times as far as is wanted
+_TAKES_PART = 0.05  # size of a name in a unit combination, above which it is named
 _MOST_ANGLES = 256  # their square is the number of examples that are decoded
 
 
