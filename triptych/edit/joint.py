@@ -28,6 +28,7 @@ from torch import Tensor
 
 _DETERMINED = 1e-3  # share of an attribute's variance that the others leave unexplained, below which they determine it
 _TAKES_PART = 0.1  # of the largest standardised coefficient, above which an attribute is one of those that do
+_ROUNDING = 1e-8  # relative size of a moment that values in float32 leave of what should be none
 _ROUNDS, _ROWS = 30, 1024
 
 
@@ -65,7 +66,11 @@ class Together:
 
     def contrast(self, columns: Sequence[int]) -> Tensor:
         """p, for the first of the columns (K,): (K,)."""
-        return torch.linalg.solve(self.gram[columns][:, columns], torch.eye(len(columns), dtype=self.a.dtype)[0])
+        return self._inverse(columns)[0]
+
+    def _inverse(self, columns: Sequence[int]) -> Tensor:
+        """Of the gram, (K, K); attributes that are held may determine one another."""
+        return torch.linalg.pinv(self.gram[columns][:, columns], hermitian=True, rtol=_ROUNDING)
 
     def slope(self, name: str, c: Tensor) -> tuple[float, float] | None:
         """What c (n,) does when the attribute is higher by 1 and the others are the same, and its standard error.
@@ -78,10 +83,11 @@ class Together:
             return None
         c = c.double() - c.double().mean()
         moments = self.a[:, columns].T @ c
-        slopes = torch.linalg.solve(self.gram[columns][:, columns], moments)
+        inverse = self._inverse(columns)
+        slopes = inverse @ moments
         noise = max(float(c @ c - slopes @ moments), 0.0) / spare
         spread = float(self.spread[columns[0]])
-        return float(slopes[0]) / spread, (noise * float(self.contrast(columns)[0])) ** 0.5 / spread
+        return float(slopes[0]) / spread, (noise * float(inverse[0, 0])) ** 0.5 / spread
 
 
 def joint_pairs(z: Tensor, attributes: Mapping[str, Tensor], names: Sequence[str]) -> dict[str, Pair]:
@@ -112,7 +118,9 @@ def _holdable(gram: Tensor, j: int, others: Sequence[int]) -> list[int]:
     correlation, kept = gram / scale / scale[:, None], list(others)
     while kept:
         to = correlation[kept, j]
-        explains = torch.linalg.lstsq(correlation[kept][:, kept], to[:, None], driver="gelsd").solution[:, 0]
+        explains = torch.linalg.lstsq(correlation[kept][:, kept], to[:, None], rcond=_ROUNDING, driver="gelsd").solution[
+            :, 0
+        ]
         if 1 - float(explains @ to) > _DETERMINED:
             break
         size = explains.abs()

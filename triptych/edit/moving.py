@@ -74,7 +74,9 @@ def _solved(names: Sequence[str], effects: Tensor, wanted: Tensor) -> Tensor:
     if (missed.abs().amax(0) > _SAME * wanted.abs().amax(0)).any():
         involved = (u[:, ~free].abs().amax(1) > _TAKES_PART).tolist()
         excluding = ", ".join(name for name, part in zip(names, involved, strict=True) if part)
-        raise TriptychError(f"{excluding} move the same thing and cannot take these values together: set or hold fewer of them")
+        raise TriptychError(
+            f"{excluding} move the same thing and cannot take these values together: set or hold fewer of them"
+        )
     return (vh[free].T @ (along[free] / size[free, None])).to(wanted)
 
 

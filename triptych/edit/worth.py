@@ -101,7 +101,9 @@ def why_worthless(judged: Mapping[str, Any]) -> str | None:
     value, chance, stderr = judged[measure], judged["chance"], judged["chance_stderr"]
     if value is not None and value <= chance + _ERRORS * stderr:
         return f"{measure} {value:.2f}, by chance {chance:g} ± {stderr:.2f}"
-    return f"slope {judged['slope']:.2f}, by chance 0 ± {judged['slope_stderr']:.2f}, where the other attributes are the same"
+    return (
+        f"slope {judged['slope']:.2f}, by chance 0 ± {judged['slope_stderr']:.2f}, where the other attributes are the same"
+    )
 
 
 def refuse_worthless(directions: Directions, names: Iterable[str]) -> None:
