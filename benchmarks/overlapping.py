@@ -1,9 +1,9 @@
 """What "+1" moves where codes overlap and attributes are correlated: random linear-Gaussian models, of which all is known.
 
-z = V a + e with a of 2 to 4 attributes (some of two classes), correlated by up to ±0.9, V and the covariance of e at random, z of
-2 to 6 dimensions. Directions are learned from n examples and judged on n others; what "+1" adds to z is then read by the true
-model: by unbiased estimates of all attributes at once, (VᵀΣ⁻¹V)⁻¹VᵀΣ⁻¹, where z has as many dimensions as there are attributes,
-and by the best reading of the one attribute (triptych/edit/joint.py) in any case.
+z = V a + e with a of 2 to 4 attributes (some of two classes), correlated by up to ±0.9, V and the covariance of e at random,
+z of 2 to 6 dimensions. Directions are learned from n examples and judged on n others; what "+1" adds to z is then read
+by the true model: by unbiased estimates of all attributes at once, (VᵀΣ⁻¹V)⁻¹VᵀΣ⁻¹, where z has as many dimensions as there
+are attributes, and by the best reading of the one attribute (triptych/edit/joint.py) in any case.
 
     python benchmarks/overlapping.py                          1,000 models, three methods
     python benchmarks/overlapping.py --run RUN                a run of the drawn faces, edits read by the independent judge
@@ -102,7 +102,7 @@ def measured(g: torch.Generator, n: int, method: edit.learning.Method) -> list[d
 
 
 def summary(rows: list[dict]) -> dict:
-    """Of what is not refused: quantiles of what "+1" moved, how often it moved backwards, and how often its error covers 1."""
+    """Of what is not refused: quantiles of what "+1" moved, how often that was backwards, how often its error covers 1."""
     kept = [row for row in rows if not row["refused"]]
     found: dict = {"directions": len(rows), "refused": len(rows) - len(kept)}
     for reading in ("best", "all"):

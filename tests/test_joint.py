@@ -145,7 +145,7 @@ def test_a_class_moves_from_all_the_others_to_itself(names):
 def test_an_attribute_that_only_follows_another_is_refused():
     a = correlated(4000, 0.8)
     z = codes(a, torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]))
-    train, test = ({name: part for name, part in named(half).items()} for half in a.chunk(2))
+    train, test = map(named, a.chunk(2))
     for method in ("joint", "regression"):
         found = edit.judge(Identity(3), learned(z[:2000], train, method=method), z[2000:], test)
         assert found["a"].judged["slope"] > 0.9 and found["a"].judged["worthless"] is False
@@ -210,6 +210,15 @@ def test_values_that_exclude_one_another_are_named():
     with pytest.raises(TriptychError, match="cannot take these values together"):
         edit.move(z[:3], {}, found, add={"a": torch.tensor([0.0, 1.0, 0.0])}, hold=["q"])
     assert torch.equal(edit.move(z[:3], {}, found, add={"a": 0.0}), z[:3])
+
+
+def test_units_do_not_make_values_exclude_one_another():
+    a = correlated(2000, 0.8)
+    z = codes(a, torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+    found = learned(z, {"a": a[:, 0], "b": 1e5 * a[:, 1]})
+    moved = found.coordinates(edit.move(z[:3], {"a": 1.0, "b": 2e5}, found))
+    torch.testing.assert_close(moved["a"], torch.ones(3), atol=1e-3, rtol=0)
+    torch.testing.assert_close(moved["b"], torch.full((3,), 2e5), atol=0, rtol=1e-3)
 
 
 def test_a_binary_attribute_is_judged_from_class_to_class():

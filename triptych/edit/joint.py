@@ -9,11 +9,11 @@ The codes are taken as z = V a + e, with e of any covariance. For an attribute j
     w = (zᵀz + I)⁻¹ zᵀ a_j  the ridge regression of a_j on z;  g = (zᵀz + I)⁻¹ v
     n = w + (1 − w·v) / (v·g) g
 
-n has the least E(n·z − a_j)² of all readings with n·v = 1, by Lagrange's multiplier. As n·z − a_j = Σ_k≠j (n·v_k) a_k + n·e no
-longer contains a_j then, n ∝ (Σ_e + Σ_k,l≠j v_k Cov(a_k, a_l) v_lᵀ)⁻¹ v as well: generalised least squares for a_j, with the
-other attributes as random effects. So n·v = 1 however codes overlap and attributes are correlated, and no calibration
-divides by what may be zero or negative. Where the codes tell attributes apart n·v_k → 0; where they do not, the reading gives
-up as much of that as its noise is worth, while unbiased estimates of all attributes at once explode.
+n has the least E(n·z − a_j)² of all readings with n·v = 1, by Lagrange's multiplier. As n·z − a_j = Σ_k≠j (n·v_k) a_k + n·e
+no longer contains a_j then, n ∝ (Σ_e + Σ_k,l≠j v_k Cov(a_k, a_l) v_lᵀ)⁻¹ v as well: generalised least squares for a_j, with
+the other attributes as random effects. So n·v = 1 however codes overlap and attributes are correlated, and no calibration
+divides by what may be zero or negative. Where the codes tell attributes apart n·v_k → 0; where they do not, the reading
+gives up as much of that as its noise is worth, while unbiased estimates of all attributes at once explode.
 
 (Haufe et al. 2014: v is the pattern, n the filter; Frisch & Waugh 1933: p.)
 """
@@ -157,7 +157,7 @@ def imputed(a: Tensor) -> Tensor:
 
 
 def _regressions(cov: Tensor, patterns: Tensor) -> Tensor:
-    """Of each pattern of known values (1) and unknown ones (0), the matrix that makes expectations of known values: (P, A, A)."""
+    """Of each pattern of known (1) and unknown values (0), the matrix that makes expectations of known values: (P, A, A)."""
     both = patterns[:, :, None] * patterns[:, None]
     ridge = 1e-6 * torch.eye(cov.shape[1], dtype=cov.dtype)  # attributes that are one and the same may both be known
     inverse = torch.linalg.inv(both * cov + torch.diag_embed(1 - patterns) + ridge) * both

@@ -121,6 +121,8 @@ def judge(
 ) -> Directions:
     """The same directions with `judged` filled in from held-out data: the measures of `worth`, share and leakage.
 
+    A binary attribute is moved from class to class, −1 to +1, any other over its range.
+
     Args:
         stored, attributes: held-out examples (n, *E), and their values (n,) by name, NaN where unknown.
         context: of a conditional model, what they show, (n, K) or (1, K).
@@ -213,7 +215,7 @@ def _alone(reading: Tensor, a: Tensor) -> Anchors:
 
 
 def _others_held(reading: Tensor, a: Tensor) -> Anchors:
-    """A slope of 1, which n·v = 1 has made that of n·z; c is a on average, and 0 halfway between the means of two classes."""
+    """The slope that n·v = 1 has made 1; c is a on average, or 0 halfway between the means of two classes."""
     offset = sum(_class_means(reading, a)) / 2 if _is_binary(a) else float(reading.mean() - a.mean())
     return (0.0, offset), (1.0, offset + 1)
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from triptych.capabilities import Encodes, require
 from triptych.core import GenerativeModel
 from triptych.edit.depth import fitting
-from triptych.edit.directions import Directions
+from triptych.edit.directions import Direction, Directions
 from triptych.edit.inversion import coordinate_model
 from triptych.errors import TriptychError, check_size
 
@@ -58,26 +58,27 @@ def move(
     for name, direction in zip(names, chosen, strict=True):
         change = torch.as_tensor(values.get(name, add.get(name, 0.0)), dtype=z.dtype, device=z.device)
         wanted.append((change - direction.coordinate(read) if name in values else change).expand(len(z)))
-    return z + _solved(names, normals @ steps.T, torch.stack(wanted)).T @ steps
+    return z + _solved(chosen, normals @ steps.T, torch.stack(wanted)).T @ steps
 
 
-def _solved(names: Sequence[str], effects: Tensor, wanted: Tensor) -> Tensor:
-    """δ (k, B) with effects (k, k) δ = wanted (k, B).
+def _solved(chosen: Sequence[Direction], effects: Tensor, wanted: Tensor) -> Tensor:
+    """δ (k, B) with effects (k, k) δ = wanted (k, B), each coordinate in units of its range.
 
     Raises:
         TriptychError: where effects that are combinations of one another are wanted not to be, with the names in them.
     """
-    u, size, vh = torch.linalg.svd(effects.double())
-    free = size > _SAME * size.max()
-    along = u.T @ wanted.double()
+    widths = torch.tensor([max(d.range[1] - d.range[0], 1e-6) for d in chosen], dtype=torch.float64)[:, None]
+    u, size, vh = torch.linalg.svd(effects.double().cpu() / widths * widths.T)
+    free, target = size > _SAME * size.max(), wanted.double().cpu() / widths
+    along = u.T @ target
     missed = u[:, ~free] @ along[~free]  # what no move reaches
-    if (missed.abs().amax(0) > _SAME * wanted.abs().amax(0)).any():
+    if (missed.abs().amax(0) > _SAME * target.abs().amax(0)).any():
         involved = (u[:, ~free].abs().amax(1) > _TAKES_PART).tolist()
-        excluding = ", ".join(name for name, part in zip(names, involved, strict=True) if part)
+        excluding = ", ".join(d.name for d, part in zip(chosen, involved, strict=True) if part)
         raise TriptychError(
             f"{excluding} move the same thing and cannot take these values together: set or hold fewer of them"
         )
-    return (vh[free].T @ (along[free] / size[free, None])).to(wanted)
+    return (widths * (vh[free].T @ (along[free] / size[free, None]))).to(wanted)
 
 
 @torch.no_grad()

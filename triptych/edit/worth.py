@@ -9,7 +9,8 @@ correlation  of c and a (continuous); by chance 0 ± 1 / √(n − 1)
 slope        what c does when a is higher by 1 (from class to class: by 2) and the other attributes are the same, by least
              squares: 1 for the joint method's training data. A coordinate that only follows what a is correlated with has 0
 
-The first two errors of chance are those of all orders of the values (Mann & Whitney 1947; Pitman 1937), whatever their distribution.
+The errors of chance of auc and correlation are those of all orders of the values (Mann & Whitney 1947; Pitman 1937),
+whatever their distribution.
 """
 
 from __future__ import annotations
