@@ -243,6 +243,8 @@ def _print(found: Directions) -> None:
 
 def _quality(direction: Direction) -> str:
     """What a direction reads of held-out data, with the majority's share, and whether that is more than chance."""
+    from triptych.edit.worth import why_worthless
+
     judged = direction.judged
     if "worthless" not in judged:
         return "not judged" if direction.kind != "unsupervised" else ""
@@ -252,7 +254,8 @@ def _quality(direction: Direction) -> str:
     against = "correlation" if direction.kind == "continuous" else "auc"
     known = judged.get(against) is not None
     chance = f"{judged[against]:.2f} (chance {judged['chance']:g} ± {judged['chance_stderr']:.2f})" if known else "unknown"
-    return f"{measure} {judged[measure]:.3f} ± {judged['stderr']:.3f}{majority}\n{verdict}{against} {chance}"
+    against_chance = why_worthless(judged) or f"{against} {chance}"
+    return f"{measure} {judged[measure]:.3f} ± {judged['stderr']:.3f}{majority}\n{verdict}{against_chance}"
 
 
 def _caption(found: Directions) -> str | None:

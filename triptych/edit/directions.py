@@ -7,7 +7,7 @@ A direction reads a coordinate and moves it:
     c(z) = (n·z − m) / s,        z' = z + δ·v  with  n·v = s,  so that  c(z') = c(z) + δ
 
 For a binary label c = −1 and +1 are the class means, for a continuous one c is the attribute's own value, for an
-unsupervised one it counts standard deviations.
+unsupervised one it counts standard deviations. The joint method has them where the other attributes are the same.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Direction:
         normal: n, reads the coordinate; (L,).
         offset, scale: m and s.
         step: v, what is added to z to raise c by 1; (L,).
-        range: the coordinate's training range (1st and 99th percentile of c over the training codes).
+        range: the coordinate's training range (1st and 99th percentile of c over the training codes); of a binary attribute
+            wider than from class to class, by its noise.
         threshold: of a binary attribute, the value halfway between its two.
         judged: measures on held-out data, by name; see `triptych.edit.judge`.
         depth: of the activations of a flow that it moves (`triptych.edit.AtDepth`); None: it moves z.

@@ -4,12 +4,17 @@ Shapes: z (n, L) training codes, a (n,) an attribute; context (n, K) of the exam
 
     means       n = v = μ₊ − μ₋, or Cov(z, a) for a continuous a         (Larsen et al. 2016; Glow, section 5)
     regression  n = the weights of a logistic or ridge regression of a on z, v ∥ n   (Shen et al. 2020, InterFaceGAN)
-    joint       n as in regression; v from the regression of z on all attributes at once: what z does when this attribute
-                moves and the others stay (Haufe et al. 2014: patterns, where regression weights are filters)
+    joint       v from the regression of z on all attributes at once: what z does when this attribute moves and the others
+                stay; n the best reading with n·v = 1                    (`joint`)
+
+The first two are calibrated on one attribute alone: +1 is what z shows when it is higher by 1 *with all that is correlated
+with it*, and the classes' means lie at −1 and +1. Joint coordinates are calibrated with the others held: +1 is what this
+attribute alone does, so that the classes' means lie at −1 and +1 as far as z tells it from what is correlated with it.
 
 What coordinates read of held-out data is measured in `worth`; what an edit moves, here:
 
-share     set c from the low to the high end of its range as an edit does, decode, and read c: how much of the way it went
+share     set c from low to high as an edit does, decode, and read c: how much of the way it went. A binary attribute goes
+          from one class to the other, −1 to +1, any other over its `Direction.range`
 leakage   the same, but read every other coordinate: the mean change of c_j over its spread (standard deviation on held-out
           data). The model reads itself, unless a `Reader` does, which is the stricter judge: what an exact model reads of
           its own edits is what it wrote.
@@ -31,11 +36,12 @@ from torch import Tensor
 from triptych.capabilities import Encodes, require
 from triptych.core import GenerativeModel
 from triptych.edit.depth import depth_of, fitting
-from triptych.edit.directions import Anchors, Direction, Directions, calibrated
+from triptych.edit.directions import Anchors, Direction, DirectionKind, Directions, calibrated
 from triptych.edit.inversion import coordinate_model
+from triptych.edit.joint import Pair, Together, joint_pairs, ridges
 from triptych.edit.moving import move
 from triptych.edit.reading import Reader
-from triptych.edit.worth import read_against_chance
+from triptych.edit.worth import read_against_chance, with_slope
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
 
@@ -45,6 +51,7 @@ _MOVED = 256  # held-out examples that are moved to measure leakage
 _SEARCHED = 64  # the same where each z is searched for: seconds of work, where encoding is nothing
 _FEW_HELD_OUT = 20  # examples, below which it is not an attribute's fault that they do not show it
 _NAMED = 3  # problems in one error
+_NO_TRACE = 1e-12
 FEWEST = 10  # examples of each class, or in all for a continuous attribute, below which nothing is learned
 _log = logging.getLogger("triptych.edit")
 
@@ -75,10 +82,14 @@ def learn_directions(
     chosen = learnable(attributes, list(attributes if names is None else names), len(stored), notice)
     values = {name: _values(a) for name, a in attributes.items()}
     z = codes(coordinate_model(model), stored, context=context)
-    steps = _joint_steps(z, values) if method == "joint" else {}
-    normals = _normals(z, values, chosen, method)
-    learned = {name: _learn(name, z, values[name], normals[name], steps.get(name)) for name in chosen}
-    return Directions(learned).at(depth_of(model))
+    if method == "joint":
+        pairs = joint_pairs(z, _coded(values, len(z)), chosen)
+    else:
+        pairs = {name: Pair(normal, normal) for name, normal in _normals(z, values, chosen, method).items()}
+    lost = {name: "leaves no trace in this model's z" for name in chosen if not pairs[name].normal.abs().max() > _NO_TRACE}
+    chosen = _without(chosen, lost, notice)
+    anchors = _others_held if method == "joint" else _alone
+    return Directions({name: _learn(name, z, values[name], pairs[name], anchors) for name in chosen}).at(depth_of(model))
 
 
 def unsupervised_directions(
@@ -108,7 +119,9 @@ def judge(
     context: Tensor | None = None,
     reader: Reader | None = None,
 ) -> Directions:
-    """The same directions with `judged` filled in from held-out data.
+    """The same directions with `judged` filled in from held-out data: the measures of `worth`, share and leakage.
+
+    A binary attribute is moved from class to class, −1 to +1, any other over its range.
 
     Args:
         stored, attributes: held-out examples (n, *E), and their values (n,) by name, NaN where unknown.
@@ -127,17 +140,21 @@ def judge(
 
     moved = _moved(model, directions, codes(model, stored[:n], context=few), z[:n], few)
     effects = _effects(moved, read, model.codec.centre(stored[:n].to(model.device)))
-    judged = Directions()
+    values = {name: _values(a) for name, a in attributes.items()}
+    varying = _coded(values, len(z))
+    together, judged = Together(varying) if varying else None, Directions()
     for name, direction in directions.items():
         measures: dict[str, object] = {"n": len(z), **effects[name]}
         if name in attributes:
-            measures |= read_against_chance(direction, z, _values(attributes[name]))
+            measures |= read_against_chance(direction, z, values[name])
+        if name in varying and together is not None:
+            measures = with_slope(measures, together.slope(name, direction.coordinate(z)))
         judged[name] = dataclasses.replace(direction, judged=measures)
     return judged
 
 
 class _Moved(NamedTuple):
-    """Examples of which one coordinate was set to the low and to the high end of its range, each (n, *E)."""
+    """Examples of which one coordinate was set low and high, each (n, *E)."""
 
     name: str
     width: float
@@ -148,7 +165,7 @@ class _Moved(NamedTuple):
 def _moved(
     model: GenerativeModel, directions: Directions, z: Tensor, read: Tensor, context: Tensor | None
 ) -> Iterator[_Moved]:
-    """A move over the whole range for each direction.
+    """A move for each direction: from class to class for a binary one, over the whole range for others.
 
     Args:
         z, read: the codes that are moved, and those that coordinates are read from.
@@ -176,29 +193,51 @@ def _effects(moved: Iterable[_Moved], read: Callable[[Tensor], dict[str, Tensor]
     return found
 
 
-def _learn(name: str, z: Tensor, a: Tensor, normal: Tensor, step: Tensor | None) -> Direction:
+def _learn(name: str, z: Tensor, a: Tensor, pair: Pair, anchors: Callable[[Tensor, Tensor], Anchors]) -> Direction:
     known = a.isfinite()
-    z, a, step = z[known], a[known], normal if step is None else step
-    if not _is_binary(a):
-        return calibrated(name, "continuous", normal, step, _line(z @ normal, a), z)
+    z, a = z[known], a[known]
+    kind: DirectionKind = "binary" if _is_binary(a) else "continuous"
+    found = calibrated(name, kind, *pair, anchors(z @ pair.normal, a), z)
+    return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2) if kind == "binary" else found
+
+
+def _alone(reading: Tensor, a: Tensor) -> Anchors:
+    """The classes' means, or two points of the line of n·z (n,) against a continuous attribute a.
+
+    n·z is regressed on a, not a on n·z: the latter shrinks the coordinate towards its mean.
+    """
+    if _is_binary(a):
+        low, high = _class_means(reading, a)
+        return (-1.0, low), (1.0, high)
+    slope = ((reading - reading.mean()) * (a - a.mean())).mean() / a.var(correction=0)
+    intercept = reading.mean() - slope * a.mean()
+    return (0.0, intercept.item()), (1.0, (intercept + slope).item())
+
+
+def _others_held(reading: Tensor, a: Tensor) -> Anchors:
+    """The slope that n·v = 1 has made 1; c is a on average, or 0 halfway between the means of two classes."""
+    offset = sum(_class_means(reading, a)) / 2 if _is_binary(a) else float(reading.mean() - a.mean())
+    return (0.0, offset), (1.0, offset + 1)
+
+
+def _coded(values: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+    """The attributes that vary, in the units of their coordinates: two classes are −1 and +1."""
+    found = {}
+    for name, a in values.items():
+        _check_values(name, a, n)
+        levels = a[a.isfinite()].unique()
+        if len(levels) > 1 and a.isfinite().sum() >= FEWEST:
+            found[name] = (a - levels.mean()) / (levels[1] - levels[0]) * 2 if len(levels) == 2 else a
+    return found
+
+
+def _class_means(reading: Tensor, a: Tensor) -> tuple[float, float]:
     high = a == a.max()
-    low_mean, high_mean = ((z @ normal)[rows].mean().item() for rows in (~high, high))
-    found = calibrated(name, "binary", normal, step, ((-1.0, low_mean), (1.0, high_mean)), z)
-    return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2)
+    return float(reading[~high].mean()), float(reading[high].mean())
 
 
 def _is_binary(a: Tensor) -> bool:
     return len(a.unique()) == 2
-
-
-def _line(reading: Tensor, a: Tensor) -> Anchors:
-    """Two points of the line of n·z (n,) against a continuous attribute a.
-
-    n·z is regressed on a, not a on n·z: the latter shrinks the coordinate towards its mean.
-    """
-    slope = ((reading - reading.mean()) * (a - a.mean())).mean() / a.var(correction=0)
-    intercept = reading.mean() - slope * a.mean()
-    return (0.0, intercept.item()), (1.0, (intercept + slope).item())
 
 
 def _mean_difference(z: Tensor, a: Tensor) -> Tensor:
@@ -219,27 +258,10 @@ def _logistic(z: Tensor, a: Tensor) -> Tensor:
     return torch.tensor(fit.coef_[0], dtype=torch.float32)
 
 
-def _ridges(z: Tensor, a: Tensor) -> Tensor:
-    """(ZᵀZ + I)⁻¹ Zᵀ A, centred, of attributes (n, A) at once: (A, L).
-
-    In float64: the codes of a flow are nearly collinear where pictures are flat.
-    """
-    mean, a = z.mean(0), (a - a.mean(0)).double()
-    if len(z) < z.shape[1]:  # the same by Zᵀ (ZZᵀ + I)⁻¹ A, whose matrix is the smaller one
-        rows = (z - mean).double()
-        return torch.linalg.solve(rows @ rows.T + torch.eye(len(z), dtype=torch.float64), a).T.matmul(rows).float()
-    gram = torch.eye(z.shape[1], dtype=torch.float64)
-    moment = torch.zeros(z.shape[1], a.shape[1], dtype=torch.float64)
-    for rows, values in zip((z - mean).split(2048), a.split(2048), strict=True):
-        gram.addmm_(rows.double().T, rows.double())
-        moment.addmm_(rows.double().T, values)
-    return torch.linalg.solve(gram, moment).T.float()
-
-
 def _normals(z: Tensor, values: Mapping[str, Tensor], names: Sequence[str], method: Method) -> dict[str, Tensor]:
     """n of every name. Continuous attributes that are known everywhere share one solution."""
     whole = [n for n in names if method != "means" and values[n].isfinite().all() and not _is_binary(values[n])]
-    shared = _ridges(z, torch.stack([values[n] for n in whole], 1)).unbind(0) if whole else ()
+    shared = ridges(z, torch.stack([values[n] for n in whole], 1)).unbind(0) if whole else ()
     found: dict[str, Tensor] = dict(zip(whole, shared, strict=True))
     for name in set(names) - set(whole):
         known = values[name].isfinite()
@@ -247,22 +269,8 @@ def _normals(z: Tensor, values: Mapping[str, Tensor], names: Sequence[str], meth
         if method == "means":
             found[name] = _mean_difference(by, a)
         else:
-            found[name] = _logistic(by, a) if _is_binary(a) else _ridges(by, a[:, None])[0]
+            found[name] = _logistic(by, a) if _is_binary(a) else ridges(by, a[:, None])[0]
     return found
-
-
-def _joint_steps(z: Tensor, attributes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """∂E[z|a]/∂a_j for every attribute j, the others held: the rows of the least-squares map from attributes to codes.
-
-    Unknown values count as the attribute's mean; attributes that never vary are left out.
-    """
-    known = {name: a.nan_to_num(a.nanmean().item()) for name, a in attributes.items() if a.shape == (len(z),)}
-    attributes = {name: a for name, a in known.items() if a.std() > 0}
-    columns = torch.stack([(a - a.mean()) / a.std() for a in attributes.values()], dim=1).double()
-    # a little ridge: attributes that determine each other (or two names for one thing) must not blow up
-    gram = columns.T @ columns + 1e-3 * len(z) * torch.eye(columns.shape[1], dtype=torch.float64)
-    rows = torch.linalg.solve(gram, columns.T @ (z - z.mean(0)).double())
-    return dict(zip(attributes, rows.float(), strict=True))
 
 
 def check_components(count: int, n: int, latent_dim: int) -> None:

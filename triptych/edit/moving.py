@@ -15,7 +15,7 @@ from torch import Tensor
 from triptych.capabilities import Encodes, require
 from triptych.core import GenerativeModel
 from triptych.edit.depth import fitting
-from triptych.edit.directions import Directions
+from triptych.edit.directions import Direction, Directions
 from triptych.edit.inversion import coordinate_model
 from triptych.errors import TriptychError, check_size
 
@@ -40,6 +40,10 @@ def move(
         add: what to add to c instead.
         hold: names whose coordinate must not change.
         read: codes (B, L) of the same data from which c is read, by default z: those that the directions were calibrated on.
+
+    Raises:
+        TriptychError: for an unknown name, one that is both set and added to, and for values that exclude one another, as of
+            two names for one attribute, or of more attributes than z has dimensions.
     """
     add, read = add or {}, z if read is None else read
     names = list(dict.fromkeys([*values, *add, *hold]))
@@ -54,8 +58,27 @@ def move(
     for name, direction in zip(names, chosen, strict=True):
         change = torch.as_tensor(values.get(name, add.get(name, 0.0)), dtype=z.dtype, device=z.device)
         wanted.append((change - direction.coordinate(read) if name in values else change).expand(len(z)))
-    delta = torch.linalg.lstsq(normals @ steps.T, torch.stack(wanted)).solution  # (k, B)
-    return z + delta.T @ steps
+    return z + _solved(chosen, normals @ steps.T, torch.stack(wanted)).T @ steps
+
+
+def _solved(chosen: Sequence[Direction], effects: Tensor, wanted: Tensor) -> Tensor:
+    """δ (k, B) with effects (k, k) δ = wanted (k, B), each coordinate in units of its range.
+
+    Raises:
+        TriptychError: where effects that are combinations of one another are wanted not to be, with the names in them.
+    """
+    widths = torch.tensor([max(d.range[1] - d.range[0], 1e-6) for d in chosen], dtype=torch.float64)[:, None]
+    u, size, vh = torch.linalg.svd(effects.double().cpu() / widths * widths.T)
+    free, target = size > _SAME * size.max(), wanted.double().cpu() / widths
+    along = u.T @ target
+    missed = u[:, ~free] @ along[~free]  # what no move reaches
+    if (missed.abs().amax(0) > _SAME * target.abs().amax(0)).any():
+        involved = (u[:, ~free].abs().amax(1) > _TAKES_PART).tolist()
+        excluding = ", ".join(d.name for d, part in zip(chosen, involved, strict=True) if part)
+        raise TriptychError(
+            f"{excluding} move the same thing and cannot take these values together: set or hold fewer of them"
+        )
+    return (widths * (vh[free].T @ (along[free] / size[free, None]))).to(wanted)
 
 
 @torch.no_grad()
@@ -220,6 +243,8 @@ def strengths(values: Mapping[str, Value]) -> tuple[dict[str, float | Tensor], d
 
 FARTHEST = 1e6
 """Coordinates are set, and added to, within ± this."""
+_SAME = 1e-3  # relative size of an effect, below which it is none: codes would go a thousand times as far as is wanted
+_TAKES_PART = 0.05  # size of a name in a unit combination, above which it is named
 _MOST_ANGLES = 256  # their square is the number of examples that are decoded
 
 

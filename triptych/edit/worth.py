@@ -6,14 +6,18 @@ accuracy     share on the right side (binary; the threshold is c = 0), beside th
 auc          area under the ROC curve of c against a (binary); by chance ½ ± √((n₊ + n₋ + 1) / 12 n₊ n₋)
 r2           1 − Σ(a − c)² / Σ(a − ā)² (continuous); below 0 also for a noisy c that follows a, hence beside it
 correlation  of c and a (continuous); by chance 0 ± 1 / √(n − 1)
+slope        what c does when a is higher by 1 (from class to class: by 2) and the other attributes are the same, by least
+             squares: 1 for the joint method's training data. A coordinate that only follows what a is correlated with has 0
 
-Both errors of chance are those of all orders of the values (Mann & Whitney 1947; Pitman 1937), whatever their distribution.
+The errors of chance of auc and correlation are those of all orders of the values (Mann & Whitney 1947; Pitman 1937),
+whatever their distribution.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -82,15 +86,35 @@ def _against(name: str, value: float, chance: float, stderr: float) -> dict[str,
     return {name: value, "chance": chance, "chance_stderr": stderr, "worthless": None if beyond >= 1 else value <= beyond}
 
 
+def with_slope(measures: dict[str, object], slope: tuple[float, float] | None) -> dict[str, object]:
+    """Measures with a slope and its standard error beside them: worthless also where that is at chance."""
+    if slope is None:
+        return measures
+    value, stderr = slope
+    at_chance = _ERRORS * stderr < 1 and value <= _ERRORS * stderr
+    return measures | {"slope": value, "slope_stderr": stderr} | ({"worthless": True} if at_chance else {})
+
+
+def why_worthless(judged: Mapping[str, Any]) -> str | None:
+    """What of a worthless direction is no better than chance, with the figures; None of any other."""
+    if not judged.get("worthless"):
+        return None
+    measure = "auc" if "auc" in judged else "correlation"
+    value, chance, stderr = judged[measure], judged["chance"], judged["chance_stderr"]
+    if value is not None and value <= chance + _ERRORS * stderr:
+        return f"{measure} {value:.2f}, by chance {chance:g} ± {stderr:.2f}"
+    return (
+        f"slope {judged['slope']:.2f}, by chance 0 ± {judged['slope_stderr']:.2f}, where the other attributes are the same"
+    )
+
+
 def refuse_worthless(directions: Directions, names: Iterable[str]) -> None:
     """Raises a `TriptychError` for the first of these directions that reads held-out data no better than chance."""
     for name in names:
-        judged = directions[name].judged
-        if judged.get("worthless"):
-            measure = "auc" if "auc" in judged else "correlation"
+        if why := why_worthless(directions[name].judged):
             raise TriptychError(
-                f"direction {name} reads held-out data no better than chance ({measure} {judged[measure]:.2f}, by chance "
-                f"{judged['chance']:g} ± {judged['chance_stderr']:.2f}): setting it changes something else; --force does"
+                f"direction {name} reads held-out data no better than chance ({why}): setting it changes something else; "
+                "--force does"
             )
 
 
