@@ -15,7 +15,7 @@ from torch import nn
 from triptych import codecs, gan
 from triptych.capabilities import Encodes, HasDensity, require
 from triptych.codecs import BinCentres, Dequantised, Floats
-from triptych.core import StandardNormal, evaluating
+from triptych.core import StandardNormal
 from triptych.errors import TriptychError
 from triptych.gan import (
     GAN,
@@ -35,6 +35,7 @@ from triptych.gan.augment import Augmentation, _cutout, _quarter_turns, _resampl
 from triptych.gan.games import GAMES
 from triptych.gan.layers import group_size
 from triptych.gan.networks import uniform_prior
+from triptych.modes import evaluating
 from triptych.parts import build as built
 from triptych.parts import describe
 

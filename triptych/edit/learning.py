@@ -38,6 +38,7 @@ from triptych.edit.reading import Reader
 from triptych.edit.worth import read_against_chance
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
+from triptych.modes import in_eval_mode
 
 Attributes: TypeAlias = Mapping[str, Tensor | np.ndarray]  # values (n,) by name, NaN where unknown
 Method = Literal["means", "regression", "joint"]
@@ -49,6 +50,7 @@ FEWEST = 10  # examples of each class, or in all for a continuous attribute, bel
 _log = logging.getLogger("triptych.edit")
 
 
+@in_eval_mode
 def learn_directions(
     model: GenerativeModel,
     stored: Tensor,
@@ -81,6 +83,7 @@ def learn_directions(
     return Directions(learned).at(depth_of(model))
 
 
+@in_eval_mode
 def unsupervised_directions(
     model: GenerativeModel, stored: Tensor, count: int, *, context: Tensor | None = None
 ) -> Directions:
@@ -99,6 +102,7 @@ def unsupervised_directions(
     return found.at(depth_of(model))
 
 
+@in_eval_mode
 def judge(
     model: GenerativeModel,
     directions: Directions,

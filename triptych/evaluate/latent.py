@@ -13,6 +13,7 @@ from torch import Tensor
 
 from triptych.capabilities import Encodes, require
 from triptych.core import Estimate, GenerativeModel
+from triptych.modes import in_eval_mode
 from triptych.progress import tracked
 from triptych.vae.posteriors import ACTIVE
 
@@ -30,6 +31,7 @@ def batches(
 
 
 @torch.no_grad()
+@in_eval_mode
 def codes(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500) -> Tensor:
     """z of stored data, encoded without noise: (n, L)."""
     encoder = require(model, Encodes)
@@ -62,6 +64,7 @@ def reconstructions(
 
 
 @torch.no_grad()
+@in_eval_mode
 def reconstruction_error(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> Estimate:
     """Root mean square of decode(encode(x)) − x for each example, in model coordinates (a picture's range is 1)."""
     differences = (x_hat - x for x, x_hat in reconstructions(model, stored, context))
@@ -69,6 +72,7 @@ def reconstruction_error(model: GenerativeModel, stored: Tensor, *, context: Ten
 
 
 @torch.no_grad()
+@in_eval_mode
 def round_trip(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> dict[str, Estimate]:
     """|decode(encode(x)) − x| over all values of n examples, encoded without noise as editing does, in model coordinates.
 

@@ -15,8 +15,10 @@ from triptych.errors import TriptychError
 from triptych.evaluate.latent import active_units, codes, reconstruction_error, round_trip
 from triptych.evaluate.likelihood import as_bits_per_dim, bits_per_dim, elbo, importance_nll
 from triptych.evaluate.posterior_sampling import LARGEST_LATENT, marginal_log_likelihood
+from triptych.modes import in_eval_mode
 
 
+@in_eval_mode
 def evaluate(
     model: GenerativeModel,
     data: Split,
@@ -38,7 +40,6 @@ def evaluate(
         hmc: examples for the paper's estimator by Hamiltonian Monte Carlo, where the latent space is small enough.
         seed: of all noise.
     """
-    model.eval()
     noise = torch.Generator(model.device).manual_seed(seed)
     rows = fixed_subset(len(data), _AT_ONCE)
     stored, context = data[rows], context_of(model, data, rows)

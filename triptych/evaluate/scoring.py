@@ -21,6 +21,7 @@ from triptych.core import GenerativeModel
 from triptych.errors import TriptychError, check_size
 from triptych.evaluate.compression import complexity
 from triptych.evaluate.latent import batches
+from triptych.modes import in_eval_mode
 from triptych.vae.estimators import log_terms
 
 
@@ -36,6 +37,7 @@ SCORES = ("joint", "likelihood", "complexity", "ratio", "typicality", "reconstru
 
 
 @torch.no_grad()
+@in_eval_mode
 def statistics(
     model: GenerativeModel,
     stored: Tensor,

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, distributed, nn
 
 from triptych.capabilities import Encodes, require
-from triptych.core import frozen
 from triptych.errors import TriptychError
 from triptych.gan import Adversarial
 from triptych.gan.augment import TARGET
 from triptych.gan.games import GAMES, Game
 from triptych.gan.layers import MinibatchStddev, group_size
 from triptych.gan.penalties import Penalty
+from triptych.modes import frozen
 from triptych.objectives.encoder import relative_error
 from triptych.objectives.player import WHOLE, Loss, Player, Span
 
