@@ -16,6 +16,7 @@ from triptych import codecs, gan
 from triptych.capabilities import Encodes, HasDensity, require
 from triptych.codecs import BinCentres, Dequantised, Floats
 from triptych.core import StandardNormal
+from triptych.edit import Inverting
 from triptych.errors import TriptychError
 from triptych.gan import (
     GAN,
@@ -718,3 +719,46 @@ def test_it_learns_a_gaussian():
     samples = model.sample(4000, generator=torch.Generator().manual_seed(1))
     assert samples.mean().item() == pytest.approx(2.0, abs=0.15)
     assert samples.std().item() == pytest.approx(0.5, abs=0.15)
+
+
+# --- temperature of generators that are not ours -------------------------------------------------------------------------
+class OwnGenerator(nn.Module):
+    """A linear generator of a user's, which normalises z or does not."""
+
+    def __init__(self, normalises):
+        super().__init__()
+        self.layer, self.normalises = nn.Linear(5, 7), normalises
+
+    def forward(self, z):
+        return self.layer(F.normalize(z, dim=1) if self.normalises else z)
+
+
+def test_a_temperature_that_would_change_nothing_is_refused():
+    model = GAN((7,), 5, generator=OwnGenerator(True), discriminator=MLPDiscriminator((7,), (4,)))
+    assert model.sample(3).shape == (3, 7)
+    for temperature in (0.0, 0.5, 2.0):
+        with pytest.raises(TriptychError, match="a temperature changes nothing here.*leave the temperature at 1"):
+            model.sample(3, temperature=temperature)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_temperature_multiplies_the_z_of_a_generator_of_ones_own(wrapped):
+    model = GAN((7,), 5, generator=OwnGenerator(False), discriminator=MLPDiscriminator((7,), (4,)))
+    z = model.sample_prior(3, generator=torch.Generator().manual_seed(0))
+    found = (Inverting(model) if wrapped else model).sample(3, temperature=0.5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found, model.decode(0.5 * z))
+
+
+def test_what_is_inverted_samples_as_it_did():
+    model = conv((1, 8, 8))
+    a, b = (m.sample(4, temperature=0.5, generator=torch.Generator().manual_seed(0)) for m in (model, Inverting(model)))
+    assert torch.equal(a, b)
+
+
+@given(st.floats(0, 1), st.floats(1e-6, math.pi - 1e-3))
+def test_a_turn_along_the_sphere_is_a_share_of_the_angle(share, angle):
+    basis = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0].T
+    towards = math.cos(angle) * basis[0] + math.sin(angle) * basis[1]
+    found = layers.along_sphere(3 * basis[:1], 0.1 * towards[None], share)
+    expected = math.cos(share * angle) * basis[0] + math.sin(share * angle) * basis[1]
+    torch.testing.assert_close(found[0], expected, atol=1e-8, rtol=0)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -284,6 +285,14 @@ class Inverting(GenerativeModel, Encodes):
         parts = x.split(_AT_ONCE)
         contexts = [None] * len(parts) if context is None else context.split(_AT_ONCE)
         return torch.cat([found(x, context=c) for x, c in zip(parts, contexts, strict=True)])
+
+    def sample(self, n: int, **settings: Any) -> Tensor:
+        """The model's own."""
+        return self.model.sample(n, **settings)
+
+    def sample_prior(self, n: int, **settings: Any) -> Tensor:
+        """The model's own."""
+        return self.model.sample_prior(n, **settings)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, Path(save_directory))
