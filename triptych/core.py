@@ -74,6 +74,11 @@ class Codec(Part, ABC):
     def centre(self, stored: Tensor) -> Tensor:
         """Stored values -> x without noise, for editing."""
 
+    def as_learned(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Stored values -> x of the kind that a model learned from, for measures of codes and reconstructions: `centre`, and
+        draws where that is no value which x takes."""
+        return self.centre(stored)
+
     @abstractmethod
     def decode(self, x: Tensor) -> Tensor:
         """x -> stored values; an edited picture may leave [0, 1] and is clamped."""

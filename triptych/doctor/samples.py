@@ -12,7 +12,7 @@ from triptych.data import Splits, fixed_subset
 from triptych.doctor.columns import as_numbers, compare_columns
 from triptych.errors import check_size
 from triptych.evaluate import Pixels, active_units, copied, distinct_outputs, importance_nll, nearest_ratio, two_sample_test
-from triptych.evaluate.latent import codes
+from triptych.evaluate.latent import as_learned, codes
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG
 from triptych.modes import in_eval_mode
@@ -57,7 +57,7 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
     samples = model.codec.decode(model.sample(n, context=of_samples, generator=noise)).cpu()
     found |= _distances(model, splits, (samples, train, test), noise)
     if isinstance(model, HasPosterior):
-        found["active_units"] = active_units(codes(model, train, context=of_train)).value
+        found["active_units"] = active_units(codes(model, train, context=of_train, read=as_learned(model))).value
     if isinstance(model, HasDensity):
         known = importance_nll(model, train, context=of_train, k=1, generator=noise)
         new = importance_nll(model, test, context=of_test, k=1, generator=noise)

@@ -12,7 +12,7 @@ from triptych.capabilities import Encodes, HasDensity, HasPosterior
 from triptych.core import Estimate, GenerativeModel
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError
-from triptych.evaluate.latent import active_units, codes, reconstruction_error, round_trip
+from triptych.evaluate.latent import active_units, as_learned, codes, reconstruction_error, round_trip
 from triptych.evaluate.likelihood import as_bits_per_dim, bits_per_dim, elbo, importance_nll
 from triptych.evaluate.posterior_sampling import LARGEST_LATENT, marginal_log_likelihood
 from triptych.modes import in_eval_mode
@@ -55,7 +55,7 @@ def evaluate(
     if isinstance(model, Encodes) and exact:
         results |= round_trip(model, few, context=given)
     elif isinstance(model, Encodes):
-        results["active_units"] = active_units(codes(model, stored, context=context))
+        results["active_units"] = active_units(codes(model, stored, context=context, read=as_learned(model)))
         results["reconstruction_rmse"] = reconstruction_error(model, stored, context=context)
     if hmc and isinstance(model, HasPosterior) and model.latent_dim <= LARGEST_LATENT:
         few, given = stored[:hmc], context_of(model, data, rows[:hmc])
