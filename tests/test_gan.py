@@ -737,7 +737,7 @@ def test_a_temperature_that_would_change_nothing_is_refused():
     model = GAN((7,), 5, generator=OwnGenerator(True), discriminator=MLPDiscriminator((7,), (4,)))
     assert model.sample(3).shape == (3, 7)
     for temperature in (0.0, 0.5, 2.0):
-        with pytest.raises(TriptychError, match="a temperature changes nothing here.*leave the temperature at 1"):
+        with pytest.raises(TriptychError, match=r"a temperature changes nothing here.*leave the temperature at 1"):
             model.sample(3, temperature=temperature)
 
 

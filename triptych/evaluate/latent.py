@@ -54,7 +54,7 @@ def codes(
 
 
 def as_learned(model: GenerativeModel) -> Read:
-    """How a model's use of its codes is measured: on data as it learned them (`Codec.as_learned`), by always the same noise."""
+    """How data are read to measure what codes are used for: as the model learned them, with always the same noise."""
     return partial(model.codec.as_learned, generator=torch.Generator(model.device).manual_seed(0))
 
 

@@ -53,7 +53,7 @@ def statistics(
     Returns:
         log_prob        log p, or a lower bound, in nats of the stored values
         codec_bits      L(x), for pictures: see `complexity`; of what the model reads of them
-        gaussian, local log p(x) of the two blunter densities, in nats, of data as the model learned them (`Codec.as_learned`)
+        gaussian, local log p(x) of the two blunter densities, in nats, of x as the model learned it (`Codec.as_learned`)
         reconstruction  root mean square of decode(encode(x)) − x of the same x, of models that do not encode exactly
 
     Args:

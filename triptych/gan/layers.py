@@ -143,7 +143,7 @@ class Projection(nn.Module):
 
 
 def along_sphere(centre: Tensor, h: Tensor, share: float) -> Tensor:
-    """h turned towards `centre` by 1 − share of the angle between them, at every pixel: directions (B, C, …) -> unit vectors.
+    """h turned towards `centre` by 1 − share of the angle between them, at every pixel: (B, C, …) -> unit vectors.
 
     What pixel normalisation leaves of features is their direction: on a straight line between two, it would undo most of
     the way. sin((1 − t) θ)/sin θ · ĉ + sin(t θ)/sin θ · ĥ, θ the angle (Shoemake 1985).

@@ -109,7 +109,8 @@ class Adversarial(GenerativeModel):
         """Raises where a temperature by which z is multiplied would change nothing."""
         if not isinstance(self.prior, StandardNormal):
             return
-        z, context = self.sample_prior(4, generator=torch.Generator().manual_seed(0)), None if context is None else context[:1]
+        z = self.sample_prior(4, generator=torch.Generator().manual_seed(0))
+        context = None if context is None else context[:1]
         x, scaled = self.decode(z, context), self.decode(2 * z, context)
         if torch.allclose(x, scaled, rtol=1e-4, atol=1e-5) and not torch.allclose(x, x[:1], rtol=1e-4, atol=1e-5):
             raise NotSupported(
