@@ -39,6 +39,7 @@ from triptych.gan.networks import uniform_prior
 from triptych.modes import evaluating
 from triptych.parts import build as built
 from triptych.parts import describe
+from triptych.randomness import seeded
 
 PARTS = {name: getattr(room, name) for room in (codecs, gan) for name in room.__all__} | {"StandardNormal": StandardNormal}
 
@@ -502,6 +503,27 @@ def test_a_discriminator_without_slope_gives_finite_gradients():
     penalty = penalties.gradient_penalty(lambda x: (x * weight).sum(1), torch.zeros(2, 3), torch.ones(2, 3))
     assert torch.equal(penalty, torch.ones(2))
     assert torch.autograd.grad(penalty.sum(), weight)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("penalty", "at_x"), [(penalties.ZeroCentred(samples=True), True), (penalties.TowardsSlope(), False)]
+)
+def test_r1_and_r2_are_at_the_picture_before_augmentation(generator, penalty, at_x):
+    """Of D(T(x)) with T(x) = S x + t, ∇ = Sᵀ(A T(x) + b); a slope to be 1 everywhere is D's own, at what it is shown."""
+    a, b, discriminator = _quadratic(generator)
+    s, t = torch.diag(torch.tensor([0.0, 3.0, 1.0, -1.0], dtype=torch.float64)), 0.3
+    real, fake = torch.randn(2, 6, 4, generator=generator, dtype=torch.float64)
+    with seeded(0):
+        found = penalty.judge(discriminator, real, fake, lambda x: x @ s + t)
+    with seeded(0):
+        u = torch.rand(6, 1, dtype=torch.float64)
+    shown, shown_fake = real @ s + t, fake @ s + t
+    torch.testing.assert_close(found.shown, shown)
+    torch.testing.assert_close(found.real, discriminator(shown))
+    slopes = [(x @ a + b) @ s for x in (shown, shown_fake)] if at_x else [torch.lerp(shown, shown_fake, u) @ a + b]
+    expected = [0.5 * g.square().sum(1) if at_x else (g.norm(dim=1) - 1).square() for g in slopes]
+    torch.testing.assert_close(found.penalty, sum(p.mean() for p in expected))
+    assert not real.requires_grad and not fake.requires_grad
 
 
 def test_penalties_say_what_they_miss():
