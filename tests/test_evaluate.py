@@ -16,6 +16,7 @@ from triptych.errors import TriptychError
 from triptych.evaluate.latent import as_learned, codes
 from triptych.evaluate.measure import context_of
 from triptych.nets import MLP
+from triptych.vae.estimators import bound_a, bound_b
 from triptych.vae.likelihoods import Bernoulli, DiscretisedLogistic, Gaussian
 
 
@@ -57,6 +58,25 @@ def test_the_two_parts_make_the_bound(exact):
     model, x, _ = exact
     parts = evaluate.elbo(model, x, generator=torch.Generator().manual_seed(0))
     assert parts["elbo"].value == pytest.approx(parts["log_likelihood"].value - parts["kl"].value, abs=1e-4)
+
+
+def test_the_bound_and_its_tightening_are_of_the_same_examples(exact):
+    """So that −elbo − nll is what the bound gives away, and not how far two subsets differ."""
+    model, x, _ = exact
+    results = evaluate.evaluate(model, Split(x.numpy()), k=20, images=40, hmc=0)
+    assert {results[name].n for name in ("elbo", "log_likelihood", "kl", "nll")} == {40}
+    few = x[fixed_subset(len(x), 40)]
+    parts = evaluate.elbo(model, few, draws=200, generator=torch.Generator().manual_seed(0))
+    assert results["elbo"].value == pytest.approx(parts["elbo"].value, abs=0.3)
+    assert results["active_units"].n == results["reconstruction_rmse"].n == len(x)
+
+
+def test_neither_of_the_papers_bounds_has_always_the_lower_variance(exact):
+    """Where q(z|x) is p(z|x) L^A is log p(x) whatever is drawn, and L^B is not."""
+    model, x, _ = exact
+    with torch.no_grad():
+        a, b = (torch.stack([bound(model, x[:5]).value for _ in range(50)]) for bound in (bound_a, bound_b))
+    assert a.std(0).max() < 1e-4 and b.std(0).min() > 0.1
 
 
 def test_results_do_not_depend_on_the_batch_for_an_exact_model(exact):

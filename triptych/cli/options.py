@@ -141,7 +141,7 @@ class Evaluate(OwnModel):
     draws: int = 1
     """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, one pass each."""
     images: int = 500
-    """How many examples the likelihood and round trips are measured on."""
+    """How many examples likelihoods (nll, and the bound with its parts) and round trips are measured on."""
     hmc: int = 100
     """How many examples the paper's HMC estimator takes (under 5 latent dimensions); 0 leaves it out."""
     samples: int | None = None
