@@ -15,6 +15,7 @@ from common import altered, arguments, begin, trained, write
 from triptych import evaluate, families, figures
 from triptych.data import load
 from triptych.data.splits import fixed_subset
+from triptych.evaluate import latent
 
 PAPER = ("model.prior=normal", "objective.prior_fit=after")  # p(z) = N(0, I); `priors.py` compares learned ones
 
@@ -35,7 +36,7 @@ def score(out: Path, steps: int | None, rate: float | None, activation: str | No
     few = splits.test[fixed_subset(len(test), 500)]
     results["nll_k1000"] = evaluate.importance_nll(model, few, k=1000, generator=generator)._asdict()
     results["elbo_same_500"] = evaluate.elbo(model, few, draws=100, generator=generator)["elbo"]._asdict()
-    results["active_units"] = evaluate.active_units(evaluate.latent.codes(model, test))._asdict()
+    results["active_units"] = evaluate.active_units(latent.codes(model, test, read=latent.as_learned(model)))._asdict()
     figures.save(model.codec.decode(model.sample(100, generator=generator)), out / "samples.png")
     write(out, "mnist", results)
 

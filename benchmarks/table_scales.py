@@ -23,11 +23,12 @@ from common import altered, arguments, begin, write
 
 from triptych import families
 from triptych.capabilities import HasDensity
-from triptych.core import Estimate, evaluating
+from triptych.core import Estimate
 from triptych.data import Split
 from triptych.doctor import compare_columns
 from triptych.errors import TriptychError
 from triptych.evaluate.likelihood import importance_nll
+from triptych.modes import evaluating
 from triptych.training.loop import fit
 from triptych.training.run import Run
 

@@ -200,6 +200,7 @@ MODELS: dict[str, Case] = {
     "gan-sequence": _dense_gan((2, 9), 2, (16,)),
     "gan-conv": _conv_gan((3, 11, 8)),
     "gan-conv-batch-norm-5-bits": _conv_gan((2, 5, 17), bits=5, norm="batch", blocks=1),
+    "gan-conv-pixel-norm": _conv_gan((3, 8, 8), norm="pixel"),
     "gan-conditional-vector": _dense_gan((7,), 3, (16, 8), context_dim=K),
     "gan-conditional-conv": _conv_gan((3, 9, 8), context_dim=K),
     "gan-encoded-vector": _encoded_gan((7,), _floats),

@@ -12,10 +12,10 @@ import triptych
 from triptych import edit, families
 from triptych.cli import main
 from triptych.compose import DensityPrior, EncodedGAN
-from triptych.core import evaluating
 from triptych.errors import TriptychError
 from triptych.gan import MLPDiscriminator, MLPGenerator
 from triptych.gan.games import GAMES
+from triptych.modes import evaluating
 from triptych.nets import MLP
 from triptych.objectives.encoder import EncoderPlayer, inversion_errors, relative_error
 from triptych.objectives.gan import GeneratorPlayer, Match

@@ -11,12 +11,13 @@ from triptych import evaluate
 from triptych.capabilities import Encodes, HasDensity
 from triptych.codecs import Attribute, Conditions, Floats
 from triptych.core import Estimate, GenerativeModel
-from triptych.data import Split
+from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError
-from triptych.evaluate.latent import codes
+from triptych.evaluate.latent import as_learned, codes
 from triptych.evaluate.measure import context_of
 from triptych.nets import MLP
-from triptych.vae.likelihoods import DiscretisedLogistic, Gaussian
+from triptych.vae.estimators import bound_a, bound_b
+from triptych.vae.likelihoods import Bernoulli, DiscretisedLogistic, Gaussian
 
 
 def linear_vae(noise=0.3):
@@ -59,6 +60,25 @@ def test_the_two_parts_make_the_bound(exact):
     assert parts["elbo"].value == pytest.approx(parts["log_likelihood"].value - parts["kl"].value, abs=1e-4)
 
 
+def test_the_bound_and_its_tightening_are_of_the_same_examples(exact):
+    """So that −elbo − nll is what the bound gives away, and not how far two subsets differ."""
+    model, x, _ = exact
+    results = evaluate.evaluate(model, Split(x.numpy()), k=20, images=40, hmc=0)
+    assert {results[name].n for name in ("elbo", "log_likelihood", "kl", "nll")} == {40}
+    few = x[fixed_subset(len(x), 40)]
+    parts = evaluate.elbo(model, few, draws=200, generator=torch.Generator().manual_seed(0))
+    assert results["elbo"].value == pytest.approx(parts["elbo"].value, abs=0.3)
+    assert results["active_units"].n == results["reconstruction_rmse"].n == len(x)
+
+
+def test_neither_of_the_papers_bounds_has_always_the_lower_variance(exact):
+    """Where q(z|x) is p(z|x) L^A is log p(x) whatever is drawn, and L^B is not."""
+    model, x, _ = exact
+    with torch.no_grad():
+        a, b = (torch.stack([bound(model, x[:5]).value for _ in range(50)]) for bound in (bound_a, bound_b))
+    assert a.std(0).max() < 1e-4 and b.std(0).min() > 0.1
+
+
 def test_results_do_not_depend_on_the_batch_for_an_exact_model(exact):
     model, x, _ = exact
     a, b = (evaluate.importance_nll(model, x, k=5, batch=n).value for n in (7, 300))
@@ -80,6 +100,39 @@ def test_codes_are_posterior_means_of_the_bin_centres():
     model = triptych.VAE((1, 4, 4), 3, likelihood=DiscretisedLogistic((1, 4, 4)))
     stored = torch.randint(0, 256, (7, 1, 4, 4), dtype=torch.uint8)
     torch.testing.assert_close(codes(model, stored, batch=3), model.encode((stored + 0.5) / 256).detach())
+
+
+class Recorded(torch.nn.Module):
+    """An encoder that keeps what it was given."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.seen = torch.nn.Linear(16, 6), []
+
+    def forward(self, x):
+        self.seen.append(x)
+        return self.linear(x.flatten(1))
+
+
+def test_a_bernoulli_is_measured_on_binarised_data():
+    """Of grey pictures, which it never was shown, an encoder's codes and reconstructions say little."""
+    encoder, decoder = Recorded(), torch.nn.Linear(3, 16)
+    model = triptych.VAE((1, 4, 4), 3, encoder=encoder, decoder=decoder, likelihood=Bernoulli())
+    stored = torch.randint(0, 256, (600, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    error = evaluate.reconstruction_error(model, stored)
+    x = torch.cat(encoder.seen)
+    assert ((x == 0) | (x == 1)).all() and abs(x.mean() - 0.5) < 0.02
+    assert error.value == pytest.approx((model.decode(model.encode(x)) - x).square().flatten(1).mean(1).sqrt().mean().item())
+    assert evaluate.reconstruction_error(model, stored) == error
+    encoder.seen.clear()
+    data = Split(stored.numpy())
+    active = evaluate.evaluate(model, data, hmc=0, k=1)["active_units"]
+    assert all(((x == 0) | (x == 1)).all() for x in encoder.seen)
+    assert active == evaluate.active_units(codes(model, data[fixed_subset(600, 10_000)], read=as_learned(model)))
+    encoder.seen.clear()
+    found = evaluate.statistics(model, stored[:5], k=1, blunt={"gaussian": evaluate.Gaussian.of(stored / 255)})
+    assert all(((x == 0) | (x == 1)).all() for x in encoder.seen)
+    assert found["reconstruction"].shape == (5,)
 
 
 def test_estimates():

@@ -15,7 +15,8 @@ from torch import nn
 from triptych import codecs, gan
 from triptych.capabilities import Encodes, HasDensity, require
 from triptych.codecs import BinCentres, Dequantised, Floats
-from triptych.core import StandardNormal, evaluating
+from triptych.core import StandardNormal
+from triptych.edit import Inverting
 from triptych.errors import TriptychError
 from triptych.gan import (
     GAN,
@@ -35,8 +36,10 @@ from triptych.gan.augment import Augmentation, _cutout, _quarter_turns, _resampl
 from triptych.gan.games import GAMES
 from triptych.gan.layers import group_size
 from triptych.gan.networks import uniform_prior
+from triptych.modes import evaluating
 from triptych.parts import build as built
 from triptych.parts import describe
+from triptych.randomness import seeded
 
 PARTS = {name: getattr(room, name) for room in (codecs, gan) for name in room.__all__} | {"StandardNormal": StandardNormal}
 
@@ -502,6 +505,27 @@ def test_a_discriminator_without_slope_gives_finite_gradients():
     assert torch.autograd.grad(penalty.sum(), weight)[0].isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("penalty", "at_x"), [(penalties.ZeroCentred(samples=True), True), (penalties.TowardsSlope(), False)]
+)
+def test_r1_and_r2_are_at_the_picture_before_augmentation(generator, penalty, at_x):
+    """Of D(T(x)) with T(x) = S x + t, ∇ = Sᵀ(A T(x) + b); a slope to be 1 everywhere is D's own, at what it is shown."""
+    a, b, discriminator = _quadratic(generator)
+    s, t = torch.diag(torch.tensor([0.0, 3.0, 1.0, -1.0], dtype=torch.float64)), 0.3
+    real, fake = torch.randn(2, 6, 4, generator=generator, dtype=torch.float64)
+    with seeded(0):
+        found = penalty.judge(discriminator, real, fake, lambda x: x @ s + t)
+    with seeded(0):
+        u = torch.rand(6, 1, dtype=torch.float64)
+    shown, shown_fake = real @ s + t, fake @ s + t
+    torch.testing.assert_close(found.shown, shown)
+    torch.testing.assert_close(found.real, discriminator(shown))
+    slopes = [(x @ a + b) @ s for x in (shown, shown_fake)] if at_x else [torch.lerp(shown, shown_fake, u) @ a + b]
+    expected = [0.5 * g.square().sum(1) if at_x else (g.norm(dim=1) - 1).square() for g in slopes]
+    torch.testing.assert_close(found.penalty, sum(p.mean() for p in expected))
+    assert not real.requires_grad and not fake.requires_grad
+
+
 def test_penalties_say_what_they_miss():
     x = torch.zeros(2, 3)
     with pytest.raises(TriptychError, match="requires_grad_"):
@@ -717,3 +741,46 @@ def test_it_learns_a_gaussian():
     samples = model.sample(4000, generator=torch.Generator().manual_seed(1))
     assert samples.mean().item() == pytest.approx(2.0, abs=0.15)
     assert samples.std().item() == pytest.approx(0.5, abs=0.15)
+
+
+# --- temperature of generators that are not ours -------------------------------------------------------------------------
+class OwnGenerator(nn.Module):
+    """A linear generator of a user's, which normalises z or does not."""
+
+    def __init__(self, normalises):
+        super().__init__()
+        self.layer, self.normalises = nn.Linear(5, 7), normalises
+
+    def forward(self, z):
+        return self.layer(F.normalize(z, dim=1) if self.normalises else z)
+
+
+def test_a_temperature_that_would_change_nothing_is_refused():
+    model = GAN((7,), 5, generator=OwnGenerator(True), discriminator=MLPDiscriminator((7,), (4,)))
+    assert model.sample(3).shape == (3, 7)
+    for temperature in (0.0, 0.5, 2.0):
+        with pytest.raises(TriptychError, match=r"a temperature changes nothing here.*leave the temperature at 1"):
+            model.sample(3, temperature=temperature)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_temperature_multiplies_the_z_of_a_generator_of_ones_own(wrapped):
+    model = GAN((7,), 5, generator=OwnGenerator(False), discriminator=MLPDiscriminator((7,), (4,)))
+    z = model.sample_prior(3, generator=torch.Generator().manual_seed(0))
+    found = (Inverting(model) if wrapped else model).sample(3, temperature=0.5, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(found, model.decode(0.5 * z))
+
+
+def test_what_is_inverted_samples_as_it_did():
+    model = conv((1, 8, 8))
+    a, b = (m.sample(4, temperature=0.5, generator=torch.Generator().manual_seed(0)) for m in (model, Inverting(model)))
+    assert torch.equal(a, b)
+
+
+@given(st.floats(0, 1), st.floats(1e-6, math.pi - 1e-3))
+def test_a_turn_along_the_sphere_is_a_share_of_the_angle(share, angle):
+    basis = torch.linalg.qr(torch.randn(6, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)))[0].T
+    towards = math.cos(angle) * basis[0] + math.sin(angle) * basis[1]
+    found = layers.along_sphere(3 * basis[:1], 0.1 * towards[None], share)
+    expected = math.cos(share * angle) * basis[0] + math.sin(share * angle) * basis[1]
+    torch.testing.assert_close(found[0], expected, atol=1e-8, rtol=0)

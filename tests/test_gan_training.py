@@ -12,13 +12,15 @@ from resuming import interrupted_and_resumed
 import triptych
 from triptych import families, recipes, storage
 from triptych.cli import main
+from triptych.compose import SharpenedVAE
 from triptych.data import Split
 from triptych.data.batches import parse_augment
 from triptych.errors import TriptychError
 from triptych.gan import GAN, MLPDiscriminator, MLPGenerator
 from triptych.gan.games import GAMES
-from triptych.gan.penalties import ZeroCentred
+from triptych.gan.penalties import ZeroCentred, zero_centred
 from triptych.objectives.gan import DiscriminatorPlayer, GeneratorPlayer, Match
+from triptych.objectives.sharpen import mixed_codes
 from triptych.pretrained import initial_model
 from triptych.randomness import seeded
 from triptych.recipes import (
@@ -211,6 +213,21 @@ def test_a_players_loss_is_a_pure_function_of_batch_step_and_random_state(tmp_pa
             with seeded(3, run.device):
                 totals.append(player(x.clone(), 1).total.item())
         assert totals[0] == totals[1]
+
+
+@pytest.mark.parametrize("kind", [GAN, SharpenedVAE])
+def test_a_discriminator_is_kept_smooth_at_pictures_before_they_are_augmented(kind):
+    """Where T triples contrast the slope of D(T(x)) is three times D's: R1 is nine times as large, also for a decoder."""
+    torch.manual_seed(0)
+    model, x = kind((1, 8, 8), latent_dim=3), torch.rand(4, 1, 8, 8).round()
+    model.augmentation.become("diffaug")
+    model.augmentation.forward = lambda x: 3 * x - 1
+    codes = mixed_codes if kind is SharpenedVAE else None
+    player = DiscriminatorPlayer(Match(model, GAMES["nonsaturating"], images=4, codes=codes), penalty=ZeroCentred(every=1))
+    found = player(x, 0).terms["penalty"]
+    shown = (3 * x - 1).requires_grad_()
+    expected = 9 * zero_centred(model.logits(shown), shown).mean()
+    torch.testing.assert_close(found, expected.detach())
 
 
 def test_lazy_penalties_come_at_their_steps_at_their_weight(tmp_path):

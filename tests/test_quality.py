@@ -466,7 +466,20 @@ def test_ms_ssim_is_torchmetrics():
     torch.testing.assert_close(ms_ssim(x, y), theirs, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 177, 180), (2, 3, 48, 50), (4, 2, 28, 20)])
+@pytest.mark.parametrize("shape", [(5, 1, 20, 21), (5, 3, 11, 40)])
+def test_ms_ssim_of_one_scale_is_torchmetrics_ssim(shape):
+    """To the power of 1, and negative where structures are opposite."""
+    from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+
+    x, y = similar_pairs(*shape)
+    x[0], y[0] = x[0].round(), 1 - x[0].round()
+    found = ms_ssim(x, y)
+    places = ssim(x, y, data_range=1.0, reduction="none", return_full_image=True)[1][..., 5:-5, 5:-5]  # windows inside
+    torch.testing.assert_close(found, places.flatten(1).mean(1), rtol=1e-6, atol=1e-8)
+    assert found[0] < 0
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 177, 180), (2, 3, 48, 50), (4, 2, 28, 24)])
 def test_every_scale_of_ms_ssim_is_torchmetrics(shape):
     from torchmetrics.functional.image.ssim import _ssim_update
 
@@ -479,7 +492,7 @@ def test_every_scale_of_ms_ssim_is_torchmetrics(shape):
         p, q = (torch.nn.functional.avg_pool2d(v, 2) for v in (p, q))
     weights = torch.tensor(WEIGHTS[:number], dtype=x.dtype)
     terms = torch.stack([*terms[:-1], whole], dim=1).clamp(min=0)
-    expected = (terms ** (weights * sum(WEIGHTS) / weights.sum())).prod(1)
+    expected = (terms ** (weights if number == 5 else weights / weights.sum())).prod(1)
     torch.testing.assert_close(ms_ssim(x, y), expected, rtol=1e-6, atol=1e-9)
 
 

@@ -13,12 +13,12 @@ from triptych import evaluate, families
 from triptych.bijections import ActNorm
 from triptych.codecs import Floats
 from triptych.codecs.floats import moments
-from triptych.core import evaluating
 from triptych.data import Split, Splits
 from triptych.doctor import as_numbers, compare_columns, diagnose, examine
 from triptych.doctor.columns import from_numbers
 from triptych.doctor.history import History
 from triptych.flow import Flow
+from triptych.modes import evaluating
 from triptych.pretrained import load, save_model
 from triptych.training.loop import fit
 from triptych.training.run import Run

@@ -14,7 +14,7 @@ from scipy import stats
 import triptych
 from triptych import nets
 from triptych.capabilities import HasDensity
-from triptych.codecs import Floats
+from triptych.codecs import Dequantised, Floats
 from triptych.core import GenerativeModel, StandardNormal
 from triptych.objectives.vae import VAEPlayer
 from triptych.randomness import seeded
@@ -212,6 +212,18 @@ def test_kl_weight_rises_to_beta(step, beta, warmup):
     assert kl_weight(step + 1, beta=beta, warmup=warmup) >= weight
     if step + 1 >= warmup:
         assert weight == beta
+
+
+@pytest.mark.parametrize(
+    ("mean", "codec", "floor"),
+    [("sigmoid", None, -5.0), ("linear", None, -12.0), ("linear", Dequantised(), -5.0), ("sigmoid", Floats(), -12.0)],
+)
+def test_the_data_decide_how_small_a_gaussians_sigma_may_be(mean, codec, floor):
+    """Pixels have bins, within which a density could grow without bound; floats have none."""
+    likelihood = Gaussian((1, 2, 2), mean=mean, codec=codec)
+    with torch.no_grad():
+        likelihood.log_scale.fill_(-99.0)
+    assert likelihood.log_sigma(torch.zeros(1, 1, 1, 2, 2)).unique().tolist() == [floor]
 
 
 @given(floor=st.floats(0, 2), seed=st.integers(0, 50))

@@ -8,11 +8,10 @@ Shapes: B batch, L latent_dim, K context_dim, E = event_shape (1 to 3 dimensions
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from triptych.capabilities import Encodes, HasDensity, HasPosterior, Layered
 from triptych.errors import NotSupported, TriptychError, check_size
+from triptych.modes import in_eval_mode
 from triptych.parts import Part
 from triptych.randomness import standard_normal
 
@@ -51,31 +51,6 @@ class Estimate(NamedTuple):
         return Estimate(self.value * factor + offset, self.stderr * abs(factor), self.n)
 
 
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; outside every module has the mode that it had."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-
-
-@contextlib.contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """No gradient with respect to the module's parameters inside; what passes through it has its own."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for p in parameters:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in parameters:
-            p.requires_grad_()
-
-
 class Codec(Part, ABC):
     """How stored values are read as model coordinates, and written back; see `triptych.codecs` for the ways there are.
 
@@ -98,6 +73,11 @@ class Codec(Part, ABC):
     @abstractmethod
     def centre(self, stored: Tensor) -> Tensor:
         """Stored values -> x without noise, for editing."""
+
+    def as_learned(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Stored values -> x of the kind that a model learned from, for measures of codes and reconstructions: `centre`, and
+        draws where that is no value which x takes."""
+        return self.centre(stored)
 
     @abstractmethod
     def decode(self, x: Tensor) -> Tensor:
@@ -254,6 +234,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         return {}
 
     @torch.no_grad()
+    @in_eval_mode
     def sample(
         self,
         n: int,
@@ -277,6 +258,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         return self.decode(z, context)
 
     @torch.no_grad()
+    @in_eval_mode
     def sample_prior(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ p(z), (n, L); the temperature acts on the noise that z is made of."""
         _check_sampling(n, temperature)

@@ -145,7 +145,7 @@ class Evaluate(OwnModel):
     draws: Count = 1
     """Draws of the noise inside a pixel's bin (flows): above 1 adds the tighter bits_per_dim_k<draws>, one pass each."""
     images: Annotated[int, Between(1, 10**9)] = 500
-    """How many examples the likelihood and round trips are measured on."""
+    """How many examples likelihoods (nll, and the bound with its parts) and round trips are measured on."""
     hmc: Annotated[int, Between(0, 1_000_000)] = 100
     """How many examples the paper's HMC estimator takes (under 5 latent dimensions); 0 leaves it out."""
     samples: Annotated[int, Between(0, 100_000)] | None = None

@@ -126,6 +126,10 @@ class Binarised(Pixels):
         """The draw's mean, v / 255."""
         return self.check(stored).float() / 255
 
+    def as_learned(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Zeros and ones, (B, *E): a grey picture is nothing that the model was shown."""
+        return self.encode(stored, generator)
+
     def decode(self, x: Tensor) -> Tensor:
         """x as grey values 0 … 255, (B, *E) uint8."""
         return _known(x).clamp(0, 1).mul(255).round().to(torch.uint8)

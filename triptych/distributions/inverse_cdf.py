@@ -106,11 +106,19 @@ class Reciprocal(_Bounded):
         super().__init__(low, high, validate_args=validate_args)
 
     def icdf(self, value: Tensor) -> Tensor:
-        x = self.low * torch.exp(value * (self.high / self.low).log())
+        upper = value > 0.5  # from the nearer end: (b/a)^ε may pass the largest float
+        x = torch.where(upper, self.high, self.low) * ((value - upper.to(value.dtype)) * self._width).exp()
         return x.clamp(self.low, self.high)  # rounding may leave the support
 
     def _log_density(self, x: Tensor) -> Tensor:
-        return -x.log() - (self.high / self.low).log().log()
+        return -x.log() - self._width.log()
+
+    @property
+    def _width(self) -> Tensor:
+        """log(b/a): where the two are near one another their quotient rounds, and where they are far apart it overflows."""
+        near = self.high < 2 * self.low
+        step = torch.where(near, (self.high - self.low) / torch.where(near, self.low, 1.0), 0.0)
+        return torch.where(near, step.log1p(), self.high.log() - self.low.log())
 
 
 class Gompertz(InverseCDF):
@@ -158,6 +166,11 @@ class Triangular(_Bounded):
     def mode(self) -> Tensor:
         """The peak of the density."""
         return self.peak
+
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draws strictly between the ends, where the density is above 0."""
+        x = super().rsample(sample_shape)
+        return x.clamp(torch.nextafter(self.low, self.high).detach(), torch.nextafter(self.high, self.low).detach())
 
     def icdf(self, value: Tensor) -> Tensor:
         m = (self.peak - self.low) / (self.high - self.low)

@@ -14,9 +14,10 @@ import torch
 
 from triptych.capabilities import HasPosterior
 from triptych.codecs.floats import feature_name
-from triptych.core import Estimate, GenerativeModel, evaluating
+from triptych.core import Estimate, GenerativeModel
 from triptych.data import Split, fixed_subset
 from triptych.evaluate.measure import context_of
+from triptych.modes import in_eval_mode
 
 NAMED = 3  # worst columns that are told of
 _LEVELS = (np.arange(100) + 0.5) / 100
@@ -57,6 +58,7 @@ class Column(NamedTuple):
         return f"{self.name} by {off} (mean {mean}, data {data_mean}; spread {spread}, data {data_spread})"
 
 
+@in_eval_mode
 def compare_columns(model: GenerativeModel, data: Split, n: int = 200, seed: int = 0) -> list[Column]:
     """The worst columns of n samples against as many examples of data, the worst first; [] for data that are not floats.
 
@@ -68,7 +70,7 @@ def compare_columns(model: GenerativeModel, data: Split, n: int = 200, seed: int
     rows = fixed_subset(len(data), n)
     context = context_of(model, data, np.resize(rows, n))
     noise = torch.Generator().manual_seed(seed)
-    with evaluating(model), torch.no_grad():
+    with torch.no_grad():
         if isinstance(model, HasPosterior):
             x = model.observe(
                 model.sample_prior(n, generator=noise), context, generator=torch.Generator(model.device).manual_seed(seed)

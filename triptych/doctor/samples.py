@@ -7,20 +7,22 @@ import torch
 from torch import Tensor
 
 from triptych.capabilities import HasDensity, HasPosterior
-from triptych.core import GenerativeModel, evaluating
+from triptych.core import GenerativeModel
 from triptych.data import Splits, fixed_subset
 from triptych.doctor.columns import as_numbers, compare_columns
 from triptych.errors import check_size
 from triptych.evaluate import Pixels, active_units, copied, distinct_outputs, importance_nll, nearest_ratio, two_sample_test
-from triptych.evaluate.latent import codes
+from triptych.evaluate.latent import as_learned, codes
 from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG
+from triptych.modes import in_eval_mode
 
 COMPARABLE = 30  # examples of either kind below which their distances to samples show little
 VALUES = 4096  # of an example, by which samples and data are told apart
 SPREAD = 10  # samples below which their standard deviation shows little
 
 
+@in_eval_mode
 def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0) -> dict[str, float]:
     """What a few samples and data show, numbers by name, for `diagnose`.
 
@@ -52,15 +54,14 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
     of_samples = context_of(model, splits["train"], np.resize(rows["train"], n))
     noise = torch.Generator().manual_seed(seed)
     found = model.growth() | as_numbers(compare_columns(model, splits["train"], n, seed))
-    with evaluating(model):
-        samples = model.codec.decode(model.sample(n, context=of_samples, generator=noise)).cpu()
-        found |= _distances(model, splits, (samples, train, test), noise)
-        if isinstance(model, HasPosterior):
-            found["active_units"] = active_units(codes(model, train, context=of_train)).value
-        if isinstance(model, HasDensity):
-            known = importance_nll(model, train, context=of_train, k=1, generator=noise)
-            new = importance_nll(model, test, context=of_test, k=1, generator=noise)
-            found["nll_gap"] = (new.value - known.value) / max(known.stderr * n**0.5, 1e-12)
+    samples = model.codec.decode(model.sample(n, context=of_samples, generator=noise)).cpu()
+    found |= _distances(model, splits, (samples, train, test), noise)
+    if isinstance(model, HasPosterior):
+        found["active_units"] = active_units(codes(model, train, context=of_train, read=as_learned(model))).value
+    if isinstance(model, HasDensity):
+        known = importance_nll(model, train, context=of_train, k=1, generator=noise)
+        new = importance_nll(model, test, context=of_test, k=1, generator=noise)
+        found["nll_gap"] = (new.value - known.value) / max(known.stderr * n**0.5, 1e-12)
     return found
 
 

@@ -13,13 +13,15 @@ import torch
 from torch import Generator, Tensor
 
 from triptych.capabilities import HasDensity, require
-from triptych.core import GenerativeModel, evaluating
+from triptych.core import GenerativeModel
 from triptych.errors import TriptychError, check_range, check_size, unknown
+from triptych.modes import in_eval_mode
 from triptych.randomness import standard_normal
 
 Rates: TypeAlias = list[tuple[float, float]]
 
 
+@in_eval_mode
 def inpaint(
     model: GenerativeModel,
     x: Tensor,
@@ -82,13 +84,12 @@ def inpaint(
         raise TriptychError("x should be finite where it is not hidden, holds NaN or infinity: fill it in, or hide it")
     if start is not None and (start.shape != x.shape or not start.isfinite().all()):
         raise TriptychError(f"start should be finite and have x's shape {tuple(x.shape)}, has {tuple(start.shape)}")
-    with evaluating(model):
-        draws = x[:0] if scale is not None and start is not None else _drawn(model, context, generator).to(x)
-        units = _measured(model, draws, context, generator) if scale is None else _checked_scale(model, scale)
-        first = _nearest(draws, x, hidden) if start is None else start.to(x)
-        parts = zip(*(values.split(_at_once(model)) for values in (x, hidden, first)), strict=True)
-        units = units.to(x)
-        return torch.cat([_ascend(model, seen, where, at, units, rates, context, generator) for seen, where, at in parts])
+    draws = x[:0] if scale is not None and start is not None else _drawn(model, context, generator).to(x)
+    units = _measured(model, draws, context, generator) if scale is None else _checked_scale(model, scale)
+    first = _nearest(draws, x, hidden) if start is None else start.to(x)
+    parts = zip(*(values.split(_at_once(model)) for values in (x, hidden, first)), strict=True)
+    units = units.to(x)
+    return torch.cat([_ascend(model, seen, where, at, units, rates, context, generator) for seen, where, at in parts])
 
 
 _VALUES = 2**17  # of data differentiated together: memory stays bounded whatever B is

@@ -11,15 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from triptych import storage
 from triptych.capabilities import Encodes
-from triptych.core import GenerativeModel, evaluating, frozen
+from triptych.core import GenerativeModel
 from triptych.errors import TriptychError, check_range, check_size
 from triptych.evaluate.features import descend
+from triptych.modes import frozen, in_eval_mode
 from triptych.nets import blank_encoder
 from triptych.objectives.encoder import inversion_errors
 from triptych.parts import call
@@ -32,6 +34,7 @@ _PRIOR = 1e-4
 _AT_ONCE = 64  # examples that `Inverting` optimises together: memory stays bounded
 
 
+@in_eval_mode
 def invert(
     model: GenerativeModel,
     x: Tensor,
@@ -83,12 +86,13 @@ def invert(
     centre = torch.zeros_like(starts[0])
     if encoder is not None:
         starts[0] = centre = _answer(encoder, x, context)
-    with evaluating(model), torch.enable_grad():
+    with torch.enable_grad():
         return _search(_Best(model, x, context, centre, prior, starts), steps, rate, watch)
 
 
+@in_eval_mode
 def _answer(encoder: nn.Module, x: Tensor, context: Tensor | None) -> Tensor:
-    with torch.no_grad(), evaluating(encoder):
+    with torch.no_grad():
         z = call(encoder, x, context)
     if not z.isfinite().all():
         raise TriptychError("the encoder's answer holds NaN or infinity: learn it again")
@@ -171,6 +175,7 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
     return -10 * (x - y).square().flatten(1).mean(1).log10()
 
 
+@in_eval_mode
 def learn_encoder(
     model: GenerativeModel,
     *,
@@ -195,7 +200,7 @@ def learn_encoder(
     check_size("batch", batch)
     if context is not None:
         context = model.check_context(context, len(context) if data is None else len(data))
-    with seeded(seed, model.device), evaluating(model), frozen(model):
+    with seeded(seed, model.device), frozen(model):
         encoder = blank_encoder(model.event_shape, model.latent_dim, width, model.context_dim).to(model.device)
         loss = partial(_encoder_loss, model, encoder, batch, data, context)
         for _ in descend(encoder.parameters(), loss, steps, rate, "learning an encoder"):
@@ -280,6 +285,14 @@ class Inverting(GenerativeModel, Encodes):
         parts = x.split(_AT_ONCE)
         contexts = [None] * len(parts) if context is None else context.split(_AT_ONCE)
         return torch.cat([found(x, context=c) for x, c in zip(parts, contexts, strict=True)])
+
+    def sample(self, n: int, **settings: Any) -> Tensor:
+        """The model's own."""
+        return self.model.sample(n, **settings)
+
+    def sample_prior(self, n: int, **settings: Any) -> Tensor:
+        """The model's own."""
+        return self.model.sample_prior(n, **settings)
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, Path(save_directory))

@@ -44,6 +44,7 @@ from triptych.edit.reading import Reader
 from triptych.edit.worth import read_against_chance, with_slope
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
+from triptych.modes import in_eval_mode
 
 Attributes: TypeAlias = Mapping[str, Tensor | np.ndarray]  # values (n,) by name, NaN where unknown
 Method = Literal["means", "regression", "joint"]
@@ -56,6 +57,7 @@ FEWEST = 10  # examples of each class, or in all for a continuous attribute, bel
 _log = logging.getLogger("triptych.edit")
 
 
+@in_eval_mode
 def learn_directions(
     model: GenerativeModel,
     stored: Tensor,
@@ -92,6 +94,7 @@ def learn_directions(
     return Directions({name: _learn(name, z, values[name], pairs[name], anchors) for name in chosen}).at(depth_of(model))
 
 
+@in_eval_mode
 def unsupervised_directions(
     model: GenerativeModel, stored: Tensor, count: int, *, context: Tensor | None = None
 ) -> Directions:
@@ -110,6 +113,7 @@ def unsupervised_directions(
     return found.at(depth_of(model))
 
 
+@in_eval_mode
 def judge(
     model: GenerativeModel,
     directions: Directions,

@@ -18,6 +18,7 @@ from triptych.edit.depth import fitting
 from triptych.edit.directions import Direction, Directions
 from triptych.edit.inversion import coordinate_model
 from triptych.errors import TriptychError, check_size
+from triptych.modes import in_eval_mode
 
 Value: TypeAlias = float | str | Tensor
 
@@ -82,6 +83,7 @@ def _solved(chosen: Sequence[Direction], effects: Tensor, wanted: Tensor) -> Ten
 
 
 @torch.no_grad()
+@in_eval_mode
 def apply(
     model: GenerativeModel,
     x: Tensor,
@@ -119,6 +121,7 @@ def apply(
 
 
 @torch.no_grad()
+@in_eval_mode
 def sweep(
     model: GenerativeModel,
     x: Tensor,
@@ -139,6 +142,7 @@ def sweep(
 
 
 @torch.no_grad()
+@in_eval_mode
 def change_context(
     model: GenerativeModel, x: Tensor, context: Tensor | None, given: Tensor, *, z: Tensor | None = None
 ) -> Tensor:
@@ -179,6 +183,7 @@ def _codes(model: GenerativeModel, x: Tensor, context: Tensor | None, z: Tensor 
 
 
 @torch.no_grad()
+@in_eval_mode
 def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int, *, context: Tensor | None = None) -> Tensor:
     """n examples on the straight line in z from x0 to x1 (B, *E), both ends decoded: (B, n, *E).
 
@@ -195,6 +200,7 @@ def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int, *, conte
 
 
 @torch.no_grad()
+@in_eval_mode
 def manifold(model: GenerativeModel, x: Tensor, n: int, *, context: Tensor | None = None) -> Tensor:
     """The two-dimensional manifold in z that four examples span (RealNVP, arXiv 1605.08803, section 4.2 and equation 19).
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from triptych.capabilities import Encodes, require
 from triptych.core import GenerativeModel
+from triptych.modes import in_eval_mode
 
 
 class Shown(NamedTuple):
@@ -31,6 +32,7 @@ Change = Callable[[Tensor, Tensor], Tensor]  # x (B, *E) and its z -> edited (B,
 
 
 @torch.no_grad()
+@in_eval_mode
 def shown(
     model: GenerativeModel, stored: Tensor, change: Change, *, context: Tensor | None = None, beside: bool = False
 ) -> Shown:

@@ -6,7 +6,9 @@ Shapes: stored (n, *E), as a split gives them; context (n, K) or (1, K), or None
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,9 +16,11 @@ from torch import Tensor
 from triptych.capabilities import Encodes, require
 from triptych.core import Estimate, GenerativeModel
 from triptych.errors import not_finite
+from triptych.modes import in_eval_mode
 from triptych.progress import tracked
 from triptych.vae.posteriors import ACTIVE
 
+Read: TypeAlias = Callable[[Tensor], Tensor]  # stored values (n, *E) -> x
 WORST = 1e-3  # the fraction of all values that lies beyond the reported percentile
 
 
@@ -31,19 +35,37 @@ def batches(
 
 
 @torch.no_grad()
-def codes(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None, batch: int = 500) -> Tensor:
-    """z of stored data, encoded without noise: (n, L)."""
-    encoder = require(model, Encodes)
+@in_eval_mode
+def codes(
+    model: GenerativeModel,
+    stored: Tensor,
+    *,
+    context: Tensor | None = None,
+    read: Read | None = None,
+    batch: int = 500,
+) -> Tensor:
+    """z of stored data, (n, L).
+
+    Args:
+        read: stored values -> x; None: without noise, as editing does (`Codec.centre`).
+    """
+    encoder, read = require(model, Encodes), model.codec.centre if read is None else read
     parts = tracked(batches(model, stored, context, batch), "encoding", -(-len(stored) // batch))
-    z = torch.cat([encoder.encode(model.codec.centre(part), c).cpu() for part, c in parts])
+    z = torch.cat([encoder.encode(read(part), c).cpu() for part, c in parts])
     if not z.isfinite().all():
         raise not_finite("codes")
     return z
 
 
-def active_units(z: Tensor) -> Estimate:
-    """How many latent dimensions the data move: #{j : Var_x(z_j) > 0.01} of the codes z (n, L).
+def as_learned(model: GenerativeModel) -> Read:
+    """How data are read to measure what codes are used for: as the model learned them, with always the same noise."""
+    return partial(model.codec.as_learned, generator=torch.Generator(model.device).manual_seed(0))
 
+
+def active_units(z: Tensor) -> Estimate:
+    """How many latent dimensions the data move: #{j : Var_x(z_j) > 0.01} of the codes z (n, L) (Burda et al. 2016).
+
+    Of data as the model learned them: binarised ones for a Bernoulli, of which `evaluate` takes the codes.
     The standard error is a bootstrap's over examples (100 resamples).
     """
 
@@ -56,23 +78,28 @@ def active_units(z: Tensor) -> Estimate:
 
 
 def reconstructions(
-    model: GenerativeModel, stored: Tensor, context: Tensor | None = None, batch: int = 500
+    model: GenerativeModel, stored: Tensor, context: Tensor | None, read: Read, batch: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """(x, decode(encode(x))) of stored data, encoded without noise, in parts of up to `batch` examples."""
+    """(x, decode(encode(x))) of stored data, in parts of up to `batch` examples."""
     encoder = require(model, Encodes)
     for part, c in batches(model, stored, context, batch):
-        x = model.codec.centre(part)
+        x = read(part)
         yield x, model.decode(encoder.encode(x, c), c)
 
 
 @torch.no_grad()
+@in_eval_mode
 def reconstruction_error(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> Estimate:
-    """Root mean square of decode(encode(x)) − x for each example, in model coordinates (a picture's range is 1)."""
-    differences = (x_hat - x for x, x_hat in reconstructions(model, stored, context))
+    """Root mean square of decode(encode(x)) − x for each example, in model coordinates (a picture's range is 1).
+
+    x are data as the model learned them, at the centre of a bin, or binarised for a Bernoulli.
+    """
+    differences = (x_hat - x for x, x_hat in reconstructions(model, stored, context, as_learned(model), 500))
     return Estimate.of(torch.cat([d.flatten(1).square().mean(1).sqrt().double().cpu() for d in differences]))
 
 
 @torch.no_grad()
+@in_eval_mode
 def round_trip(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> dict[str, Estimate]:
     """|decode(encode(x)) − x| over all values of n examples, encoded without noise as editing does, in model coordinates.
 
@@ -82,7 +109,7 @@ def round_trip(model: GenerativeModel, stored: Tensor, *, context: Tensor | None
     """
     codec, worst, recovered = model.codec, torch.zeros(0), []
     beyond = math.ceil(WORST * len(stored) * math.prod(model.event_shape))
-    for x, x_hat in reconstructions(model, stored, context, 100):
+    for x, x_hat in reconstructions(model, stored, context, codec.centre, 100):
         errors = (x_hat - x).abs().nan_to_num(nan=math.inf).flatten().cpu()
         worst = torch.cat([worst, errors])
         worst = worst.topk(min(beyond, len(worst))).values  # only the worst are held

@@ -14,6 +14,7 @@ from triptych.capabilities import HasDensity, HasPosterior, require
 from triptych.core import Estimate, GenerativeModel
 from triptych.errors import check_size, not_finite
 from triptych.evaluate.latent import batches
+from triptych.modes import in_eval_mode
 from triptych.vae.estimators import bound_b
 
 
@@ -43,6 +44,7 @@ def as_bits_per_dim(model: GenerativeModel, nll: Estimate) -> Estimate:
 
 
 @torch.no_grad()
+@in_eval_mode
 def negative_log_prob(
     model: GenerativeModel,
     stored: Tensor,
@@ -108,6 +110,7 @@ def importance_nll(
 
 
 @torch.no_grad()
+@in_eval_mode
 def elbo(
     model: GenerativeModel,
     stored: Tensor,

@@ -12,11 +12,13 @@ from triptych.capabilities import Encodes, HasDensity, HasPosterior
 from triptych.core import Estimate, GenerativeModel
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError
-from triptych.evaluate.latent import active_units, codes, reconstruction_error, round_trip
+from triptych.evaluate.latent import active_units, as_learned, codes, reconstruction_error, round_trip
 from triptych.evaluate.likelihood import as_bits_per_dim, bits_per_dim, elbo, importance_nll
 from triptych.evaluate.posterior_sampling import LARGEST_LATENT, marginal_log_likelihood
+from triptych.modes import in_eval_mode
 
 
+@in_eval_mode
 def evaluate(
     model: GenerativeModel,
     data: Split,
@@ -34,11 +36,11 @@ def evaluate(
     Args:
         k: draws of the importance-weighted bound, where the likelihood is a lower bound.
         draws: of the dequantisation's noise, where it is exact: above 1 adds bits_per_dim_k<draws>.
-        images: examples that likelihoods and round trips are measured on (a fixed subset of the split).
+        images: examples that likelihoods, the bound and its parts among them, and round trips are measured on (a fixed
+            subset of the split); other measures of codes take up to 10,000.
         hmc: examples for the paper's estimator by Hamiltonian Monte Carlo, where the latent space is small enough.
         seed: of all noise.
     """
-    model.eval()
     noise = torch.Generator(model.device).manual_seed(seed)
     rows = fixed_subset(len(data), _AT_ONCE)
     stored, context = data[rows], context_of(model, data, rows)
@@ -46,7 +48,7 @@ def evaluate(
     exact = isinstance(model, HasDensity) and model.bound == "exact"
     results: dict[str, Estimate] = {}
     if isinstance(model, HasPosterior):
-        results |= elbo(model, stored, context=context, generator=noise)
+        results |= elbo(model, few, context=given, generator=noise)
     if isinstance(model, HasDensity):
         results |= _likelihoods(model, few, given, 1 if exact else k, noise)
     if exact and draws > 1 and model.codec.noisy:
@@ -54,7 +56,7 @@ def evaluate(
     if isinstance(model, Encodes) and exact:
         results |= round_trip(model, few, context=given)
     elif isinstance(model, Encodes):
-        results["active_units"] = active_units(codes(model, stored, context=context))
+        results["active_units"] = active_units(codes(model, stored, context=context, read=as_learned(model)))
         results["reconstruction_rmse"] = reconstruction_error(model, stored, context=context)
     if hmc and isinstance(model, HasPosterior) and model.latent_dim <= LARGEST_LATENT:
         few, given = stored[:hmc], context_of(model, data, rows[:hmc])

@@ -19,6 +19,7 @@ from torch import Generator, Tensor
 from triptych.capabilities import HasPosterior, require
 from triptych.core import Estimate, GenerativeModel
 from triptych.errors import TriptychError
+from triptych.modes import in_eval_mode
 from triptych.randomness import standard_normal
 
 LARGEST_LATENT = 4  # "under 5 dimensions": q's mismatch grows with the dimension, and the estimator's variance with it
@@ -27,6 +28,7 @@ BURN_IN, DRAWS, LEAPFROG = 60, 20, 10  # transitions that are discarded and kept
 LogDensity: TypeAlias = Callable[[Tensor], Tensor]  # log p(x, z) of z (S, B, L), in nats: (S, B)
 
 
+@in_eval_mode
 def marginal_log_likelihood(
     model: GenerativeModel,
     stored: Tensor,

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.core import Estimate, GenerativeModel, evaluating
+from triptych.core import Estimate, GenerativeModel
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.distances import frechet_distance, kernel_distance
@@ -22,6 +22,7 @@ from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, pr
 from triptych.evaluate.sliced import TAP, sliced_wasserstein
 from triptych.evaluate.spread import difference
 from triptych.evaluate.structure import Scales, diversity, scales_of
+from triptych.modes import in_eval_mode
 
 FEWEST = 50  # samples, or real examples, below which a distance of sets says more about chance than about the model
 Against = Literal["held-out", "training"]
@@ -112,6 +113,7 @@ def check_counts(n: int, real: int, against: Against = "held-out") -> None:
         )
 
 
+@in_eval_mode
 def sample_quality(
     model: GenerativeModel,
     test: Split,
@@ -156,8 +158,7 @@ def sample_quality(
     stand_in = _made_up(known, compared, rows, n)
     noise = torch.Generator().manual_seed(seed)
     context = context_of(model, compared, np.resize(rows, n))
-    with evaluating(model):
-        fake = model.codec.decode(model.sample(n, context=context, temperature=temperature, generator=noise)).cpu()
+    fake = model.codec.decode(model.sample(n, context=context, temperature=temperature, generator=noise)).cpu()
     seen_real, seen_known, seen_fake = (features(stored) for stored in (real, known, fake))
     measures = _measures(features, seen_real, seen_fake, real, fake)
     others = len(stand_in) if len(stand_in) >= FEWEST else 0

@@ -18,10 +18,11 @@ from triptych.errors import TriptychError
 from triptych.evaluate.gaussian import Gaussian
 from triptych.evaluate.local import Local
 from triptych.evaluate.measure import context_of
-from triptych.evaluate.scoring import bits_of, scores, statistics
+from triptych.evaluate.scoring import bits_of, scores, shared_noise, statistics
 from triptych.progress import tracked
 
 FILE = "reference.safetensors"
+_VERSION = 2  # of what `statistics` measures: raise it when it measures otherwise, and references are learned again
 FEWEST = 50  # held-out examples whose statistics say something; a smaller split is not used
 _MOST, _FITTED, _LOCAL, _AT_ONCE = 2_000, 5_000, 1_000, 256
 _BLUNT = {"gaussian": Gaussian, "local": Local}
@@ -52,13 +53,13 @@ class Reference:
         """Writes reference.safetensors into a run, stamped with what it belongs to."""
         tensors = {f"{kind}.{name}": v for kind, density in self.blunt.items() for name, v in density._asdict().items()}
         tensors |= {f"held_out.{name}": value for name, value in self.held_out.items()}
-        storage.write_tensors(folder / FILE, tensors, stamp)
+        storage.write_tensors(folder / FILE, tensors, f"{stamp} {_VERSION}")
 
     @classmethod
     def load(cls, folder: Path, stamp: str) -> Reference | None:
         """The run's own, or None where it has none that belongs to the same."""
         path = folder / FILE
-        if not path.is_file() or storage.read_stamp(path) != stamp:
+        if not path.is_file() or storage.read_stamp(path) != f"{stamp} {_VERSION}":
             return None
         kept: dict[str, dict[str, Tensor]] = {}
         for name, value in storage.read_tensors(path).items():
@@ -94,7 +95,7 @@ def learn_reference(
     known = train if few else held_out
     rows = fixed_subset(len(known), min(_MOST, len(known) // 2) if few else _MOST)
     fitted = np.setdiff1d(np.arange(len(train)), rows) if few else np.arange(len(train))
-    x = model.codec.centre(train[fitted[fixed_subset(len(fitted), _FITTED)]])
+    x = shared_noise(model, model.codec.as_learned, train[fitted[fixed_subset(len(fitted), _FITTED)]], seed)
     blunt: dict[str, Gaussian | Local] = {"gaussian": Gaussian.of(x)}
     if len(model.event_shape) > 1:
         blunt["local"] = Local.of(x[:_LOCAL])

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import torch
@@ -22,6 +22,7 @@ from triptych.errors import TriptychError, check_size
 from triptych.evaluate.compression import complexity
 from triptych.evaluate.latent import batches
 from triptych.evaluate.likelihood import known
+from triptych.modes import in_eval_mode
 from triptych.vae.estimators import log_terms
 
 
@@ -37,6 +38,7 @@ SCORES = ("joint", "likelihood", "complexity", "ratio", "typicality", "reconstru
 
 
 @torch.no_grad()
+@in_eval_mode
 def statistics(
     model: GenerativeModel,
     stored: Tensor,
@@ -52,8 +54,8 @@ def statistics(
     Returns:
         log_prob        log p, or a lower bound, in nats of the stored values
         codec_bits      L(x), for pictures: see `complexity`; of what the model reads of them
-        gaussian, local log p(x) of the two blunter densities, in nats
-        reconstruction  root mean square of decode(encode(x)) − x, of models that do not encode exactly
+        gaussian, local log p(x) of the two blunter densities, in nats, of x as the model learned it (`Codec.as_learned`)
+        reconstruction  root mean square of decode(encode(x)) − x of the same x, of models that do not encode exactly
 
     Args:
         context: of a conditional model.
@@ -69,23 +71,26 @@ def statistics(
 def _measured(
     model: GenerativeModel, stored: Tensor, context: Tensor | None, blunt: Mapping[str, Density], k: int, seed: int
 ) -> dict[str, Tensor]:
-    x, centre = _shared_noise(model, stored, seed), model.codec.centre(stored)
-    found, spread = {}, model.codec.log_scale(model.event_shape)  # densities are of stored values
+    codec = model.codec
+    x, seen = shared_noise(model, codec.encode, stored, seed), shared_noise(model, codec.as_learned, stored, seed)
+    found, spread = {}, codec.log_scale(model.event_shape)  # densities are of stored values
     if isinstance(model, HasDensity):
         found["log_prob"] = known(_log_prob(model, x, context, k, seed)) - spread
     if stored.dtype == torch.uint8:
-        found["codec_bits"] = complexity(model.codec.decode(x))
-    found |= {name: density.log_prob(centre) - spread for name, density in blunt.items()}
+        found["codec_bits"] = complexity(codec.decode(x))
+    found |= {name: density.log_prob(seen) - spread for name, density in blunt.items()}
     if isinstance(model, Encodes) and not (isinstance(model, HasDensity) and model.bound == "exact"):
-        error = model.decode(model.encode(centre, context), context) - centre
+        error = model.decode(model.encode(seen, context), context) - seen
         found["reconstruction"] = known(error.flatten(1).square().mean(1).sqrt(), "reconstructions")
     return found
 
 
-def _shared_noise(model: GenerativeModel, stored: Tensor, seed: int) -> Tensor:
-    """x as the density reads it, each example with the same noise."""
+def shared_noise(
+    model: GenerativeModel, read: Callable[[Tensor, torch.Generator], Tensor], stored: Tensor, seed: int
+) -> Tensor:
+    """x as one of the codec's ways of reading makes it, each example with the same noise."""
     noise = torch.Generator(model.device)
-    return torch.cat([model.codec.encode(example[None], noise.manual_seed(seed)) for example in stored])
+    return torch.cat([read(example[None], noise.manual_seed(seed)) for example in stored.to(model.device)])
 
 
 def _log_prob(model: GenerativeModel, x: Tensor, context: Tensor | None, k: int, seed: int) -> Tensor:

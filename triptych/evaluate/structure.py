@@ -48,7 +48,8 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     """Multi-scale structural similarity of pairs, ΠS l_S^w_S Πs cs_s^w_s (Wang et al. 2003, eq. 7): (n,), 1 for equal ones.
 
     S is the coarsest scale; windows lie inside the picture; a negative mean counts as 0. Small pictures have fewer scales
-    (`scales_of`), whose weights are enlarged to the same sum: similarities compare at one size only.
+    (`scales_of`), whose weights are enlarged to a sum of 1: similarities compare at one size only. At one scale it is plain
+    SSIM (Wang et al. 2004), which may be negative.
 
     Raises:
         TriptychError: for two shapes, values outside [0, 1], or values that are not finite floats.
@@ -92,7 +93,7 @@ def diversity(x: Tensor, pairs: int = 1000, *, generator: torch.Generator | None
 
 def _ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     number, taps = scales_of(*x.shape[2:])
-    weights = torch.tensor(WEIGHTS[:number], dtype=x.dtype, device=x.device) * (sum(WEIGHTS) / sum(WEIGHTS[:number]))
+    weights = WEIGHTS if number == len(WEIGHTS) else [w / sum(WEIGHTS[:number]) for w in WEIGHTS[:number]]
     at = torch.arange(taps, dtype=x.dtype, device=x.device) - (taps - 1) / 2
     window = torch.softmax(-0.5 * (at / SIGMA) ** 2, dim=0)
     similarity = torch.ones_like(x[:, 0, 0, 0])
@@ -105,7 +106,8 @@ def _ms_ssim(x: Tensor, y: Tensor) -> Tensor:
         term = (2 * covariance + C2) / (var_x + var_y + C2)
         if scale == number - 1:
             term = (2 * mu_x * mu_y + C1) / (mu_x**2 + mu_y**2 + C1) * term
-        similarity = similarity * term.flatten(1).mean(1).clamp(min=0) ** weights[scale]
+        mean = term.flatten(1).mean(1)
+        similarity = mean if number == 1 else similarity * mean.clamp(min=0) ** weights[scale]
     return similarity
 
 

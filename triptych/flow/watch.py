@@ -15,13 +15,14 @@ from torch import Tensor, nn
 
 from triptych.bijections import ActNorm, BatchNorm, Conditioner, FlowSteps, Mixing, Scale
 from triptych.bijections.actnorm import LOG_SCALE_RATE
-from triptych.core import evaluating
 from triptych.errors import TriptychError
 from triptych.flow.flow import Flow
+from triptych.modes import in_eval_mode
 from triptych.randomness import seeded
 
 
 @torch.no_grad()
+@in_eval_mode
 def flow_health(model: Flow, x: Tensor, context: Tensor | None = None, *, samples: int = 8) -> dict[str, float | str]:
     """How far a flow is from not being invertible in float32. Nothing of the model is changed, nor torch's random state.
 
@@ -47,7 +48,7 @@ def flow_health(model: Flow, x: Tensor, context: Tensor | None = None, *, sample
     """
     first, generator = None if context is None else context[:1], torch.Generator().manual_seed(0)
     bf16 = [m for m in model.modules() if isinstance(m, Conditioner) and m.bf16]
-    with seeded(0, model.device), evaluating(model):  # running averages rest
+    with seeded(0, model.device):
         model.bf16 = False
         try:
             found = {

@@ -142,6 +142,26 @@ class Projection(nn.Module):
         return logits + (self.map(context) * h).sum(1)
 
 
+def along_sphere(centre: Tensor, h: Tensor, share: float) -> Tensor:
+    """h turned towards `centre` by 1 − share of the angle between them, at every pixel: (B, C, …) -> unit vectors.
+
+    What pixel normalisation leaves of features is their direction: on a straight line between two, it would undo most of
+    the way. sin((1 − t) θ)/sin θ · ĉ + sin(t θ)/sin θ · ĥ, θ the angle (Shoemake 1985).
+
+    >>> along_sphere(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 3.0]]), 0.5)
+    tensor([[0.7071, 0.7071]])
+    """
+    a, b = F.normalize(centre, dim=1).expand_as(h), F.normalize(h, dim=1)
+    # 2 atan2 keeps its precision for small angles and near π, where acos has none
+    angle = 2 * torch.atan2((a - b).norm(dim=1, keepdim=True), (a + b).norm(dim=1, keepdim=True))
+    sine = angle.sin()
+    turned = (((1 - share) * angle).sin() * a + (share * angle).sin() * b) / sine.clamp(min=_NEARLY)
+    return torch.where(sine > _NEARLY, turned, F.normalize(torch.lerp(a, b, share), dim=1))
+
+
+_NEARLY = 1e-4  # sine of an angle below which the arc is its chord
+
+
 def exact(h: Tensor) -> Tensor:
     """h in float32 or better."""
     return h.to(torch.promote_types(h.dtype, torch.float32))

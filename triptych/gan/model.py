@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from triptych.codecs import BinCentres, Floats
-from triptych.core import Codec, GenerativeModel
+from triptych.core import Codec, GenerativeModel, StandardNormal
 from triptych.errors import NotSupported
 from triptych.gan.augment import Augmentation
-from triptych.gan.layers import exact
+from triptych.gan.layers import along_sphere, exact
 from triptych.gan.networks import (
     ConvDiscriminator,
     ConvGenerator,
@@ -74,21 +74,50 @@ class Adversarial(GenerativeModel):
         """render(w̄ + temperature · (w − w̄)), w̄ = E_z w: decode(z) at temperature 1.
 
         Features, not z: a network that normalises what it makes of z gives the same back whatever the length of z
-        (the truncation of Karras et al. 2019, arXiv 1812.04948, appendix B). Where the generator is not a `Generator`, the
-        temperature acts on the prior's noise, as in other families.
-        """
-        if temperature == 1 or not self.truncates:
-            return self.decode(z, context)
-        w, mean = self.features(z, context), self._mean_features(context)
-        return self.render(torch.lerp(mean, w, temperature), context).to(z.dtype)
+        (the truncation of Karras et al. 2019, arXiv 1812.04948, appendix B). Where only the direction of w counts
+        (`Generator.normalises`) the angle between w and w̄ is multiplied by the temperature, and |w| moved to E |w|. Where
+        the generator is not a `Generator`, the temperature acts on the prior's noise, as in other families.
 
-    def _mean_features(self, context: Tensor | None) -> Tensor:
-        """w̄ given each context, (B, …), or (1, …) without one, over always the same z."""
+        Raises:
+            TriptychError: for such a generator that gives the same whatever the length of z.
+        """
+        if temperature == 1:
+            return self.decode(z, context)
+        if not self.truncates:
+            self._check_scaled(context)
+            return self.decode(z, context)
+        w, (mean, length) = self.features(z, context), self._centre(context)
+        if getattr(self.generator, "normalises", False):
+            w = along_sphere(mean, w, temperature) * torch.lerp(length, _length(w), temperature)
+        else:
+            w = torch.lerp(mean, w, temperature)
+        return self.render(w, context).to(z.dtype)
+
+    def _centre(self, context: Tensor | None) -> tuple[Tensor, Tensor]:
+        """w̄ and E |w| given each context, (B, …), or (1, …) without one, over always the same z."""
         z = self.sample_prior(_DRAWS, generator=torch.Generator().manual_seed(0))
         if context is None:
-            return self.features(z).mean(0, keepdim=True)
-        told, place = context.unique(dim=0, return_inverse=True)
-        return torch.stack([self.features(z, c.expand(_DRAWS, -1)).mean(0) for c in told])[place]
+            told, place = [None], torch.zeros(1, dtype=torch.long, device=z.device)
+        else:
+            contexts, place = context.unique(dim=0, return_inverse=True)
+            told = [c.expand(_DRAWS, -1) for c in contexts]
+        features = [self.features(z, c) for c in told]
+        mean, length = (torch.stack([of(w).mean(0) for w in features])[place] for of in (lambda w: w, _length))
+        return mean, length
+
+    def _check_scaled(self, context: Tensor | None) -> None:
+        """Raises where a temperature by which z is multiplied would change nothing."""
+        if not isinstance(self.prior, StandardNormal):
+            return
+        z = self.sample_prior(4, generator=torch.Generator().manual_seed(0))
+        context = None if context is None else context[:1]
+        x, scaled = self.decode(z, context), self.decode(2 * z, context)
+        if torch.allclose(x, scaled, rtol=1e-4, atol=1e-5) and not torch.allclose(x, x[:1], rtol=1e-4, atol=1e-5):
+            raise NotSupported(
+                f"a temperature changes nothing here: this {type(self).__name__}'s generator makes the same of z whatever "
+                "its length: leave the temperature at 1, or derive the generator from triptych.gan.networks.Generator, "
+                "whose first layer's features are truncated"
+            )
 
     def grow(self, shown: int) -> None:
         """Becomes what it should be after so many real pictures of this training: for subclasses that grow."""
@@ -224,6 +253,10 @@ class MaxoutGAN(GAN):
             "discriminator": MaxoutDiscriminator(event_shape, maxout, pieces, drop_input, drop, context_dim=context_dim),
         }
         super().__init__(event_shape, latent_dim, **networks, codec=codec, context_dim=context_dim)
+
+
+def _length(w: Tensor) -> Tensor:
+    return w.norm(dim=1, keepdim=True)
 
 
 def suited_to_convolutions(event_shape: Sequence[int]) -> bool:

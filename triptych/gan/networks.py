@@ -38,8 +38,13 @@ _MOST_BLOCKS = 64  # a checkpoint from elsewhere should not make us build withou
 class Generator(nn.Module, Part, ABC):
     """z -> w -> x: the first layer's features w, which may be averaged over z, and the rest.
 
-    That is where samples are truncated (`Adversarial.sample`).
+    That is where samples are truncated (`Adversarial.truncated_decode`).
+
+    Attributes:
+        normalises: whether only the direction of w counts at each pixel, as the next layers are normalised by pixel.
     """
+
+    normalises: bool = False
 
     @abstractmethod
     def features(self, z: Tensor, context: Tensor | None = None) -> Tensor:
@@ -226,6 +231,7 @@ class ConvGenerator(Generator):
         check_size("blocks", blocks, _MOST_BLOCKS, least=0)
         sizes, widths = pyramid(event_shape, width)
         self.sizes, self.widths, self.squash, self.uniform = sizes[::-1], widths[::-1], output == "sigmoid", uniform
+        self.normalises = norm == "pixel"
         first = self.widths[0] * math.prod(self.sizes[0])
         self.stem = he_(nn.Linear(latent_dim, first))
         self.norms = nn.ModuleList(

@@ -1,5 +1,9 @@
 """What keeps a discriminator smooth, so that the game converges: penalties on its gradient, differentiable once more.
 
+D sees examples through an augmentation T. R1 and R2 are ½ |∇_x D(T(x))|², at x before it, as in the code of ADA (Karras et
+al. 2020, arXiv 2006.06676) and of R3GAN (Huang et al. 2024, arXiv 2501.05441). WGAN-GP's slope is that of D itself, between
+what it is shown.
+
 Gradients are in the units of x: in [0, 1] for pictures. Papers that use [−1, 1] see half the slope, and so a quarter of its
 square: their weight γ on ½|∇D|² is γ / 4 here.
 
@@ -20,14 +24,21 @@ from triptych.errors import TriptychError
 from triptych.gan.games import paired
 
 Judge = Callable[[Tensor], Tensor]  # x (B, *E) -> logits (B,)
+Change = Callable[[Tensor], Tensor]  # x (B, *E) -> T(x) (B, *E), as D is shown it
+
+
+def unchanged(x: Tensor) -> Tensor:
+    """x itself: no augmentation."""
+    return x
 
 
 class Verdicts(NamedTuple):
-    """D's logits of real and fake examples, (B,) each, and the penalty's mean, a scalar."""
+    """D's logits of real and fake examples, (B,) each, the penalty's mean, a scalar, and the real examples as D saw them."""
 
     real: Tensor
     fake: Tensor
     penalty: Tensor
+    shown: Tensor
 
 
 @dataclass(frozen=True)
@@ -46,14 +57,15 @@ class Penalty:
         """Whether D is penalised at `step`: the last of every so many, so that the log, at round numbers, shows it."""
         return (step + 1) % self.every == 0
 
-    def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
-        """Logits of real and fake examples (B, *E), both without a graph, and the penalty."""
-        return Verdicts(judge(real), judge(fake), real.new_zeros(()))
+    def judge(self, judge: Judge, real: Tensor, fake: Tensor, change: Change = unchanged) -> Verdicts:
+        """Logits of real and fake examples (B, *E), both without a graph, shown through T = change, and the penalty."""
+        shown, shown_fake = change(real), change(fake)
+        return Verdicts(judge(shown), judge(shown_fake), real.new_zeros(()), shown)
 
 
 @dataclass(frozen=True)
 class ZeroCentred(Penalty):
-    """½ |∇D|² at real examples: R1; with `samples` at fake ones too: R1 and R2 (Mescheder et al. 2018).
+    """½ |∇D(T(x))|² at real examples: R1; with `samples` at fake ones too: R1 and R2 (Mescheder et al. 2018).
 
     >>> ZeroCentred().judge(lambda x: x.sum(1), torch.zeros(2, 3), torch.zeros(2, 3)).penalty
     tensor(1.5000)
@@ -63,19 +75,18 @@ class ZeroCentred(Penalty):
     every: int = 4
     samples: bool = False
 
-    def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
-        real.requires_grad_()
-        fake.requires_grad_(self.samples)
-        logits, fake_logits = judge(real), judge(fake)
-        penalty = logits.new_zeros(()) + zero_centred(logits, real).mean()
+    def judge(self, judge: Judge, real: Tensor, fake: Tensor, change: Change = unchanged) -> Verdicts:
+        real, fake = real.detach().requires_grad_(), fake.detach().requires_grad_(self.samples)
+        verdicts = super().judge(judge, real, fake, change)
+        penalty = verdicts.penalty + zero_centred(verdicts.real, real).mean()
         if self.samples:
-            penalty = penalty + zero_centred(fake_logits, fake).mean()
-        return Verdicts(logits, fake_logits, penalty)
+            penalty = penalty + zero_centred(verdicts.fake, fake).mean()
+        return verdicts._replace(penalty=penalty)
 
 
 @dataclass(frozen=True)
 class TowardsSlope(Penalty):
-    """(|∇D| − slope)² / slope² between real and fake examples: Wasserstein's game with a gradient penalty, WGAN-GP.
+    """(|∇D| − slope)² / slope² between real and fake examples as they are shown: WGAN-GP, Wasserstein's game with a penalty.
 
     Attributes:
         slope: 1 in Gulrajani et al. 2017, whose pictures lie in [−1, 1]: 2 for pictures in [0, 1].
@@ -84,7 +95,8 @@ class TowardsSlope(Penalty):
     weight: float = 10.0
     slope: float = 1.0
 
-    def judge(self, judge: Judge, real: Tensor, fake: Tensor) -> Verdicts:
+    def judge(self, judge: Judge, real: Tensor, fake: Tensor, change: Change = unchanged) -> Verdicts:
+        real, fake = change(real), change(fake)
         verdicts = super().judge(judge, real, fake)
         penalty = gradient_penalty(judge, real, fake, target=self.slope).mean() / self.slope**2
         return verdicts._replace(penalty=penalty)

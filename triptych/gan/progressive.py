@@ -55,6 +55,8 @@ class GrowingGenerator(nn.Module):
     the dense layer's outputs and each level's channels.
     """
 
+    normalises = True
+
     def __init__(self, latent_dim: int, channels: int, widths: Sequence[int], context_dim: int = 0):
         super().__init__()
         self.norm = PixelNorm()

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from triptych.compose import EncodedGAN
-from triptych.core import GenerativeModel, frozen
+from triptych.core import GenerativeModel
+from triptych.modes import frozen
 from triptych.objectives.player import WHOLE, Loss, Player, Span
 
 Encode = Callable[[Tensor, Tensor | None], Tensor]

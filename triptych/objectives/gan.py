@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from triptych.capabilities import Encodes, require
-from triptych.core import frozen
 from triptych.errors import TriptychError
 from triptych.gan import Adversarial
 from triptych.gan.augment import TARGET
 from triptych.gan.games import GAMES, Game
 from triptych.gan.layers import MinibatchStddev, group_size
 from triptych.gan.penalties import Penalty
+from triptych.modes import frozen
 from triptych.objectives.encoder import relative_error
 from triptych.objectives.player import WHOLE, Loss, Player, Span
 
@@ -88,7 +89,7 @@ class DiscriminatorPlayer(Adversary):
         match: shared with the generator.
         plays: k.
         weight: of the game's loss.
-        penalty: on D's gradient; None for none.
+        penalty: on D's gradient, R1 and R2 at pictures before they are augmented; None for none.
         drift_weight: of D(x)², which keeps a critic's logits, of which only differences count, near 0 (Karras et al. 2018,
             appendix A.1).
         mismatch_weight: of real examples shown with the context of others, where that differs, which D learns to refuse as
@@ -128,8 +129,8 @@ class DiscriminatorPlayer(Adversary):
         self.match.shared = (samples, context) if self.match.share else None
         # without gradients, as when a bad step is replayed, nothing can be penalised
         penalty = self.penalty if self.penalty.due(step) and torch.is_grad_enabled() else Penalty()
-        shown, shown_samples = self.augmentation(x), self.augmentation(samples.detach())
-        real, fake, penalised = penalty.judge(lambda x: model.logits(x, context), shown, shown_samples)
+        judge = partial(model.logits, context=context)
+        real, fake, penalised, shown = penalty.judge(judge, x, samples.detach(), self.augmentation)
         played = game.discriminator(real, fake).mean()
         loss = self.weight * played + penalty.weight * penalty.every * penalised
         terms = {"value": -played.detach()} | _standing(game, x, samples, real, fake) | self._adapted(real, fake)

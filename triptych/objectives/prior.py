@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from triptych.capabilities import Encodes, HasPosterior, require
-from triptych.core import GenerativeModel, Prior, evaluating, in_parts
+from triptych.core import GenerativeModel, Prior, in_parts
 from triptych.errors import TriptychError
+from triptych.modes import evaluating
 from triptych.objectives.flow import whitening_remarks
 from triptych.objectives.player import WHOLE, Look, Loss, Player, Span
 from triptych.vae.estimators import draw

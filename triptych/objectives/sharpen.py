@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from triptych.compose import SharpenedVAE
-from triptych.core import evaluating, in_parts
+from triptych.core import in_parts
+from triptych.modes import evaluating
 from triptych.objectives.gan import Adversary, Match, agreed
 from triptych.objectives.player import WHOLE, Findings, Look, Loss, Span
 from triptych.vae.estimators import draw

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from triptych.capabilities import HasPosterior
 from triptych.compose import SharpenedVAE
-from triptych.core import Prior, StandardNormal, evaluating
+from triptych.core import Prior, StandardNormal
+from triptych.modes import evaluating
 from triptych.objectives.player import WHOLE, Look, Loss, Player, Span
 from triptych.vae import VAE
 from triptych.vae.estimators import Bound, Under, bound_b, draw

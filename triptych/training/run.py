@@ -21,11 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from triptych import figures, folders, storage
-from triptych.core import GenerativeModel, evaluating
+from triptych.core import GenerativeModel
 from triptych.data.batches import Batch, Batches
 from triptych.data.splits import Split
 from triptych.errors import TriptychError, unknown
 from triptych.families import first_examples, players
+from triptych.modes import evaluating
 from triptych.objectives.player import Player
 from triptych.pretrained import blank_model, described, read_recipe, write_card
 from triptych.randomness import noise_seed, seeded

@@ -25,7 +25,7 @@ from triptych.errors import TriptychError, check_choice
 from triptych.parts import Part
 
 LOG_SIGMA_FLOOR = -5.0  # a density: σ below 1.7 / 256 would let it grow without bound on flat parts of pictures
-LINEAR_FLOOR = -12.0  # data that are not pixels have no bin width: only what float32 can divide by
+FLOATS_FLOOR = -12.0  # data that are not pixels have no bin width: only what float32 can divide by
 LOG_S_FLOOR = -7.0  # a mass is bounded by 1 anyway: at s = 0.23 / 256 its bin holds 0.79 of it
 
 
@@ -117,11 +117,12 @@ class _LocationScale(Likelihood):
     def log_sigma(self, h: Tensor) -> Tensor:
         """The log-scale, at least the floor: (B, *E), or one number for each of the leading axis where it is shared."""
         raw = h[:, 1] + self.start if self.outputs == 2 else self.log_scale
-        return _Floor.apply(raw, self.floor if self.squash else LINEAR_FLOOR)
+        return _Floor.apply(raw, self.floor if self.codec.is_picture else FLOATS_FLOOR)
 
 
 class Gaussian(_LocationScale):
-    """log p(x|z) = −½ Σ ((x − μ)² / σ² + 2 log σ + log 2π) (AEVB, appendix C.2), σ learned, log σ ≥ −5.
+    """log p(x|z) = −½ Σ ((x − μ)² / σ² + 2 log σ + log 2π) (AEVB, appendix C.2), σ learned: log σ ≥ −5 of
+    pixels, ≥ −12 of floats, which have no bin.
 
     Args:
         event_shape: of x.
