@@ -54,7 +54,7 @@ def trained_vae(out: Path, data: Split, options: argparse.Namespace) -> Generati
     import dataclasses
 
     recipe = dataclasses.replace(families.preset("vae", data="faces"), steps=options.steps, data="faces", seed=options.seed)
-    return trained(out / "vae", recipe, data)[0].average
+    return trained(out / "vae", recipe, data)[0].averaged.eval()
 
 
 def smiles(model: GenerativeModel, splits: Splits, reader: edit.Reader, judge: edit.Reader) -> dict[str, list[float]]:

@@ -48,7 +48,7 @@ class Reader:
         return {name: (read[:, i] - intercept) / slope for name, (i, intercept, slope) in self.lines.items()}
 
     def score(self, *names: str) -> Callable[[Tensor], Tensor]:
-        """The coordinates of pictures x (B, *E) in [0, 1], with their gradient: f for `optimise` of one name, (B,), else (B, k).
+        """Coordinates of pictures x (B, *E) in [0, 1], with their gradient: f for `optimise` of one name, (B,), else (B, k).
 
         Raises:
             TriptychError: for a name that is not read, and a reader of floats.
