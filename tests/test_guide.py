@@ -36,6 +36,9 @@ encoder = edit.learn_encoder(gan, data=stored, steps=2, width=4)
 flow = triptych.Glow((3, 32, 32), levels=2, depth=2, width=8)
 flow.initialize(flow.codec.encode(stored))
 figures.save(stored[:1], "face.png")
+profiles, new_profiles = torch.randn(20, 3), torch.randn(2, 3)
+scores = lambda x, p: -(x.mean((1, 2, 3)) - p[:, 0]).square()
+ask = lambda stored: stored.float().mean((1, 2, 3))
 directions = edit.learn_directions(edit.Inverting(gan, encoder), stored, {"smile": torch.rand(40)})
 """,
 }

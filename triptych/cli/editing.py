@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triptych.cli import parse
+from triptych.cli import optimising, parse
 from triptych.cli.options import Edit
 from triptych.cli.sources import context_of, folder_of, load_editable, load_model, notice
 from triptych.errors import TriptychError
@@ -29,9 +29,10 @@ def edit(words: Sequence[str]) -> None:
 
     if not options.images:
         raise TriptychError("edit expects at least one picture file, or a folder of them")
-    if sum(map(bool, (options.set, options.sweep, options.inpaint, options.given))) != 1:
+    if sum(map(bool, (options.set, options.sweep, options.inpaint, options.given, options.optimise))) != 1:
         raise TriptychError(
-            "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value and --inpaint top"
+            "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value, --optimise probe.skops "
+            "and --inpaint top"
         )
     if options.sweep:
         parse_sweep(options.sweep)
@@ -123,7 +124,8 @@ def _editor(options: Edit, model: GenerativeModel) -> Callable[[Tensor], Shown]:
     from triptych.edit.showing import shown
 
     context = context_of(model, options.known)
-    change = _condition(options, model, context) if options.given else _move(options, model, context)
+    kind = optimising.optimised if options.optimise else _condition if options.given else _move
+    change = kind(options, model, context)
     return lambda stored: shown(model, stored, change, context=context, beside=options.triptych)
 
 
@@ -185,7 +187,7 @@ def _settings_of(options: Edit) -> dict[str, Any]:
         "given": options.given,
         "known": options.known,
         "triptych": options.triptych,
-    }
+    } | (optimising.settings(options) if options.optimise else {})
 
 
 def _hold(options: Edit) -> list[str]:
@@ -200,6 +202,7 @@ def _watching(total: int) -> Iterator[Callable[[Edited], None]]:
 
 
 def _inpaint(options: Edit) -> None:
+    steps = 500 if options.steps is None else options.steps
     import torch
 
     from triptych import edit as verbs
@@ -210,7 +213,7 @@ def _inpaint(options: Edit) -> None:
     generator = torch.Generator().manual_seed(options.seed)
     hidden = verbs.mask(options.inpaint or "", model.event_shape, generator)
     x, context = model.codec.centre(stored), context_of(model, options.known)
-    filled = verbs.inpaint(model, x, hidden, steps=options.steps, context=context, generator=generator)
+    filled = verbs.inpaint(model, x, hidden, steps=steps, context=context, generator=generator)
     before = stored.masked_fill(hidden, 128)
     after = torch.where(hidden, model.codec.decode(filled), stored)
     save(torch.stack([before, after], dim=1).flatten(0, 1), options.out, columns=2)

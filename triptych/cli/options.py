@@ -98,10 +98,15 @@ class Edit(OwnModel, OfRun):
     inpaint: str | None = None
     """Hide a part and fill it in by the model's density (flows): top, bottom, left, right, odd, even, middle-horizontal,
     middle-vertical, random-75 or random-90."""
-    steps: Count = 500
-    """Steps of --inpaint: more of them fill in better."""
+    optimise: Path | None = None
+    """Move z to where a scikit-learn estimator scores the picture highest: a file of skops.io.dump, of one that was fitted
+    to pictures flat and between 0 and 1. Where --out ends in .gif, the way there."""
+    within: Annotated[float, Between(1e-6, 1e6)] | None = None
+    """How far --optimise may move z: |z' − z|, by default a quarter of √L."""
+    steps: Count | None = None
+    """Steps of --inpaint, by default 500: more of them fill in better; of --optimise, by default 100."""
     seed: Seed = 0
-    """Seed of --inpaint's noise, and of the places of a random mask."""
+    """Seed of --inpaint's noise, of the places of a random mask, and of --optimise where its score has no gradient."""
     triptych: bool = False
     """Write each picture as a triptych: original, reconstruction and edit side by side, instead of the edit alone."""
     force: bool = False

@@ -3,6 +3,7 @@
 `learn_directions` finds them from labels or without, `apply` sets calibrated coordinates, `sweep` goes through values,
 `change_context` changes what a conditional model was given,
 `interpolate` walks from one example to another, `manifold` spans a surface through four, `inpaint` fills in what is hidden.
+`optimise` moves z to where any score is highest, `fit_perturbation` learns the move that each person's profile calls for.
 They need an encoder; for a model without one `invert` finds z, and `Inverting` makes all of them work.
 """
 
@@ -14,6 +15,8 @@ from triptych.edit.inpainting import MASKS, inpaint, mask
 from triptych.edit.inversion import Inverting, invert, learn_encoder, psnr
 from triptych.edit.learning import judge, learn_directions, unsupervised_directions
 from triptych.edit.moving import apply, change_context, interpolate, manifold, move, sweep
+from triptych.edit.optimising import Optimised, optimise
+from triptych.edit.perturbation import Perturbation, fit_perturbation
 from triptych.edit.reading import Reader, learn_reader
 from triptych.edit.worth import far_out, refuse_worthless
 
@@ -23,6 +26,8 @@ __all__ = [
     "Direction",
     "Directions",
     "Inverting",
+    "Optimised",
+    "Perturbation",
     "Reader",
     "apply",
     "at_depth",
@@ -30,6 +35,7 @@ __all__ = [
     "change_context",
     "class_names",
     "far_out",
+    "fit_perturbation",
     "inpaint",
     "interpolate",
     "invert",
@@ -41,6 +47,7 @@ __all__ = [
     "manifold",
     "mask",
     "move",
+    "optimise",
     "psnr",
     "refuse_worthless",
     "straightest",

@@ -8,14 +8,14 @@ different depths, or of different models, are compared, one reader reads them al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from triptych.core import Codec
-from triptych.errors import TriptychError, check_size
+from triptych.errors import TriptychError, check_size, unknown
 from triptych.evaluate.features import centred, descend, reading_of
 from triptych.nets import encoder_network
 from triptych.randomness import seeded
@@ -46,6 +46,26 @@ class Reader:
         """The coordinates of stored values by name, each (n,)."""
         read = self.read(stored, batch)
         return {name: (read[:, i] - intercept) / slope for name, (i, intercept, slope) in self.lines.items()}
+
+    def score(self, *names: str) -> Callable[[Tensor], Tensor]:
+        """Coordinates of pictures x (B, *E) in [0, 1], with their gradient: f for `optimise` of one name, (B,), else (B, k).
+
+        Raises:
+            TriptychError: for a name that is not read, and a reader of floats.
+        """
+        if self.values is not None:
+            raise TriptychError("a reader of floats scores stored values: call it with them")
+        for name in names:
+            if name not in self.lines:
+                raise unknown("attribute", name, self.lines)
+        columns, intercepts, slopes = zip(*(self.lines[name] for name in names), strict=True)
+
+        def f(x: Tensor) -> Tensor:
+            read = self.net(2 * x - 1)[:, list(columns)]
+            found = (read - torch.tensor(intercepts).to(read)) / torch.tensor(slopes).to(read)
+            return found[:, 0] if len(names) == 1 else found
+
+        return f
 
 
 def learn_reader(
