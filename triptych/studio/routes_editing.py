@@ -11,6 +11,7 @@ import numpy as np
 from fastapi import APIRouter, Request, Response
 from torch import Tensor
 
+from triptych.edit import Directions
 from triptych.edit.recipe import EditRecipe
 from triptych.studio import images, schemas, verbs
 from triptych.studio.problems import Problem
@@ -36,6 +37,13 @@ def router(studio: Studio) -> APIRouter:
         edited = await answer(request, served.worker.submit(studio.mover(served), move, alone=asked.alone))
         took = {"Server-Timing": f"model;dur={1000 * (time.perf_counter() - start):.1f}"}
         return Response(images.png(edited), media_type="image/png", headers=took)
+
+    @routes.post("/project")
+    async def project(request: Request, asked: schemas.Project) -> schemas.Projections:
+        """Where an opened picture lies along every direction, taught ones among them."""
+        served, picture = studio.opened(asked.picture)
+        work = partial(_read, served, studio.directions(served, asked.taught))
+        return schemas.Projections(projections=await answer(request, served.worker.submit(work, picture)))
 
     @routes.post("/sweep", response_class=Response, responses=_GIF)
     async def sweep(request: Request, asked: schemas.Sweep) -> Response:
@@ -95,6 +103,10 @@ def _move(studio: Studio, asked: schemas.Edit) -> tuple[Served, Move]:
 
 def _all(mover: verbs.Mover, asked: list[list[Move]]) -> list[list[Tensor]]:
     return [mover(moves) for moves in asked]
+
+
+def _read(served: Served, directions: Directions, asked: list[verbs.Picture]) -> list[dict[str, float]]:
+    return [verbs.coordinates(served, picture, directions) for picture in asked]
 
 
 def _measured(

@@ -71,7 +71,7 @@ def router(studio: Studio) -> APIRouter:
         drags = dict(sorted(found.drags.items(), key=lambda pair: -abs(pair[1])))
         return schemas.Taught(
             taught=key, direction=described(found.direction), n=found.n, accuracy=found.accuracy, stderr=found.stderr,
-            majority=found.majority, drags=drags, projections={},
+            majority=found.majority, drags=drags,
         )  # fmt: skip
 
     @routes.post("/score", openapi_extra=several)

@@ -81,6 +81,19 @@ class Edit(_Strict):
     alone: bool = False
 
 
+class Project(_Strict):
+    """An opened picture, and taught directions to read it by besides the model's own."""
+
+    picture: Id
+    taught: list[Id] = Field(default=[], max_length=_LARGEST)
+
+
+class Projections(BaseModel):
+    """Where a picture lies along each direction."""
+
+    projections: dict[str, float]
+
+
 class Sweep(Edit):
     """The same, and one coordinate that goes through `count` values from `low` to `high`."""
 
@@ -159,7 +172,6 @@ class Taught(BaseModel):
     stderr: float
     majority: float
     drags: dict[str, float]
-    projections: dict[str, float]
 
 
 class Judged(Direction):

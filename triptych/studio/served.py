@@ -83,4 +83,4 @@ def _directions(folder: Path, weights: str) -> tuple[edit.Directions, str]:
     try:
         return edit.Directions.load(folder, weights), ""
     except TriptychError as error:
-        return edit.Directions(), str(error)
+        return edit.Directions(), str(error).replace(f"{folder.parent}/", "")

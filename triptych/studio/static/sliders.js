@@ -27,7 +27,7 @@ export class Sliders {
     const start = own ?? (low + high) / 2;
     const least = Math.min(low - FAR * width, start);
     const most = Math.max(high + FAR * width, start);
-    const place = (value) => `${(100 * (value - least)) / (most - least)}%`;
+    const place = (value) => String((value - least) / (most - least));
     const id = `slider-${name}`;
     const range = el("input", { type: "range", id, disabled: own === undefined });
     Object.assign(range, { min: least, max: most, step: width / 200, value: start });
