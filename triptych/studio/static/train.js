@@ -10,7 +10,7 @@ let parts;
 let timer;
 let sheets = [];
 let follows = true;
-let drawn = "";
+let seen = "";
 
 export function start() {
   parts = {
@@ -24,7 +24,7 @@ export function start() {
     when: el("output", { htmlFor: "sheet" }),
   };
   parts.bar.setAttribute("aria-label", "Progress of the training");
-  parts.run.addEventListener("change", () => { drawn = ""; sheets = []; follows = true; look(); });
+  parts.run.addEventListener("change", () => { seen = ""; sheets = []; follows = true; look(); });
   parts.time.addEventListener("input", () => { follows = Number(parts.time.value) === sheets.length - 1; turnTo(); });
   parts.samples = el("section", { className: "over-time", hidden: true }, el("h2", {}, "Samples over time"), el("div", { className: "frame" }, parts.sheet), el("div", { className: "slider-head" }, el("label", { htmlFor: "sheet" }, "Step"), parts.when), parts.time);
   $("panel-train").append(
@@ -60,17 +60,17 @@ function look() {
 
 function draw(run) {
   const whole = `${run.id} ${run.step} ${run.samples.length}`;
-  if (whole === drawn) return;
-  drawn = whole;
+  if (whole === seen) return;
+  seen = whole;
   parts.how.textContent = run.steps ? `Step ${run.step.toLocaleString()} of ${run.steps.toLocaleString()}` : `Step ${run.step.toLocaleString()}`;
   parts.bar.value = run.steps ? Math.min(1, run.step / run.steps) : 0;
   parts.verdicts.replaceChildren(...run.verdicts.map((v) => el("li", {}, el("b", {}, v.name), `: ${v.evidence}`, v.remedy ? el("span", { className: "remedy" }, v.remedy) : "")));
   const rank = (name) => (FIRST.indexOf(name) + 1 || FIRST.length + 1);
   const names = Object.keys(run.curves).filter((name) => run.curves[name].length > 1).sort((a, b) => rank(a) - rank(b) || a.localeCompare(b));
-  parts.curves.replaceChildren(...names.map((name) => {
-    const found = curve(said(name), run.curves[name]);
-    return el("figure", { className: "curve" }, el("figcaption", {}, el("b", {}, said(name)), el("span", {}, short(found.last))), found.drawn, el("div", { className: "ends", ariaHidden: "true" }, el("span", {}, short(found.low)), el("span", {}, short(found.high))));
-  }));
+  const drawn = names.map((name) => [name, curve(said(name), run.curves[name])]);
+  const constant = drawn.filter(([, found]) => found.low === found.high).map(([name, found]) => `${said(name)} ${short(found.last)}`);
+  parts.curves.replaceChildren(...drawn.filter(([, found]) => found.low !== found.high).map(line));
+  if (constant.length) parts.curves.append(el("p", { className: "constant" }, `Constant: ${constant.join(", ")}.`));
   if (!names.length) parts.curves.replaceChildren(el("p", { className: "empty" }, "No records yet."));
   sheets = run.samples.map((sheet) => ({ step: Number(sheet.match(/\d+/)[0]), path: `/api/runs/${encodeURIComponent(run.id)}/samples/${sheet}` }));
   parts.samples.hidden = !sheets.length;
@@ -79,6 +79,10 @@ function draw(run) {
   if (follows) parts.time.value = parts.time.max;
   turnTo();
 }
+
+const line = ([name, found]) =>
+  el("figure", { className: "curve" }, el("figcaption", {}, el("b", {}, said(name)), el("span", {}, short(found.last))), found.drawn,
+    el("div", { className: "ends", ariaHidden: "true" }, el("span", {}, short(found.low)), el("span", {}, short(found.high))));
 
 function turnTo() {
   const sheet = sheets[Number(parts.time.value)];
