@@ -84,8 +84,8 @@ def dumped(estimator):
 BAD = {
     "a pickle": (lambda path: path.write_bytes(pickle.dumps(LinearRegression())), "not an estimator that skops"),
     "an empty file": (lambda path: path.write_bytes(b""), "should be a file of skops"),
-    "no file": (lambda path: None, "No such file"),
-    "a folder": (lambda path: path.mkdir(), "should be a file of skops"),
+    "no file": (lambda path: None, "does not exist"),
+    "a folder": (lambda path: path.mkdir(), "is a folder: expected a file"),
     "other features": (dumped(lambda: LinearRegression().fit(ROWS[:, :5], ROWS.mean(1))), "the probe reads 5 features"),
     "three classes": (dumped(lambda: LogisticRegression().fit(ROWS, np.arange(60) % 3)), "gives .3,. scores"),
     "not a probe": (dumped(lambda: {"a": 1}), "the probe reads None features"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from triptych.cli import optimising, parse
 from triptych.cli.options import Edit
@@ -29,11 +29,13 @@ def edit(words: Sequence[str]) -> None:
 
     if not options.images:
         raise TriptychError("edit expects at least one picture file, or a folder of them")
-    if sum(map(bool, (options.set, options.sweep, options.inpaint, options.given, options.optimise))) != 1:
+    if sum(map(bool, (options.set, options.sweep, options.inpaint, options.given, options.optimise, options.recipe))) != 1:
         raise TriptychError(
-            "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value, --optimise probe.skops "
-            "and --inpaint top"
+            "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value, --optimise probe.skops, "
+            "--inpaint top and --recipe FILE"
         )
+    if options.recipe and options.hold:
+        raise TriptychError("--recipe says itself what is held: leave out --hold")
     if options.sweep:
         parse_sweep(options.sweep)
     strengths(_settings(options.set))
@@ -141,16 +143,40 @@ def _move(options: Edit, model: GenerativeModel, context: Tensor | None) -> Chan
     from triptych import edit as verbs
 
     folder = folder_of(options.run)
-    known, hold = verbs.Directions.load(folder), _hold(options)
+    asked = _asked(options)
+    known, hold = asked.known, asked.hold
     if isinstance(model, verbs.Inverting) and model.encoder is None:
         notice(f"{folder} has no encoder to read coordinates by, they are rough: triptych directions {folder} learns one")
-    if options.set:
-        values = _settings(options.set)
+    if not options.sweep:
+        values = asked.values
         _check_strengths(options, known, [values])
         return lambda x, z: verbs.apply(model, x, values, known, hold=hold, context=context, z=z)[:, None]
     name, steps = parse_sweep(options.sweep or "")
     _check_strengths(options, known, [{name: steps[0]}, {name: steps[-1]}])
     return lambda x, z: verbs.sweep(model, x, name, steps, known, hold=hold, context=context, z=z)
+
+
+class _Asked(NamedTuple):
+    """What an edit sets and holds, and the directions that it has for it."""
+
+    known: Directions
+    values: dict[str, Any]
+    hold: list[str]
+
+
+def _asked(options: Edit) -> _Asked:
+    """By --set and --hold, or by a recipe, which is checked to be of the run's weights and directions."""
+    from triptych.edit import Directions
+    from triptych.edit.recipe import EditRecipe
+    from triptych.pretrained import stamp
+
+    folder = folder_of(options.run)
+    if options.recipe is None:
+        return _Asked(Directions.load(folder), _settings(options.set), _hold(options))
+    recipe = EditRecipe.load(options.recipe)
+    own = {*recipe.values, *recipe.hold} - {*recipe.added}
+    known = Directions.load(folder) if own else Directions()
+    return _Asked(recipe.directions(known, stamp(folder)), dict(recipe.values), [*recipe.hold])
 
 
 def _check_strengths(options: Edit, known: Directions, asked: Sequence[dict[str, Any]]) -> None:
@@ -168,22 +194,24 @@ def _check_strengths(options: Edit, known: Directions, asked: Sequence[dict[str,
 def _settings_of(options: Edit) -> dict[str, Any]:
     """All that decides what an edited picture looks like, as a folder of them keeps it."""
     from triptych import storage
-    from triptych.edit import Directions, inversion
+    from triptych.edit import inversion
     from triptych.pretrained import stamp
 
-    folder, moved = folder_of(options.run), [*_settings(options.set)]
+    folder = folder_of(options.run)
+    asked = None if options.given else _asked(options)
+    moved = [] if asked is None else [*asked.values, *asked.hold]
     if options.sweep:
         moved.append(parse_sweep(options.sweep)[0])
-    names = sorted({*moved, *_hold(options)})
+    names = sorted({*moved})
     encoder = folder / inversion.FILE
     return {
         "pictures": str(options.images[0].resolve() if options.images[0].is_dir() else options.images[0].parent.resolve()),
         "weights": stamp(folder),
         "encoder": storage.digest(encoder) if encoder.is_file() else None,
-        "directions": Directions.load(folder).fingerprint(names) if names else None,
-        "set": _settings(options.set),
+        "directions": asked.known.fingerprint(names) if asked and names else None,
+        "set": {} if asked is None else asked.values,
         "sweep": options.sweep,
-        "hold": _hold(options),
+        "hold": _hold(options) if asked is None else asked.hold,
         "given": options.given,
         "known": options.known,
         "triptych": options.triptych,

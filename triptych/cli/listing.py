@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,10 @@ from triptych.cli import parse
 from triptych.cli.options import List
 from triptych.cli.results import STDOUT, json_words, newest_step, write_result
 from triptych.errors import TriptychError
-from triptych.folders import original, recover
 from triptych.opening import exists, regular
+from triptych.runs import DEPTH, runs_below
 from triptych.version import FORMAT
 
-DEPTH = 4  # folders below the one that is named
 _LARGEST = 2**20  # bytes of a recipe or an evaluation, as `storage.read_json` has it
 _TAIL = 65_536  # bytes at the end of metrics.jsonl, in which the last numbers are looked for
 _SHOWN = (
@@ -62,30 +61,11 @@ def list(words: Sequence[str]) -> None:
     options = parse(List, json_words(words), "triptych list")
     if not options.folder.is_dir():
         raise TriptychError(f"{options.folder} is not a folder: name one that runs lie in, such as runs")
-    entries = [_entry(folder) for folder in _runs(options.folder)]
+    entries = [_entry(folder) for folder in runs_below(options.folder)]
     if options.json:
         write_result(options.json, [dataclasses.asdict(entry) for entry in entries])
     if options.json != STDOUT:
         _print(entries, options.folder)
-
-
-def _runs(root: Path) -> Iterator[Path]:
-    """Folders that hold a run, or what is left of one, sorted; none is looked for inside a run."""
-    for at, folders, files in os.walk(root):
-        depth = len(Path(at).relative_to(root).parts)
-        folders[:] = _walked(Path(at), folders) if depth < DEPTH else []
-        # a recipe alone does not make a run of ours, nor do weights: folders of other tools hold such files too
-        ours = "recipe.json" in files or ("metrics.jsonl" in files and "state" in folders)
-        if ours:
-            folders.clear()
-            yield Path(at)
-
-
-def _walked(at: Path, names: Sequence[str]) -> Sequence[str]:
-    """The folders to look into, sorted; a run whose replacement was left half done is put back."""
-    lost = {place.name for name in names if (place := original(at / name)) and place.name not in names}
-    back = {recover(at / name).name for name in lost}
-    return sorted(back | {name for name in names if not name.startswith(".")})
 
 
 def _entry(folder: Path) -> Entry:

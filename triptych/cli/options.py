@@ -91,6 +91,8 @@ class Edit(OwnModel, OfRun):
     """Set an attribute to several values, as name=low:high:count: writes a strip, or a GIF where --out ends in .gif."""
     hold: str | None = None
     """Attributes, joined by commas, whose coordinates must not change."""
+    recipe: Path | None = None
+    """Instead of --set and --hold: an edit that triptych studio saved, replayed exactly."""
     given: str | None = None
     """Decode the picture's z under these attributes instead, such as glasses=yes (conditional models)."""
     known: str | None = None
@@ -219,6 +221,22 @@ class List:
     """Where to look, a few folders deep; by default here."""
     json: Path | None = None
     """A file to write the list to, too; without a name, or as -, it goes to standard output."""
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Open the models of some runs in the browser: edit, mix, sample, compare, teach, score, and watch trainings."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Run folders, folders in which runs lie, or hub ids; by default the folder runs, or what lies here."""
+    host: str = "127.0.0.1"
+    """Where to listen: by default for this machine alone; any other host needs --token."""
+    port: int = 7860
+    """The port to listen on; 0 takes any that is free."""
+    token: str | None = None
+    """What visitors have to know, in the page or as a Bearer token; by default the environment's TRIPTYCH_TOKEN, if set."""
+    allow_host: tuple[str, ...] = ()
+    """Further names under which the studio may be asked, such as that of a proxy before it."""
 
 
 @dataclass(frozen=True)

@@ -194,18 +194,23 @@ def frames(path: Path) -> Iterator[bytes]:
 
 
 def decode(
-    content: str | Path | bytes | Image.Image | None, grey: bool, size: Size | None, depth: Depth | None = None
+    content: str | Path | bytes | Image.Image | None,
+    grey: bool,
+    size: Size | None,
+    depth: Depth | None = None,
+    most: int | None = None,
 ) -> np.ndarray:
     """One picture as uint8 (C, H, W), upright, without transparency (on white), shorter side to `size` and cropped.
 
     Args:
         depth: of values of more than eight bits; None: of this picture by itself.
+        most: pixels that it may have, besides Pillow's own limit.
 
     Raises:
-        Exception: of nearly any kind, for broken bytes; a picture over Pillow's limit of pixels is a decompression bomb.
+        Exception: of nearly any kind, for broken bytes; a picture over the limit of pixels is a decompression bomb.
     """
     with _open(content) as image:
-        if image.width * image.height > (Image.MAX_IMAGE_PIXELS or float("inf")):
+        if image.width * image.height > min(most or float("inf"), Image.MAX_IMAGE_PIXELS or float("inf")):
             raise Image.DecompressionBombError
         if size:
             image.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode at the smallest sufficient scale

@@ -15,6 +15,7 @@ from torch import Tensor
 from triptych.core import GenerativeModel
 from triptych.edit.optimising import Objective
 from triptych.errors import TriptychError
+from triptych.opening import regular
 
 _LARGEST = 512 * 2**20  # bytes of a file
 
@@ -31,9 +32,9 @@ def load_probe(path: str | Path) -> Any:
         import skops.io
     except ImportError:
         raise TriptychError(f"{path}: estimators are read by the package skops: pip install 'triptych[optimise]'") from None
+    if not 0 < (size := regular(path).stat().st_size) <= _LARGEST:
+        raise TriptychError(f"{path} should be a file of skops of up to {_LARGEST >> 20} MB, has {size} bytes")
     try:
-        if not 0 < (size := Path(path).stat().st_size) <= _LARGEST or not Path(path).is_file():
-            raise TriptychError(f"{path} should be a file of skops of up to {_LARGEST >> 20} MB, has {size} bytes")
         if strange := skops.io.get_untrusted_types(file=path):
             raise TriptychError(
                 f"{path} holds types that are not read from files, such as {strange[0]}: fit a plain estimator"
@@ -41,8 +42,6 @@ def load_probe(path: str | Path) -> Any:
         return skops.io.load(path)
     except TriptychError:
         raise
-    except OSError as error:
-        raise TriptychError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # whatever a broken archive raises in it
         raise TriptychError(
             f"{path} is not an estimator that skops.io.dump wrote ({type(error).__name__}: {error})"

@@ -1,0 +1,22 @@
+"""`triptych studio`: the page, and the same verbs over HTTP."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from triptych.cli import parse
+from triptych.cli.options import Studio
+from triptych.cli.sources import flush_subnormals, notice
+
+
+def studio(words: Sequence[str]) -> None:
+    """Serves models until it is stopped."""
+    options = parse(Studio, words, "triptych studio")
+    token = options.token if options.token is not None else os.environ.get("TRIPTYCH_TOKEN") or None
+    flush_subnormals()
+    from triptych.studio.serving import Address, serve
+
+    sources = options.runs or (("runs",) if Path("runs").is_dir() else (".",))
+    serve(sources, Address(options.host, options.port, options.allow_host, token), notice)

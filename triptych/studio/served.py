@@ -1,0 +1,86 @@
+"""A run as the studio serves it: a model that can be edited, its directions, and the thread that does its work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from triptych import edit
+from triptych.capabilities import Encodes, HasDensity
+from triptych.core import GenerativeModel
+from triptych.edit.inversion import load_encoder
+from triptych.errors import TriptychError
+from triptych.pretrained import load, read_recipe, stamp
+from triptych.studio.limits import Limits
+from triptych.studio.worker import Worker
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model that loaded.
+
+    Attributes:
+        model: with a way to encode, its own or by inversion.
+        parts: the model at each depth at which one of its directions moves codes; None is z.
+        weights: `pretrained.stamp` of what was loaded.
+        family, data: what the run says of itself; data "" where it does not.
+        note: what a person should know, such as that there are no directions yet; "" for nothing.
+    """
+
+    id: str
+    folder: Path
+    model: GenerativeModel
+    directions: edit.Directions
+    weights: str
+    family: str
+    data: str
+    note: str
+    worker: Worker
+    parts: Mapping[int | None, GenerativeModel] = field(default_factory=dict)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of its pictures."""
+        return self.model.event_shape
+
+    @property
+    def bound(self) -> str | None:
+        """What its likelihoods are: "exact", "lower" bounds, or None where there are none."""
+        return self.model.bound if isinstance(self.model, HasDensity) else None
+
+    def part(self, depth: int | None) -> GenerativeModel:
+        """The model whose codes lie at a depth."""
+        return self.parts[depth] if depth in self.parts else edit.at_depth(self.model, depth)
+
+
+def load_served(name: str, folder: Path, limits: Limits) -> Served:
+    """The model of a run with all that the studio needs of it.
+
+    Raises:
+        TriptychError: for a run that cannot be loaded, and a model of other data than pictures.
+    """
+    weights = stamp(folder)
+    loaded = load(folder)
+    shape = loaded.event_shape
+    if not (loaded.codec.is_picture and len(shape) == 3 and shape[0] in (1, 3)):
+        raise TriptychError(f"its examples are of shape {shape}, not pictures of 1 or 3 channels, which the studio shows")
+    recipe = read_recipe(folder)
+    inverted = not isinstance(loaded, Encodes)
+    model = edit.Inverting(loaded, load_encoder(loaded, folder)) if inverted else loaded
+    directions, note = _directions(folder, weights)
+    if inverted:
+        note = f"it has no encoder: each picture is searched for, which takes a while. {note}".strip()
+    parts = {depth: edit.at_depth(model, depth) for depth in {None, *(d.depth for d in directions.values())}}
+    worker = Worker(name, waiting=limits.waiting, together=limits.together)
+    family = type(loaded).__name__.lower() if recipe is None else recipe.family
+    data = "" if recipe is None else recipe.data
+    return Served(name, folder, model, directions, weights, family, data, note, worker, parts)
+
+
+def _directions(folder: Path, weights: str) -> tuple[edit.Directions, str]:
+    """The run's directions, or none and why."""
+    try:
+        return edit.Directions.load(folder, weights), ""
+    except TriptychError as error:
+        return edit.Directions(), str(error).replace(f"{folder.parent}/", "")
