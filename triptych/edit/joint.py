@@ -176,8 +176,8 @@ def ridges(z: Tensor, a: Tensor) -> Tensor:
     """(ZᵀZ + λI)⁻¹ Zᵀ A, centred, of attributes (n, A) at once: (A, L).
 
     λ = L/3 times z's mean variance gives each weight a prior of variance 3 / L, as the logistic regression has: with less, a
-    flow's thousands of dimensions learn the training data by heart. In float64: its codes are nearly collinear where pictures
-    are flat.
+    flow's thousands of dimensions learn the training data by heart. In float64: its codes are nearly collinear where
+    pictures are flat.
     """
     mean, a = z.mean(0), (a - a.mean(0)).double()
     prior = max(z.shape[1] / 3 * float(z.var(0, correction=0).double().mean()), 1e-12)
