@@ -7,12 +7,14 @@ are attributes, and by the best reading of the one attribute (triptych/edit/join
 
     python benchmarks/overlapping.py                          1,000 models, three methods
     python benchmarks/overlapping.py --run RUN                a run of the drawn faces, edits read by the independent judge
+    TRIPTYCH_DATA=… python benchmarks/overlapping.py --data celeba10k     codes that are principal components of photographs
 """
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 import torch
@@ -117,6 +119,8 @@ def summary(rows: list[dict]) -> dict:
             "within_1_error": round(float((off < 1).float().mean()), 3),
             "within_2_errors": round(float((off < 2).float().mean()), 3),
             "most_errors_off": round(float(off.max()), 1),
+            "errors_over_half": int((errors > 0.5).sum()),
+            "backwards_with_errors_below_half": int(((moved <= 0) & (errors <= 0.5)).sum()),
         }
     return found
 
@@ -129,15 +133,33 @@ def random_models(out: Path, count: int, n: int, methods: list[str]) -> None:
     write(out, "random_models", results)
 
 
-def faces(out: Path, folder: Path, methods: list[str]) -> None:
+def faces(out: Path, folder: Path, methods: list[str], reader_steps: int) -> None:
     """Directions of a run of the drawn faces by each method: what the independent judge reads of their edits, held out."""
     model, splits = triptych.load(folder), load("faces", size=32)
-    reader, train, results = reader_of(out, "faces", splits), splits.train.take(_LEARNED_FROM), {}
+    reader, train, results = reader_of(out, "faces", splits, reader_steps), splits.train.take(_LEARNED_FROM), {}
     for method in methods:
         found = edit.learn_directions(model, train[:], train.attributes, method=method)
         judged = edit.judge(model, found, splits.test[:], splits.test.attributes, reader=reader)
         results[method] = {name: row(d.judged) for name, d in judged.items()}
     write(out, folder.name, results)
+
+
+def components(out: Path, name: str, count: int, methods: list[str]) -> None:
+    """Directions of the standardised principal components of pictures: how well each method reads held-out attributes."""
+    splits = load(name, size=32)
+    train, test = (split[:].float().flatten(1) for split in (splits.train, splits.test))
+    centre = train.mean(0)
+    axes = torch.linalg.eigh((train - centre).T @ (train - centre))[1][:, -count:]
+    spread = ((train - centre) @ axes).std(0)
+    z, held_out = (((part - centre) @ axes) / spread for part in (train, test))
+    results: dict = {"learned_from": len(z), "held_out": len(held_out), "components": count}
+    for method in methods:
+        found = edit.learn_directions(Identity(count), z, splits.train.attributes, method=method)
+        judged = edit.judge(Identity(count), found, held_out, splits.test.attributes)
+        rows = {name: row(d.judged) | {"accuracy": round(d.judged["accuracy"], 3)} for name, d in judged.items()}
+        keys = {"accuracy", "auc", "slope"}.intersection(*rows.values())
+        results[method] = {"mean": {key: round(mean([r[key] for r in rows.values()]), 3) for key in sorted(keys)}, **rows}
+    write(out, name, results)
 
 
 def row(judged: dict) -> dict:
@@ -152,10 +174,15 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--run", type=Path)
+    parser.add_argument("--data")
+    parser.add_argument("--components", type=int, default=128)
+    parser.add_argument("--reader-steps", type=int, default=4000)
     options = parser.parse_args()
     out = begin(options)
-    if options.run:
-        faces(out, options.run, options.methods.split(","))
+    if options.data:
+        components(out, options.data, options.components, options.methods.split(","))
+    elif options.run:
+        faces(out, options.run, options.methods.split(","), options.reader_steps)
     else:
         random_models(out, options.models, options.n, options.methods.split(","))
 

@@ -6,7 +6,7 @@ The codes are taken as z = V a + e, with e of any covariance. For an attribute j
 
     p = (aᵀa)⁻¹ e_j         a·p is a_j without what the other attributes say of it, over its sum of squares
     v = zᵀ a p              column j of the least-squares V: what z does when a_j is higher by 1 and the others are the same
-    w = (zᵀz + I)⁻¹ zᵀ a_j  the ridge regression of a_j on z;  g = (zᵀz + I)⁻¹ v
+    w = (zᵀz + λI)⁻¹ zᵀ a_j the ridge regression of a_j on z;  g = (zᵀz + λI)⁻¹ v
     n = w + (1 − w·v) / (v·g) g
 
 n has the least E(n·z − a_j)² of all readings with n·v = 1, by Lagrange's multiplier. As n·z − a_j = Σ_k≠j (n·v_k) a_k + n·e
@@ -173,15 +173,18 @@ def _moments(z: Tensor, a: Tensor) -> Tensor:
 
 
 def ridges(z: Tensor, a: Tensor) -> Tensor:
-    """(ZᵀZ + I)⁻¹ Zᵀ A, centred, of attributes (n, A) at once: (A, L).
+    """(ZᵀZ + λI)⁻¹ Zᵀ A, centred, of attributes (n, A) at once: (A, L).
 
-    In float64: the codes of a flow are nearly collinear where pictures are flat.
+    λ = L/3 times z's mean variance gives each weight a prior of variance 3 / L, as the logistic regression has: with less, a
+    flow's thousands of dimensions learn the training data by heart. In float64: its codes are nearly collinear where
+    pictures are flat.
     """
     mean, a = z.mean(0), (a - a.mean(0)).double()
-    if len(z) < z.shape[1]:  # the same by Zᵀ (ZZᵀ + I)⁻¹ A, whose matrix is the smaller one
+    prior = max(z.shape[1] / 3 * float(z.var(0, correction=0).double().mean()), 1e-12)
+    if len(z) < z.shape[1]:  # the same by Zᵀ (ZZᵀ + λI)⁻¹ A, whose matrix is the smaller one
         rows = (z - mean).double()
-        return torch.linalg.solve(rows @ rows.T + torch.eye(len(z), dtype=torch.float64), a).T.matmul(rows).float()
-    gram = torch.eye(z.shape[1], dtype=torch.float64)
+        return torch.linalg.solve(rows @ rows.T + prior * torch.eye(len(z), dtype=torch.float64), a).T.matmul(rows).float()
+    gram = prior * torch.eye(z.shape[1], dtype=torch.float64)
     moment = torch.zeros(z.shape[1], a.shape[1], dtype=torch.float64)
     for rows, values in zip((z - mean).split(2048), a.split(2048), strict=True):
         gram.addmm_(rows.double().T, rows.double())
