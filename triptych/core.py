@@ -84,12 +84,15 @@ class Codec(Part, ABC):
         is_picture: whether stored values are 8-bit pixels, in [0, 1] in model coordinates.
         centred: whether networks should see 2x − 1, in [−1, 1], rather than x.
         bits: depth at which pixels are read.
+        depth: how stored pixels came of the training set's deeper values, by which others of its kind are read too: a shift
+            of whole numbers, or the range of floats; () where they had eight bits.
     """
 
     name: ClassVar[str]
     is_picture: ClassVar[bool] = True
     centred: ClassVar[bool] = True
     bits: int = 8
+    depth: tuple[float, ...] = ()
 
     @abstractmethod
     def encode(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:

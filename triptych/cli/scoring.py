@@ -203,7 +203,7 @@ def _splits(options: Score, model: GenerativeModel) -> Splits:
 
     path = Path(options.data).expanduser()
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return Splits(file=Split(read_picture(path, model.event_shape).numpy(), names=(path.name,)))
+        return Splits(file=Split(read_picture(path, model.event_shape, model.codec.depth).numpy(), names=(path.name,)))
     return load_splits(options.run, model, options.data)
 
 

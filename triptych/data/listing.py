@@ -15,7 +15,9 @@ from pathlib import Path
 from triptych.data.pictures import SUFFIXES, is_picture
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".txt")
+TEXTS = (".txt", ".lst", ".list")
+"""Suffixes of lists, without a header."""
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".json", *TEXTS)
 """Suffixes of files that may say something about pictures beside them."""
 
 

@@ -23,7 +23,7 @@ from triptych.recipes import Recipe
 from triptych.training.loop import Watch, fit
 from triptych.training.planning import Plan
 from triptych.training.run import Run, processes
-from triptych.training.starting import Factory, check_place, prepared, recipe_for, recipe_of, start
+from triptych.training.starting import Factory, check_place, data_of, depth_of, prepared, recipe_for, recipe_of, start
 
 Model = Mapping[str, Any] | GenerativeModel | Factory
 """Settings of the family's model by name, or a user's own model, or a function of the event shape that makes one."""
@@ -127,7 +127,9 @@ def resume(
     factory = _factory(model)
     own = {} if factory is None else own_whole(Path(out), factory)
     recipe = recipe_of(out)
-    split, _ = _training_split(recipe, recipe.data if data is None else data, None, None, None)
+    data = recipe.data if data is None else data
+    loaded = isinstance(data, Split | Splits)
+    split, _ = _training_split(recipe, data if loaded else data_of(recipe, None, data, depth=depth_of(out)), None, None, None)
     run = Run.resume(out, trackers=tuple(track), steps=steps, given=own)
     return _trained(run, split, progress)
 
