@@ -42,7 +42,11 @@ SMALLER: dict[tuple[str, str], dict[str, Any]] = {
     **{("glow", data): {"depth": 4, "width": 48} for data in SIZES},
 }
 
-OTHERS = {"mnist": ("fashion-mnist", "omniglot"), "fashion-mnist": ("mnist", "omniglot"), "faces": ("celeba10k", "cifar10-4k")}
+OTHERS = {
+    "mnist": ("fashion-mnist", "omniglot"),
+    "fashion-mnist": ("mnist", "omniglot"),
+    "faces": ("celeba10k", "cifar10-4k"),
+}
 N = 500  # examples of each set
 
 

@@ -291,8 +291,8 @@ LAYOUTS = {
         "`train` and `valid` without `test`", split_folders(a="train", b="valid"), PICTURE, {"train": N, "test": 6}, TWO,
         ("6 test (their valid, by folders)",), "`valid` is the test split: nothing else is held out"),
     "lists of names": Layout(
-        "lists of names, `train.txt` and `test.txt`, with or without labels", lists("txt", lambda i: f"images/{i:03}.png {i % 2}"),
-        PICTURE, {"train": 16, "test": 8}, {"label": "binary"}, ("by test.txt, train.txt",), "splits"),
+        "lists of names, `train.txt` and `test.txt`, with or without labels",
+        lists("txt", lambda i: f"images/{i:03}.png {i % 2}"), PICTURE, {"train": 16, "test": 8}, {"label": "binary"}, ("by test.txt, train.txt",), "splits"),
     "tables by split": Layout(
         "tables `train.csv` and `test.csv` of pictures", lists("csv", lambda i: f"{i:03},{i / 2}", "id,age"), PICTURE,
         {"train": 16, "test": 8}, {"age": "continuous"}, means="splits and attributes"),
@@ -302,7 +302,8 @@ LAYOUTS = {
     "a linked split": Layout(
         "a split behind a link", linked, PICTURE, {"train": N, "test": 6}, TWO, means="followed; loops are not"),
     "a split column": Layout(
-        "a column of `train`, `test`, …, or `is_train`, `is_valid`", split_column, PICTURE, {"train": 16, "test": 8}, {"age": "continuous"},
+        "a column of `train`, `test`, …, or `is_train`, `is_valid`", split_column,
+        PICTURE, {"train": 16, "test": 8}, {"age": "continuous"},
         means="splits"),
     "CelebA": Layout(
         "CelebA as distributed, `list_attr_celeba` and `list_eval_partition`, .txt or .csv", celeba, PICTURE,

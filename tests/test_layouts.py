@@ -72,7 +72,7 @@ def test_others_are_read_by_the_range_of_the_training_set(tmp_path: Path) -> Non
     other = tmp_path / "other"
     other.mkdir()
     for i in range(3):
-        Image.fromarray(((pixels(i, 1).astype(np.uint16) << 4) // 8)).save(other / f"{i}.png")
+        Image.fromarray((pixels(i, 1).astype(np.uint16) << 4) // 8).save(other / f"{i}.png")
     for data in (other, np.stack([(pixels(i, 1).astype(np.uint16) << 4) // 8 for i in range(3)])):
         splits = load(data, depth=model.codec.depth)
         assert max(split[:].max() for split in splits.values()) < 32 and splits.train.depth == (4,)

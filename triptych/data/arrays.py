@@ -55,6 +55,8 @@ class Array:
     """What lies beside the values and was not read, and why."""
     divided: str = ""
     """How splits were told apart, where they came with the data: by folders, by files."""
+    places: np.ndarray | None = None
+    """Of a part of a set, where its examples stood in that, (N,)."""
 
     def __post_init__(self) -> None:
         if self.dtype.kind not in "buif":
@@ -90,6 +92,7 @@ class Array:
         columns = {name: raw._replace(values=[raw.values[i] for i in rows]) for name, raw in self.columns.items()}
         made = Array.of(values, self.where, (self.key, rows.tobytes()), columns)
         made.names, made.aside, made.divided = self.names, self.aside, self.divided
+        made.places = rows
         return made
 
     def reordered(self, names: tuple[str, ...]) -> Array:

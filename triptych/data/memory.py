@@ -1,8 +1,8 @@
 """Data that are in memory already, as the parts that files give, so that the same checks and errors follow.
 
     array, tensor           as an .npy file: pictures or other events
-    a dictionary            of arrays, as an .npz file: x (or the only one of suitable rank) and attributes, x_train, y_train;
-                            or of splits
+    a dictionary            of arrays, as an .npz file: x (or the only one of suitable rank) and attributes, or x_train,
+                            y_train, …; or of splits
     two arrays              (x, y): examples and their labels; or (x, y) of training and of test data
     a pandas table          a column of picture files, bytes or Pillow pictures, and attributes; else its numbers as rows
     a list, or a data set   of items: a picture file, bytes, a Pillow picture or an array, alone, with a label or with a
@@ -162,8 +162,8 @@ def _table(frame: Any, where: str, budget: int) -> Part:
         if _is_encoded(first):
             return _album(column, {other: RawColumn(values) for other, values in others.items()}, where)
         if isinstance(first, np.ndarray | list | tuple) or _is(first, "torch", "Tensor"):
-            rows = ((value, {o: c[i] for o, c in others.items()}) for i, value in enumerate(column))
-            return _stacked(rows, column, _numpy(first), where, budget)
+            items = ((value, {o: c[i] for o, c in others.items()}) for i, value in enumerate(column))
+            return _stacked(items, column, _numpy(first), where, budget)
     numbers = [name for name, c in columns.items() if c.dtype != object and name.lower() not in LABELS]
     if not numbers:
         raise TriptychError(

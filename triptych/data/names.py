@@ -286,6 +286,7 @@ def _read_part(
         {name: column.classes for name, column in columns.items() if column.classes},
         columns=part.names if isinstance(part, Array) else (),
         names=tuple(part.names[i] for i in indices) if isinstance(part, Album) and part.names else (),
+        rows=indices if part.places is None else part.places[indices],
         depth=survey.depth.numbers if survey.depth else (),
     )
     splits = {}

@@ -140,6 +140,8 @@ class Split:
     """Tells this training set, in its order, from any other; empty where that is not known."""
     names: tuple[str, ...] = ()
     """The file of each example, relative to its folder; () where examples are not files."""
+    rows: np.ndarray | None = None
+    """Where each example stood in the file or set that it was read from, (N,) from 0; None where that is not known."""
     depth: tuple[float, ...] = ()
     """How pixels came of deeper values, as `pictures.Depth.numbers` has it; () where they had eight bits."""
 
@@ -212,7 +214,8 @@ class Split:
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
         names = tuple(self.names[i] for i in index) if self.names else ()
-        return dataclasses.replace(self, data=data, attributes=attributes, names=names, digest="")
+        rows = None if self.rows is None else self.rows[index]
+        return dataclasses.replace(self, data=data, attributes=attributes, names=names, rows=rows, digest="")
 
     def parts(self) -> Iterator[torch.Tensor]:
         """All examples from first to last, in tensors (n, *event) of bounded size."""

@@ -128,8 +128,9 @@ def resume(
     own = {} if factory is None else own_whole(Path(out), factory)
     recipe = recipe_of(out)
     data = recipe.data if data is None else data
-    loaded = isinstance(data, Split | Splits)
-    split, _ = _training_split(recipe, data if loaded else data_of(recipe, None, data, depth=depth_of(out)), None, None, None)
+    if not isinstance(data, Split | Splits):
+        data = data_of(recipe, None, data, depth=depth_of(out))
+    split, _ = _training_split(recipe, data, None, None, None)
     run = Run.resume(out, trackers=tuple(track), steps=steps, given=own)
     return _trained(run, split, progress)
 
