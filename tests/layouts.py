@@ -292,7 +292,8 @@ LAYOUTS = {
         ("6 test (their valid, by folders)",), "`valid` is the test split: nothing else is held out"),
     "lists of names": Layout(
         "lists of names, `train.txt` and `test.txt`, with or without labels",
-        lists("txt", lambda i: f"images/{i:03}.png {i % 2}"), PICTURE, {"train": 16, "test": 8}, {"label": "binary"}, ("by test.txt, train.txt",), "splits"),
+        lists("txt", lambda i: f"images/{i:03}.png {i % 2}"), PICTURE, {"train": 16, "test": 8}, {"label": "binary"},
+        ("by test.txt, train.txt",), "splits"),
     "tables by split": Layout(
         "tables `train.csv` and `test.csv` of pictures", lists("csv", lambda i: f"{i:03},{i / 2}", "id,age"), PICTURE,
         {"train": 16, "test": 8}, {"age": "continuous"}, means="splits and attributes"),

@@ -150,7 +150,7 @@ def read_list(path: Path, known: Callable[[str], bool]) -> Table | None:
             columns = [column for column in zip(*rows, strict=True) if not _counts_rows(column)]
             at = max(range(len(columns)), key=lambda i: sum(map(known, columns[i])))
             others = [f"label{f' {i + 1}' * (i > 0)}" for i in range(len(columns) - 1)]
-            return Table(tuple([*others[:at], "file_name", *others[at:]]), [list(row) for row in zip(*columns, strict=True)])
+            return Table((*others[:at], "file_name", *others[at:]), [list(row) for row in zip(*columns, strict=True)])
     return None
 
 

@@ -1,8 +1,8 @@
 """Tables beside pictures, that say something about each: which of them do, and which picture a row means.
 
 metadata.csv and metadata.jsonl with a column `file_name` are the Hugging Face convention; labels.csv and CelebA's lists are
-read as well: any table, one of whose columns names pictures. Tables called by a split (train.txt, test.csv) say which pictures
-are in it.
+read as well: any table, one of whose columns names pictures. Tables called by a split (train.txt, test.csv) say which
+pictures are in it.
 """
 
 from __future__ import annotations

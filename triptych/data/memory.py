@@ -144,9 +144,9 @@ def _arrays(data: Mapping[str, Any], where: str) -> dict[str, Array]:
     for split, role in found.items():
         columns = [columns_of_array(name, arrays[key]) for name, key in role.attributes.items()]
         parts[split] = _array(arrays[role.data], where, {name: its for some in columns for name, its in some.items()})
-    over = [name for name in unused(headers, found) if headers[name].dtype.kind in "biuf" and not name.endswith("_names")]
-    if over:
-        count = len(arrays[found["train"].data])
+    count, numbers = len(arrays[found["train"].data]), (name for name in headers if headers[name].dtype.kind in "biuf")
+    short = {name for name in numbers if headers[name].shape[0] != count and not name.endswith("_names")}
+    if over := [name for name in unused(headers, found) if name in short]:
         raise TriptychError(f"{where}: expected {count} values of {over[0]}, one for each example, got shape "
                             f"{headers[over[0]].shape}")  # fmt: skip
     return parts

@@ -101,7 +101,9 @@ def _of_split(where: str, headers: dict[str, Header]) -> Roles:
     fit = [name for name, header in headers.items() if header.may_be_data]
     named = [name for name in fit if set(_words(name)) & DATA]
     unlabelled = [name for name in fit if not set(_words(name)) & LABELS]
-    if len(named) > 1 and len({math.prod(headers[name].shape) for name in named}) == 1:  # the same twice: flat, and as pictures
+    if (
+        len(named) > 1 and len({math.prod(headers[name].shape) for name in named}) == 1
+    ):  # the same twice: flat, and as pictures
         named = [max(named, key=lambda name: len(headers[name].shape))]
     for choice in (["x"] if "x" in headers else [], named, unlabelled, fit):
         if len(choice) == 1:
