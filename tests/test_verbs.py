@@ -184,7 +184,8 @@ def test_several_runs_stand_in_one_table(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "others, words, parts",
-    [(["other"], [], ("hold out different examples", "--data")), (["vectors"], ["--data", "{colour}"], ("(3, 8, 8)", "(5,)", "one by one")),
+    [(["other"], [], ("hold out different examples", "--data")), 
+     (["vectors"], ["--data", "{colour}"], ("(3, 8, 8)", "(5,)", "one by one")),
      (["a"], [], ("twice",))],
 )  # fmt: skip
 def test_what_is_not_alike_is_not_compared(runs, sets, capsys, others, words, parts):
