@@ -184,7 +184,7 @@ def test_several_runs_stand_in_one_table(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "others, words, parts",
-    [(["other"], [], ("hold out different examples", "--data")), 
+    [(["other"], [], ("hold out different examples", "--data")),
      (["vectors"], ["--data", "{colour}"], ("(3, 8, 8)", "(5,)", "one by one")),
      (["a"], [], ("twice",))],
 )  # fmt: skip
