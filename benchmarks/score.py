@@ -3,17 +3,20 @@
 Two small models (a VAE, Glow) of each of three sets: MNIST without the digits 1 and 4, Fashion-MNIST, and drawn
 faces at 32×32. Normal are held-out examples of the set; anomalous the digits left out, other sets, the normal ones upside
 down, blank pictures (one level, or colour, each) and uniform noise. Needs $TRIPTYCH_DATA. Resumable: what is there is kept.
+With --choose the score is chosen on the pairs of two sets and reported on those of the third, which had no say in it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
@@ -39,37 +42,61 @@ SMALLER: dict[tuple[str, str], dict[str, Any]] = {
     **{("glow", data): {"depth": 4, "width": 48} for data in SIZES},
 }
 
-
+OTHERS = {
+    "mnist": ("fashion-mnist", "omniglot"),
+    "fashion-mnist": ("mnist", "omniglot"),
+    "faces": ("celeba10k", "cifar10-4k"),
+}
 N = 500  # examples of each set
 
 
 def main() -> None:
     parser = common.arguments(__doc__, "score")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", default="0", help="of the models, joined by commas")
+    parser.add_argument("--families", default="vae,glow", help="of the models, joined by commas")
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps: smaller models need an --out of their own")
     parser.add_argument("--untrained", action="store_true", help="score the models that are there, train none")
+    parser.add_argument("--choose", action="store_true", help="choose a score on some sets, report it on another")
     options = parser.parse_args()
     folder, rows = common.begin(options), []
-    for (family, data), steps in STEPS.items():
-        run = folder / f"{family}-{data}-{options.seed}"
-        splits = training_set(data)
-        if not options.untrained:
-            common.trained(run, recipe_of(family, data, steps, options.seed), splits.train)
-        elif not (run / "model.safetensors").exists():
-            continue
-        rows += scored(run, family, data, splits)
-    rows += [row for data in SIZES for row in by_baselines(folder, data, options.seed)]
+    for seed in map(int, options.seeds.split(",")):
+        for (family, data), steps in STEPS.items():
+            run, splits = folder / f"{family}-{data}-{seed}", training_set(data)
+            if family not in options.families.split(","):
+                continue
+            if not options.untrained:
+                common.trained(run, recipe_of(family, data, max(1, round(options.share * steps)), seed), splits.train)
+            elif not (run / "model.safetensors").exists():
+                continue
+            found = scored(run, family, data, splits, options.choose)
+            rows += [{"family": family, "seed": seed, **row} for row in found]
+    if options.choose:
+        common.write(folder, "chosen", {"chosen": (found := chosen(rows))})
+        print(choices(found))
+        return
+    rows += [row for data in SIZES for row in by_baselines(folder, data, int(options.seeds.partition(",")[0]))]
     common.write(folder, "score", {"pairs": rows})
     print(table(rows))
 
 
-def scored(run: Path, family: str, data: str, splits: Splits) -> list[dict[str, Any]]:
-    """AUROC of each score over the set's pairs; the statistics are kept, as they take the time."""
+def scored(run: Path, family: str, data: str, splits: Splits, subsets: bool = False) -> list[dict[str, Any]]:
+    """AUROC of each score over the set's pairs; the statistics are kept, as they take the time.
+
+    Args:
+        subsets: whether the joint distance of every set of statistics is a score of its own.
+    """
     model, sets = triptych.load(run), sets_of(data, splits)
     reference = Reference.load(run, stamp(run)) or learn_reference(model, splits.train, half(splits.test, 0))
     reference.save(run, stamp(run))
     measured = {name: measure(run / f"{name}.safetensors", model, stored, reference) for name, stored in sets.items()}
     made = {name: reference.scores(model, found) for name, found in measured.items()}
-    if family == "glow":  # once for each set
+    if subsets:
+        known = list(reference.held_out)
+        for names in (names for n in range(2, len(known)) for names in combinations(known, n)):
+            some = {name: reference.held_out[name] for name in names}
+            for name, found in measured.items():
+                made[name][f"joint of {', '.join(names)}"] = joint(found, some)
+    elif family == "glow":  # once for each set
         rest = {name: value for name, value in reference.held_out.items() if name != "log_prob"}
         for name, found in measured.items():
             made[name]["joint without its likelihood"] = joint(found, rest)
@@ -78,6 +105,36 @@ def scored(run: Path, family: str, data: str, splits: Splits) -> list[dict[str, 
         for name in list(made)[1:]
         for score, normal in made["normal"].items()
     ]
+
+
+def chosen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """For each family, seed and set: the score with the best mean AUROC over the pairs of the other sets and the other
+    seeds, and what it and the default come to on the pairs of this one, which had no say in it."""
+    frame = pd.DataFrame(rows)
+    frame["by"] = [by.removeprefix(f"{family} ") for by, family in zip(frame["by"], frame["family"], strict=True)]
+    found = []
+    for (family, seed, data), here in frame.groupby(["family", "seed", "data"]):
+        there = frame[(frame.family == family) & (frame.data != data) & (frame.seed != seed)]
+        best = there.groupby("by")["value"].mean().idxmax()
+        means = here.groupby("by")["value"].mean()
+        shown = {name: float(means[name]) for name in ("joint", "likelihood", "complexity", "typicality", "reconstruction")
+                 if name in means}  # fmt: skip
+        found.append({"family": family, "set": data, "seed": int(seed), "chosen by the others": best,
+                      "chosen": float(means[best]), "best here": float(means.max())} | shown)  # fmt: skip
+    return found
+
+
+def choices(found: list[dict[str, Any]]) -> str:
+    """Of `chosen` a row for each family and set, means and ranges over seeds."""
+    frame = pd.DataFrame(found)
+    numbers = [name for name in frame if name not in ("family", "set", "seed", "chosen by the others")]
+    lines = ["| | chosen by the others | " + " | ".join(numbers) + " |", "|---" * (len(numbers) + 2) + "|"]
+    for (family, data), rows in frame.groupby(["family", "set"]):
+        told = "; ".join(dict.fromkeys(rows["chosen by the others"]))
+        cells = [f"{rows[n].mean():.3f} ({rows[n].min():.2f} … {rows[n].max():.2f})" for n in numbers]
+        lines.append(f"| {family}: {data} | {told} | {' | '.join(cells)} |")
+    whole = [f"{frame[name].mean():.3f}" for name in numbers]
+    return "\n".join([*lines, f"| mean | | {' | '.join(whole)} |"])
 
 
 def measure(path: Path, model: GenerativeModel, stored: Tensor, reference: Reference) -> dict[str, Tensor]:
@@ -124,8 +181,8 @@ def sets_of(data: str, splits: Splits) -> dict[str, Tensor]:
     found = {"normal": normal, "upside down": normal.flip(-2).flip(-1)}
     found["blank"] = torch.from_numpy(np.broadcast_to(levels, (N, *normal.shape[1:])).copy())
     found["noise"] = torch.from_numpy(random.integers(0, 256, (N, *normal.shape[1:]), dtype=np.uint8))
-    others = {"mnist": "fashion-mnist", "fashion-mnist": "mnist", "faces": "celeba10k"}
-    found[others[data]] = some(load(others[data], size=SIZES[data]).test)
+    for name in OTHERS[data]:
+        found[name] = some(load(name, size=normal.shape[2:]).test)
     if data == "mnist":
         test = load(data).test
         found |= {f"the digit {d}": some(test.take(np.flatnonzero(test.attributes["label"] == d))) for d in LEFT_OUT}
@@ -143,13 +200,16 @@ def some(split: Split) -> Tensor:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """AUROC, a row for each score and a column for each pair, and the mean and the worst of each row."""
+    """AUROC, means over seeds: a row for each score and a column for each pair, and the mean and the worst of each row."""
     pairs = list(dict.fromkeys((row["data"], row["against"]) for row in rows))
     lines = ["| | " + " | ".join(f"{data}: {other}" for data, other in pairs) + " | mean | worst |"]
     lines.append("|---" * (len(pairs) + 3) + "|")
     for by in dict.fromkeys(row["by"] for row in rows):
-        found = {(row["data"], row["against"]): row["value"] for row in rows if row["by"] == by}
-        values = [found.get(pair) for pair in pairs]
+        found: dict[tuple[str, str], list[float]] = {}
+        for row in rows:
+            if row["by"] == by:
+                found.setdefault((row["data"], row["against"]), []).append(row["value"])
+        values = [sum(its) / len(its) if (its := found.get(pair)) else None for pair in pairs]
         known = [value for value in values if value is not None]
         shown = ["" if value is None else f"{value:.3f}" for value in [*values, sum(known) / len(known), min(known)]]
         lines.append(f"| {by} | " + " | ".join(shown) + " |")

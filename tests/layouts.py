@@ -81,6 +81,31 @@ def table(name: str, text: Callable[[int], str], header: str, encoding: str = "u
     return make
 
 
+def lists(suffix: str, text: Callable[[int], str], header: str = "") -> Callable[[Path], Path]:
+    """Pictures beside two tables, train and test, that name them."""
+
+    def make(path: Path) -> Path:
+        pictures(path / "images")
+        for name, rows in (("train", range(16)), ("test", range(16, N))):
+            (path / f"{name}.{suffix}").write_text("\n".join([*([header] if header else []), *map(text, rows)]) + "\n")
+        return path
+
+    return make
+
+
+def thousands(path: Path) -> Path:
+    pictures(path)
+    rows = [f"{i:03}.png;1.{i:03},5;{i},25" for i in range(N)]
+    (path / "metadata.csv").write_text("\n".join(["file_name;price;age", *rows]) + "\n")
+    return path
+
+
+def plain_rows(path: Path) -> Path:
+    values = np.random.default_rng(0).normal(size=(N, 3))
+    (path / "yacht.txt").write_text("\n".join("  ".join(map(repr, map(float, row))) for row in values) + "\n")
+    return path / "yacht.txt"
+
+
 def celeba(path: Path) -> Path:
     for i in range(N):
         picture(path / "img_align_celeba" / f"{i:06}.jpg", i, quality=95)
@@ -226,6 +251,7 @@ def stack(path: Path) -> Path:
 
 
 def twelve_bits(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
     for i in range(N):
         Image.fromarray((pixels(i, 1).astype(np.uint16) << 4) + 7).save(path / f"{i:03}.png")
     return path
@@ -257,13 +283,28 @@ LAYOUTS = {
     "splits one level down": Layout(
         "splits a level or two down, `chest_xray/train/NORMAL`", split_folders(a="chest/train", b="chest/test"),
         PICTURE, {"train": N, "test": 6}, TWO, means="the same"),
+    "splits that say something else too": Layout(
+        "`train2017`, `seg_train/seg_train`, `cars_test`, `trainA` with `trainB`: alike but for the split",
+        split_folders(a="seg_train/seg_train", b="seg_test/seg_test"), PICTURE, {"train": N, "test": 6}, TWO,
+        ("6 test (by folders)",), "the same; of `trainA` and `trainB` also a class"),
+    "train and valid alone": Layout(
+        "`train` and `valid` without `test`", split_folders(a="train", b="valid"), PICTURE, {"train": N, "test": 6}, TWO,
+        ("6 test (their valid, by folders)",), "`valid` is the test split: nothing else is held out"),
+    "lists of names": Layout(
+        "lists of names, `train.txt` and `test.txt`, with or without labels",
+        lists("txt", lambda i: f"images/{i:03}.png {i % 2}"), PICTURE, {"train": 16, "test": 8}, {"label": "binary"},
+        ("by test.txt, train.txt",), "splits"),
+    "tables by split": Layout(
+        "tables `train.csv` and `test.csv` of pictures", lists("csv", lambda i: f"{i:03},{i / 2}", "id,age"), PICTURE,
+        {"train": 16, "test": 8}, {"age": "continuous"}, means="splits and attributes"),
     "files beside the splits": Layout(
         "other folders and stray files beside the splits", stray, PICTURE, {"train": N, "test": 6}, TWO,
         ("4 pictures beside the splits", "preview.png", "unlabeled/"), "left aside, and said"),
     "a linked split": Layout(
         "a split behind a link", linked, PICTURE, {"train": N, "test": 6}, TWO, means="followed; loops are not"),
     "a split column": Layout(
-        "a column `split`, `partition`, `subset`", split_column, PICTURE, {"train": 16, "test": 8}, {"age": "continuous"},
+        "a column of `train`, `test`, …, or `is_train`, `is_valid`", split_column,
+        PICTURE, {"train": 16, "test": 8}, {"age": "continuous"},
         means="splits"),
     "CelebA": Layout(
         "CelebA as distributed, `list_attr_celeba` and `list_eval_partition`, .txt or .csv", celeba, PICTURE,
@@ -282,8 +323,11 @@ LAYOUTS = {
         table("metadata.csv", lambda i: f"{i:03}.png;{i},5;{'J' if i % 2 else 'N'};" if i else ";;;",
               "file_name;age;glad;", "utf-16"),
         PICTURE, {}, {"age": "continuous", "glad": "binary"}, means="attributes"),
+    "thousands": Layout(
+        "`1.234,5`, `1,234.5`, `1 234,5`", thousands, PICTURE, {}, {"price": "continuous", "age": "continuous"},
+        means="numbers, as the column and the others show"),
     "names without a suffix": Layout(
-        "file names without suffix, composed or decomposed Unicode",
+        "file names without suffix, in other capitals, composed or decomposed Unicode",
         table("metadata.csv", lambda i: f"{i:03},{i % 2}", "file_name,smile"), PICTURE, {}, {"smile": "binary"},
         means="found all the same"),
     "other Unicode": Layout("", unicode_names, PICTURE, {}, {"smile": "binary"}),
@@ -294,7 +338,7 @@ LAYOUTS = {
         "tables and texts about something else", table("log.csv", lambda i: f"{i},{i * i}", "epoch,loss"), PICTURE, {}, {},
         ("log.csv (no column of file names)",), "left aside, and said"),
     "zip": Layout("`.zip` and `.tar` archives", archive, PICTURE, {}, {}, means="unpacked into the cache, then as a folder"),
-    "tar.gz": Layout("", tarball, PICTURE, {"train": N, "valid": 6}, TWO),
+    "tar.gz": Layout("", tarball, PICTURE, {"train": N, "test": 6}, TWO),
     "MedMNIST": Layout(
         "npz of MedMNIST (`train_images`, …) and Keras (`x_train`, …)",
         npz(train_images=STACK, train_labels=LABELS[:, None], val_images=STACK[:5], val_labels=LABELS[:5, None],
@@ -319,6 +363,9 @@ LAYOUTS = {
     "a table": Layout(
         "CSV or parquet of numbers", numbers, (3,), {}, {"kind": "binary"}, ("rows of 3 (length, mass, width)",),
         "rows whose columns keep their names; words are attributes"),
+    "rows alone": Layout(
+        "text of numbers without a header (.txt, .dat, .data, .csv)", plain_rows, (3,), {}, {},
+        means="rows whose columns are counted"),
     "pixels in columns": Layout(
         "CSV of `label, pixel0, pixel1, …`", pixel_columns, (1, 8, 8), {}, {"label": "class"}, means="pictures"),
     "encoded pictures": Layout(
@@ -335,6 +382,9 @@ LAYOUTS = {
     "floats": Layout(
         "float arrays in 0..1, channels first or last",
         lambda path: npz(x=STACK.astype(np.float32) / 255)(path), PICTURE, {}, {}, means="pictures"),
+    "signed floats": Layout(
+        "the same in −1..1", npz(x=STACK.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1), PICTURE, {}, {},
+        ("floats from -1 to 1 read as 8-bit pixels",), "pictures, which is said"),
 }  # fmt: skip
 
 

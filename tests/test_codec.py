@@ -108,7 +108,7 @@ def test_a_codec_is_described_and_rebuilt(name):
 def test_a_codec_says_what_it_adds_and_how_an_example_is_shown():
     assert (Dequantised(5).added_bits("density"), BinCentres(5).added_bits("mass")) == (5, 0)
     for codec in (Binarised(), Floats()):
-        with pytest.raises(TriptychError, match="log-likelihood in nats"):
+        with pytest.raises(TriptychError, match="report nats"):
             codec.added_bits("density")
     assert [c.noisy for c in (Dequantised(), BinCentres(), Binarised(), Floats())] == [True, False, False, False]
     x = torch.tensor([-1.0, 0.5, 2.0])

@@ -633,3 +633,37 @@ def test_importing_it_does_not_import_torch() -> None:
     heavy = ("torch", "datasets", "pyarrow", "sklearn")
     code = f"import sys, triptych.data; sys.exit(any(m in sys.modules for m in {heavy}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+PIXELS = np.random.default_rng(5).integers(0, 256, (40, 12, 10, 3), dtype=np.uint8)
+CODES = np.arange(40) % 3
+MEMORY = {
+    "x_train": lambda: {"x_train": PIXELS, "y_train": CODES, "x_test": PIXELS[:6], "y_test": CODES[:6]},
+    "(x, y)": lambda: (PIXELS, CODES),
+    "((x, y), (x, y))": lambda: ((PIXELS, CODES), (PIXELS[:6], CODES[:6])),
+    "tensors": lambda: (torch.from_numpy(PIXELS), torch.from_numpy(CODES)),
+    "one of many": lambda: (PIXELS, np.eye(3)[CODES]),
+    "[[picture, label]]": lambda: [[picture, int(code)] for picture, code in zip(PIXELS, CODES, strict=True)],
+    "[[Pillow, label]]": lambda: [[Image.fromarray(picture), int(c)] for picture, c in zip(PIXELS, CODES, strict=True)],
+    "TensorDataset": lambda: torch.utils.data.TensorDataset(torch.from_numpy(PIXELS), torch.from_numpy(CODES)),
+    "arrays in a DataFrame": lambda: pandas_frame(list(PIXELS)),
+    "Pillow in a DataFrame": lambda: pandas_frame([Image.fromarray(picture) for picture in PIXELS]),
+    "flat and as pictures": lambda: {"data": PIXELS.reshape(40, -1), "images": PIXELS, "target": CODES},
+    "floats in −1…1": lambda: (PIXELS.astype(np.float32) / 127.5 - 1, CODES),
+}
+
+
+def pandas_frame(pictures: list) -> object:
+    import pandas as pd
+
+    return pd.DataFrame({"image": pictures, "label": CODES})
+
+
+@pytest.mark.parametrize("make", MEMORY.values(), ids=MEMORY)
+def test_what_is_in_memory_is_read_as_people_mean_it(make: Callable) -> None:
+    splits = load(make(), notice=lambda line: None)
+    known = {picture.tobytes(): code for picture, code in zip(PIXELS.transpose(0, 3, 1, 2), CODES, strict=True)}
+    assert list(splits.train.attributes) == ["label"]
+    for split in splits.values():
+        for picture, code in zip(split[:].numpy(), split.attributes["label"], strict=True):
+            assert known[picture.tobytes()] == code

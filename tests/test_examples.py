@@ -39,17 +39,29 @@ def test_notebook(name, parameters, tmp_path):
     assert (tmp_path / "smiling.png").stat().st_size > 100
 
 
-def test_the_journey_of_a_practitioner(tmp_path):
-    """From a folder in two classes to edits, scores and a comparison, by the commands alone."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+def test_the_journey_of_a_practitioner(tmp_path, monkeypatch, capfd):
+    """From a folder in two classes to edits, scores and a comparison, by the commands alone: the script runs as it stands,
+    and the words of its commands are then obeyed by one process, which imports torch once."""
+    from triptych.cli import main
+
+    said, shim = tmp_path / "said", tmp_path / "bin" / "triptych"
+    shim.parent.mkdir()
+    shim.write_text(f'#!/bin/sh\nprintf "%s\\0" "$@" >> "{said}"\nprintf "\\n" >> "{said}"\n')
+    shim.chmod(0o755)
+    path = os.pathsep.join([str(shim.parent), str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(EXAMPLES.parent), "PATH": path}
-    words = ["sh", str(EXAMPLES / "journey.sh"), str(tmp_path / "here"), "8", "600"]
+    words = ["sh", str(EXAMPLES / "journey.sh"), str(tmp_path / "here"), "8", "300"]
     done = subprocess.run(words, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     here = tmp_path / "here"
+    monkeypatch.chdir(here)
+    calls = [line.split("\0")[:-1] for line in said.read_text().splitlines()]
+    assert [call[0] for call in calls] == ["train", "train", "directions", "edit", "score", "sample", "list", "evaluate"]
+    assert [main(call) for call in calls] == [0] * len(calls)
     assert len(list((here / "smiling").rglob("*.png"))) == len(list((here / "photos/not_smiling").iterdir())) > 100
     assert (here / "scores.csv").stat().st_size > 1000 and (here / "new.png").exists()
-    assert "attribute smiling (binary)" in done.stderr and "runs/gan" in done.stdout
+    told = capfd.readouterr()
+    assert "attribute smiling (binary)" in told.err and "runs/gan" in told.out
 
 
 def test_every_example_is_run():

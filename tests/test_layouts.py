@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from layouts import LAYOUTS, H, Layout, N, W, guide_table, picture, pictures, pixels, split_folders
+from layouts import LAYOUTS, H, Layout, N, W, guide_table, picture, pictures, pixels, split_folders, twelve_bits
 from PIL import Image
 
 import triptych
@@ -28,10 +28,7 @@ def test_every_layout_is_read_as_people_expect(layout: Layout, tmp_path: Path) -
     splits = load(layout.make(tmp_path), notice=lambda line: None)
     sizes = {name: len(split) for name, split in splits.items()}
     if layout.sizes:
-        assert sizes == {
-            **layout.sizes,
-            **({} if "test" in layout.sizes else {"test": sizes["test"], "train": sizes["train"]}),
-        }
+        assert sizes == layout.sizes
     total = sum(layout.sizes.values()) or N
     assert sum(sizes.values()) == total and min(sizes.values()) > 0
     assert splits.train.event_shape == layout.event
@@ -60,6 +57,30 @@ def test_values_of_the_range_of_the_set(tmp_path: Path) -> None:
     splits = load(LAYOUTS["12 bits in 16"].make(tmp_path), notice=lambda line: None)
     found = np.concatenate([split.data for split in splits.values()])
     assert all(any(np.array_equal(one[0], pixels(i, 1)) for i in range(N)) for one in found)
+
+
+def test_others_are_read_by_the_range_of_the_training_set(tmp_path: Path) -> None:
+    """A dark 12-bit picture alone does not tell that it is one."""
+    folder, run = twelve_bits(tmp_path / "set"), tmp_path / "run"
+    values = (pixels(0, 1).astype(np.uint16) << 4) // 8
+    Image.fromarray(values).save(tmp_path / "dark.png")
+    model = triptych.train("vae", folder, out=run, steps=2, model={"latent_dim": 2, "width": 4})
+    for judge in (model, triptych.load(run)):
+        assert judge.codec.depth == (4,)
+        stored = judge.codec.decode(triptych.read(tmp_path / "dark.png", judge))
+        assert np.array_equal(stored[0, 0].numpy(), values >> 4)
+    other = tmp_path / "other"
+    other.mkdir()
+    for i in range(3):
+        Image.fromarray((pixels(i, 1).astype(np.uint16) << 4) // 8).save(other / f"{i}.png")
+    for data in (other, np.stack([(pixels(i, 1).astype(np.uint16) << 4) // 8 for i in range(3)])):
+        splits = load(data, depth=model.codec.depth)
+        assert max(split[:].max() for split in splits.values()) < 32 and splits.train.depth == (4,)
+    from triptych.cli import main
+
+    assert main(["score", str(run), str(other), "--out", str(tmp_path / "s.csv"), "--by", "joint"]) == 0
+    again = triptych.resume(run, steps=3)
+    assert again.codec.depth == (4,)
 
 
 @pytest.mark.parametrize("seed", [0, 3])
@@ -135,7 +156,7 @@ def test_a_missing_picture_gives_its_labels_to_no_other(tmp_path: Path) -> None:
     (tmp_path / "train" / "5.png").unlink()
     write(tmp_path / "metadata.csv", "\n".join(["file_name,smile", *(f"train/{i}.png,{i % 2}" for i in range(10))]))
     splits = load(tmp_path, notice=lambda line: None)
-    assert np.isnan(splits.test.attributes["smile"]).all() and "1 rows of metadata.csv" in splits.summary
+    assert np.isnan(splits.test.attributes["smile"]).all() and "1 row of metadata.csv without" in splits.summary
 
 
 def test_columns_of_tables_are_matched_by_name(tmp_path: Path) -> None:
@@ -268,11 +289,119 @@ def test_archives_stay_inside_their_folder(tmp_path: Path) -> None:
         load(tmp_path / "cut.zip")
 
 
-def test_decimal_commas_only_where_cells_are_parted_otherwise(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text('x;y;z\n1,5;a,b;"3"\n2;c;4,25\n')
-    assert read_delimited(tmp_path / "a.csv").rows == [["1.5", "a,b", "3"], ["2", "c", "4.25"]]
-    (tmp_path / "b.csv").write_text('x,y\n"1,5",2\n')
-    assert read_delimited(tmp_path / "b.csv").rows == [["1,5", "2"]]
+NUMBERS = {
+    'x;y;z\n1,5;a,b;"3"\n2;c;4,25\n': [["1.5", "a,b", "3"], ["2", "c", "4.25"]],
+    'x,y\n"1,5",2\n"2,25",3\n': [["1.5", "2"], ["2.25", "3"]],
+    'x,y\n"1,234.5",2\n"12,000",3\n': [["1234.5", "2"], ["12000", "3"]],
+    'x,y\n"1,234",2\n"2,500",NA\n': [["1234", "2"], ["2500", "NA"]],  # between commas a comma parts thousands
+    "x;y\n1.234,5;2\n12,5;3\n": [["1234.5", "2"], ["12.5", "3"]],
+    "x;y\n1.234;2,5\n12.000;3,5\n": [["1234", "2.5"], ["12000", "3.5"]],  # as the other column has it
+    "x;y\n1.234;2\n12.125;3\n": [["1.234", "2"], ["12.125", "3"]],  # nothing says that these are thousands
+    "x;y\n1,234;2\n12,125;3\n": [["1.234", "2"], ["12.125", "3"]],
+    "x\ty\n1,234\t2.5\n2,125\t3.5\n": [["1234", "2.5"], ["2125", "3.5"]],
+    "x;y\n1 234,5;2\n12,5;?\n": [["1234.5", "2"], ["12.5", "?"]],
+    "x;y\n1'234'567.5;2\n12.5;3\n": [["1234567.5", "2"], ["12.5", "3"]],
+    "x;y\n0.123;01.02.2020\n0.125;02.02.2020\n": [["0.123", "01.02.2020"], ["0.125", "02.02.2020"]],
+    "5.1,3.5\n4.9,1e-3\n": [["5.1", "3.5"], ["4.9", "1e-3"]],  # no header
+    "0,1\n4.9,3\n": [["4.9", "3"]],  # a header
+    " 0.1  18.0\n 0.2 0.00\n": [["0.1", "18.0"], ["0.2", "0.00"]],
+}
+
+
+@pytest.mark.parametrize(("text", "rows"), NUMBERS.items(), ids=range(len(NUMBERS)))
+def test_numbers_as_people_write_them(text: str, rows: list[list[str]], tmp_path: Path) -> None:
+    assert read_delimited(write(tmp_path / "a.csv", text)).rows == rows
+
+
+SPLITS = {
+    "train2017 val2017": ("train", "test"),
+    "Train Test": ("train", "test"),
+    "train_images test_images": ("train", "test"),
+    "train eval test": ("train", "valid", "test"),
+    "train holdout": ("train", "test"),
+    "trainA testA trainB testB": ("train", "test", "train", "test"),
+    "Training PublicTest PrivateTest": ("train", "valid", "test"),
+    "train car bus": ("train", "train", "train"),  # vehicles
+    "trainer tester": ("train", "train"),
+    "seg_train seg_test seg_pred": ("train", "test", None),
+}
+
+
+@pytest.mark.parametrize(("names", "splits"), SPLITS.items(), ids=SPLITS)
+def test_names_of_splits(names: str, splits: tuple[str | None, ...], tmp_path: Path) -> None:
+    folders = names.split()
+    for at, folder in enumerate(folders):
+        for i in range(3):
+            picture(tmp_path / folder / f"{at}{i}.png", 10 * at + i)
+    alone = "test" not in splits and "valid" not in splits and None not in splits
+    read = load(tmp_path, notice=lambda line: None)
+    if alone:
+        assert sum(map(len, read.values())) == 3 * len(folders) and read.origin
+        return
+    placed = {Path(name).parent.name: split for split, part in read.items() for name in part.names}
+    wanted = ["test" if "test" not in splits and split == "valid" else split for split in splits]
+    assert placed == {folder: split for folder, split in zip(folders, wanted, strict=True) if split}
+
+
+COLUMNS = {
+    "is_valid": ("0", "1"),
+    "is_train": ("True", "False"),
+    "mode": ("train", "eval"),
+    "Usage": ("Training", "PrivateTest"),
+}
+
+
+@pytest.mark.parametrize(("name", "words"), COLUMNS.items(), ids=COLUMNS)
+def test_columns_that_say_splits(name: str, words: tuple[str, str], tmp_path: Path) -> None:
+    rows = "".join(f"{i:03}.png,{words[i >= 16]}\n" for i in range(N))
+    write(pictures(tmp_path) / "labels.csv", f"file_name,{name}\n{rows}")
+    splits = load(tmp_path)
+    assert {n: len(s) for n, s in splits.items()} == {"train": 16, "test": 8} and not splits.train.attributes
+    assert f"by column {name} of labels.csv" in splits.summary
+
+
+def test_lists_of_what_is_not_trained_on(tmp_path: Path) -> None:
+    write(pictures(tmp_path / "clips").parent / "testing_list.txt", "".join(f"clips/{i:03}.png\n" for i in range(4)))
+    write(tmp_path / "validation_list.txt", "".join(f"clips/{i:03}.png\n" for i in range(4, 9)))
+    assert {n: len(s) for n, s in load(tmp_path).items()} == {"train": N - 9, "valid": 5, "test": 4}
+    write(tmp_path / "splits.json", json.dumps({"train": [f"{i:03}.png" for i in range(12)], "test": ["020.png"]}))
+    assert {n: len(s) for n, s in load(tmp_path).items()} == {"train": 12, "test": 1}  # a column has the word
+
+
+def test_annotations_of_other_kinds_name_no_pictures(tmp_path: Path) -> None:
+    """Boxes of the class 0, a text for each picture, are not lists of a picture called 0."""
+    for i in range(6):
+        picture(tmp_path / "images" / "train" / f"{i}.png", i)
+        picture(tmp_path / "images" / "val" / f"v{i}.png", 50 + i)
+        (tmp_path / "labels" / "train").mkdir(parents=True, exist_ok=True)
+        write(tmp_path / "labels" / "train" / f"{i}.txt", "0 0.5 0.5 0.1 0.1\n1 0.2 0.2 0.1 0.1\n")
+    splits = load(tmp_path)
+    assert (len(splits.train), len(splits.test)) == (6, 6) and not splits.train.attributes
+    assert "and 4 more (text)" in splits.summary
+
+
+def test_what_splits_have_in_common_is_said(tmp_path: Path) -> None:
+    split_folders(a="train", b="test")(tmp_path)
+    assert "in train too" not in load(tmp_path).summary
+    shutil.copy(tmp_path / "train/ill/0001.png", tmp_path / "test/ill/copy.png")
+    assert "1 example of test in train too" in load(tmp_path).summary
+
+
+def test_names_that_several_pictures_have(tmp_path: Path) -> None:
+    for folder, capitals in (("a", "IMG"), ("b", "img")):
+        for i in range(6):
+            picture(tmp_path / folder / f"{capitals}_{i}.png", i + 10 * (folder == "b"))
+            picture(tmp_path / folder / f"{i}.png", 30 + i + 10 * (folder == "b"))
+    rows = [f"{capitals}_{i}.png,{value}" for i in range(6) for capitals, value in (("IMG", 0), ("img", 1))]
+    write(tmp_path / "metadata.csv", "\n".join(["file_name,capital", *rows, "3.png,1"]))
+    splits = load(tmp_path, notice=lambda line: None)
+    for split in splits.values():
+        for name, value in zip(split.names, split.attributes["capital"], strict=True):
+            assert value == ("img" in name) if "_" in name else np.isnan(value)
+    assert "1 row of metadata.csv whose name several pictures have" in splits.summary
+    write(tmp_path / "metadata.csv", "file_name,capital\n3.png,1\n4.png,0\n")
+    with pytest.raises(TriptychError, match=r"several are called 3\.png \(a/3\.png, b/3\.png\); write them with their fold"):
+        load(tmp_path)
 
 
 def test_decoded_pictures_are_kept_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,3 +261,23 @@ def test_vectors_are_scored_without_a_codec(tmp_path):
     made = reference.scores(model, statistics(model, data[:9], blunt=reference.blunt))
     assert list(made) == ["joint", "likelihood", "ratio", "typicality"]
     assert set(reference.held_out) == {"log_prob", "gaussian"}
+
+
+def test_rows_of_a_table_and_one_picture_are_named(tmp_path, capsys):
+    """A held-out row is found in the file by its number there; one example is a sentence with its p-value."""
+    values = np.random.default_rng(0).normal(size=(80, 3)).round(3)
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "\n".join(",".join(map(str, row)) for row in values) + "\n")
+    triptych.train("nice", tmp_path / "t.csv", out=tmp_path / "run", steps=2, model={"hidden": (8,)})
+    assert main(["score", str(tmp_path / "run"), str(tmp_path / "t.csv"), "--out", str(tmp_path / "s.csv")]) == 0
+    lines = [line.split(",") for line in (tmp_path / "s.csv").read_text().splitlines()]
+    at, held = lines[0].index("row"), [line for line in lines if line[0] == "test"]
+    splits = triptych.data.load(tmp_path / "t.csv")
+    for line, row in zip(held, splits.test[:], strict=True):
+        assert np.allclose(values[int(line[at]) - 1], row, atol=1e-6)
+    assert sorted(int(line[at]) for line in lines[1:]) == list(range(1, 81))
+    with pytest.raises(TriptychError, match="at least 4 of them, got 2"):
+        triptych.evaluate.learn_reference(triptych.load(tmp_path / "run"), splits.train.take(2), splits.test.take(1))
+    from triptych.cli.scoring import _sentence
+
+    said = _sentence("file", {"score": {"n": 1, "value": 1.5}, "p_value": 0.25}, "joint")
+    assert said.startswith("file: score by joint 1.5, p = 0.25")

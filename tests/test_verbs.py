@@ -184,12 +184,19 @@ def test_several_runs_stand_in_one_table(runs, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "others, words, parts",
-    [(["other"], [], ("hold out different examples", "--data")), (["vectors"], ["--data", "{colour}"], ("takes (5,)",)),
+    [(["other"], [], ("hold out different examples", "--data")),
+     (["vectors"], ["--data", "{colour}"], ("(3, 8, 8)", "(5,)", "one by one")),
      (["a"], [], ("twice",))],
 )  # fmt: skip
 def test_what_is_not_alike_is_not_compared(runs, sets, capsys, others, words, parts):
     words = [word.format(colour=sets / "colour.npy") for word in words]
     refused(capsys, ["evaluate", str(runs / "a"), *(str(runs / other) for other in others), *words], *parts)
+
+
+def test_other_shapes_are_refused_before_anything_is_read(runs, capsys, monkeypatch):
+    for name in ("load_model", "read_wanted"):
+        monkeypatch.setattr(f"triptych.cli.evaluating.{name}", None)  # a call would fail
+    refused(capsys, ["evaluate", str(runs / "a"), str(runs / "vectors")], "(3, 8, 8)", "(5,)", "different shapes")
 
 
 def test_likelihoods_of_pixels_read_otherwise_are_marked(runs, sets, tmp_path, capsys):

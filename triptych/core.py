@@ -58,13 +58,14 @@ class Codec(Part, ABC):
         name: of the way of reading, for cards and messages.
         is_picture: whether stored values are 8-bit pixels, in [0, 1] in model coordinates.
         centred: whether networks should see 2x − 1, in [−1, 1], rather than x.
-        bits: depth at which pixels are read.
+        bits, depth: at which pixels are read; how they came of deeper values, by a shift or a range of floats.
     """
 
     name: ClassVar[str]
     is_picture: ClassVar[bool] = True
     centred: ClassVar[bool] = True
     bits: int = 8
+    depth: tuple[float, ...] = ()
 
     @abstractmethod
     def encode(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -93,7 +94,7 @@ class Codec(Part, ABC):
 
     @property
     def noisy(self) -> bool:
-        """Whether `encode` spreads a stored value over a bin of x, so that a density may be averaged over draws of it."""
+        """Whether `encode` spreads a stored value over x, so that a density may be averaged over draws of it."""
         return False
 
     def added_bits(self, measure: Literal["density", "mass"]) -> float:
@@ -102,8 +103,7 @@ class Codec(Part, ABC):
         Raises:
             TriptychError: where the stored values are not pixels, or are binarised: report nats instead.
         """
-        why = f"bits/dim of 8-bit pixels needs a model of pixels; this one reads data as {self.name!r}"
-        raise TriptychError(f"{why}: report its log-likelihood in nats")
+        raise TriptychError(f"bits/dim needs a model of 8-bit pixels, this one reads {self.name!r}: report nats instead")
 
     def fit(self, stored: Iterable[Tensor]) -> None:
         """Sets what depends on data, once, from training data in parts (n, *E): the scale of floats, nothing of pixels."""

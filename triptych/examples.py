@@ -49,7 +49,7 @@ def read(source: Source | Sequence[Source], model: GenerativeModel) -> Tensor:
 def _stored(source: Source, model: GenerativeModel) -> Tensor:
     """Stored values (n, *E) of one file."""
     if isinstance(source, Image.Image) or Path(source).suffix.lower() != ".npy":
-        return figures.read_picture(source, model.event_shape)
+        return figures.read_picture(source, model.event_shape, model.codec.depth)
     with readable(regular(source), "npy file of numbers"):
         values = torch.from_numpy(np.load(source, allow_pickle=False))
     values = values[None] if tuple(values.shape) == model.event_shape else values

@@ -160,7 +160,7 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     """The recipe's model for the data of a split, given the attributes that the recipe names.
 
     Args:
-        factory: a user's own model in place of the recipe's: event_shape -> model. Its codec is left as it is.
+        factory: a user's own model in place of the recipe's: event_shape -> model. Its codec reads as it did.
 
     Raises:
         TriptychError: for an attribute that the split does not have, and for a factory whose model does not fit the data.
@@ -178,6 +178,7 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
             model.codec.fit(split.parts())
         else:
             model = own_model(factory, split.event_shape, dim)
+        model.codec.depth = split.depth
         if model.context_dim != dim:
             raise TriptychError(f"the model takes a context of {model.context_dim} numbers, --given makes {dim}: "
                                 f"build it with context_dim={dim}")  # fmt: skip

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych import storage
-from triptych.data.pictures import decode, reason
+from triptych.data.pictures import Depth, decode, reason
 from triptych.errors import TriptychError
 
 LEGIBLE = 64  # pixels: smaller pictures are enlarged by whole factors until they have this many
@@ -112,21 +112,26 @@ def encoded(drawn: Image.Image, kind: str = "PNG", path: Path | None = None, **o
     return content.getvalue()
 
 
-def read_picture(path: str | Path | Image.Image, event_shape: Sequence[int]) -> Tensor:
+def read_picture(path: str | Path | Image.Image, event_shape: Sequence[int], depth: Sequence[float] = ()) -> Tensor:
     """A picture file, or a Pillow picture, as stored values of this shape (C, H, W), in a batch of one: resized, cropped,
     grey or RGB.
+
+    Args:
+        depth: of `Codec.depth`, by which values of more than eight bits are read; by default their own.
 
     Raises:
         TriptychError: for a file that is missing, not a picture or dangerously large, and for a shape other than
             (1 or 3, H, W).
     """
-    (found,) = read_pictures([path], event_shape)
+    (found,) = read_pictures([path], event_shape, depth)
     if isinstance(found, TriptychError):
         raise found
     return found
 
 
-def read_pictures(paths: Sequence[str | Path | Image.Image], event_shape: Sequence[int]) -> list[Tensor | TriptychError]:
+def read_pictures(
+    paths: Sequence[str | Path | Image.Image], event_shape: Sequence[int], depth: Sequence[float] = ()
+) -> list[Tensor | TriptychError]:
     """Picture files as `read_picture` reads one, in threads; in the place of one that cannot be read, why.
 
     Raises:
@@ -138,14 +143,14 @@ def read_pictures(paths: Sequence[str | Path | Image.Image], event_shape: Sequen
             f"pictures are opened as (1 or 3, H, W), got a model of {tuple(event_shape)}: give an array instead of "
             f"{', '.join(map(str, paths[:1]))}"
         )
-    read = partial(_read, grey=channels == 1, size=(size[0], size[1]))
+    read = partial(_read, grey=channels == 1, size=(size[0], size[1]), depth=Depth.of(depth))
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(read, paths))
 
 
-def _read(path: str | Path | Image.Image, grey: bool, size: tuple[int, int]) -> Tensor | TriptychError:
+def _read(path: str | Path | Image.Image, grey: bool, size: tuple[int, int], depth: Depth | None) -> Tensor | TriptychError:
     try:
-        return torch.from_numpy(decode(path, grey, size).copy())[None]
+        return torch.from_numpy(decode(path, grey, size, depth).copy())[None]
     except TriptychError as error:
         return error
     except Exception as error:  # broken bytes make Pillow raise nearly anything

@@ -185,8 +185,8 @@ def _names(
 
     if not attributes:
         raise TriptychError(
-            f"{options.data or options.run} has no attributes to learn directions of: add 0/1, number or class columns to "
-            "its metadata.csv, or use --unsupervised 8"
+            f"{options.data or options.run} has no attributes to learn directions of: add 0/1, number or class columns, "
+            "in a metadata.csv beside pictures, in a table one of words or called label; or use --unsupervised 8"
         )
     rare = _rare(classes)
     if options.attributes is None:

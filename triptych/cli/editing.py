@@ -72,7 +72,7 @@ def _edit_pictures(options: Edit) -> None:
     if options.triptych and options.out.suffix.lower() == ".gif":
         raise TriptychError(f"--triptych is a strip, got {options.out}: give --out a name that ends in .png")
     model = load_editable(options.run, options.model)
-    stored = torch.cat([read_picture(path, model.event_shape) for path in options.images])
+    stored = torch.cat([read_picture(path, model.event_shape, model.codec.depth) for path in options.images])
     show = _editor(options, model)
     parts = [show(part) for part in stored.split(batch_of(model.event_shape))]
     pictures, rms = (torch.cat(found) for found in zip(*parts, strict=True))
@@ -94,7 +94,7 @@ def _edit_folder(options: Edit) -> None:
     done = folder.Edited(len(files) - len(left))
     try:
         with _watching(len(left)) as watch:
-            for done in folder.edit_files(files, targets, left, edit, model.event_shape):
+            for done in folder.edit_files(files, targets, left, edit, model.event_shape, model.codec.depth):
                 watch(done)
     except KeyboardInterrupt:
         notice(f"\nstopped with {len(done.written) + done.there} of {len(files)} pictures there: the same command goes on")
@@ -237,7 +237,7 @@ def _inpaint(options: Edit) -> None:
     from triptych.figures import read_picture, save
 
     model = load_model(options.run, options.model)
-    stored = torch.cat([read_picture(path, model.event_shape) for path in options.images])
+    stored = torch.cat([read_picture(path, model.event_shape, model.codec.depth) for path in options.images])
     generator = torch.Generator().manual_seed(options.seed)
     hidden = verbs.mask(options.inpaint or "", model.event_shape, generator)
     x, context = model.codec.centre(stored), context_of(model, options.known)

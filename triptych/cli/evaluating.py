@@ -13,6 +13,7 @@ from triptych.cli.results import STDOUT, json_words, newest_step, write_result
 from triptych.cli.sources import (
     Wanted,
     compare_training_data,
+    folder_of,
     load_model,
     named_split,
     notice,
@@ -62,6 +63,7 @@ def evaluate(words: Sequence[str]) -> None:
         )
     if repeated := sorted({run for run in options.runs if options.runs.count(run) > 1}):
         raise TriptychError(f"evaluate expects each run once, got {repeated[0]} twice: name it once")
+    _check_shapes(options.runs)
     runs = _loaded(options)
     _check_alike(runs, options)
     plan = _plan(options, runs)
@@ -92,15 +94,26 @@ def _loaded(options: Evaluate) -> list[Measured]:
     return runs
 
 
+def _check_shapes(runs: Sequence[str]) -> None:
+    """Raises a `TriptychError` for runs of different shapes, before weights or data are read."""
+    from triptych.pretrained import read_description
+
+    shapes = {}
+    for run in runs if len(runs) > 1 else ():
+        stored = read_description(folder_of(run))
+        shapes[run] = tuple(stored.get("event_shape") or stored["model"].get("event_shape", ()))
+    for run, shape in shapes.items():
+        if shape != shapes[runs[0]]:
+            raise TriptychError(
+                f"{runs[0]} makes {shapes[runs[0]]} and {run} {shape}: figures of different shapes are not comparable, "
+                "evaluate them one by one"
+            )
+
+
 def _check_alike(runs: list[Measured], options: Evaluate) -> None:
     """Raises a `TriptychError` for runs whose figures would be of different things."""
     first = runs[0]
     for run in runs[1:]:
-        if run.model.event_shape != first.model.event_shape:
-            raise TriptychError(
-                f"{first.run} makes {first.model.event_shape} and {run.run} {run.model.event_shape}: figures of different "
-                "shapes are not comparable, evaluate them one by one"
-            )
         ours, theirs = (_contents(r.splits[options.split]) for r in (first, run))
         if ours != theirs:
             remedy = "compare runs that were trained with one --seed" if options.data else "give both one set by --data DATA"

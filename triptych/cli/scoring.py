@@ -86,7 +86,9 @@ class _Judge:
             for start in range(0, len(split), step):
                 rows = slice(start, min(start + step, len(split)))
                 context = told if told is None or len(told) == 1 else told[rows]
-                files = {"file_name": list(split.names[rows])} if split.names else {}
+                files: dict[str, Any] = {"file_name": list(split.names[rows])} if split.names else {}
+                if not files and split.rows is not None:
+                    files = {"row": (split.rows[rows] + 1).tolist()}
                 numbers = {"split": [name] * (rows.stop - start), "example": list(range(start, rows.stop)), **files}
                 yield numbers | self._columns(split[rows], context)
                 task.update(rows.stop)
@@ -135,6 +137,8 @@ class _Judge:
 
         values = {name: torch.cat(parts) for name, parts in seen.values.items()}
         summary: dict[str, Any] = {name: Estimate.of(v)._asdict() for name, v in values.items() if name != "p_value"}
+        if len(values["p_value"]) == 1:
+            summary["p_value"] = values["p_value"].item()
         summary["unusual"] = share_of(values["p_value"] <= 0.05)._asdict()
         if "log_prob" in values:
             summary["typicality"] = typicality(-values["log_prob"], -self.reference.held_out["log_prob"])._asdict()
@@ -202,7 +206,7 @@ def _splits(options: Score, model: GenerativeModel) -> Splits:
 
     path = Path(options.data).expanduser()
     if path.is_file() and path.suffix.lower() in SUFFIXES:
-        return Splits(file=Split(read_picture(path, model.event_shape).numpy(), names=(path.name,)))
+        return Splits(file=Split(read_picture(path, model.event_shape, model.codec.depth).numpy(), names=(path.name,)))
     return load_splits(options.run, model, options.data)
 
 
@@ -226,7 +230,7 @@ class _Least:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, columns: Mapping[str, Any]) -> None:
-        kept = [name for name in ("split", "example", "file_name", "score", "p_value") if name in columns]
+        kept = [name for name in ("split", "example", "file_name", "row", "score", "p_value") if name in columns]
         values = [columns[name] if isinstance(columns[name], list) else columns[name].tolist() for name in kept]
         rows = [dict(zip(kept, row, strict=True)) for row in zip(*values, strict=True)]
         self.rows = sorted([*self.rows, *rows], key=lambda row: -row["score"])[: self.count]
@@ -251,6 +255,9 @@ def _write_sheet(options: Score, splits: Mapping[str, Split], least: _Least) -> 
 def _sentence(name: str, summary: Mapping[str, Any], by: str) -> str:
     """What a person should know of a split."""
     main = summary["score"]
+    if main["n"] == 1:
+        p = f"p = {summary['p_value']:.2g}: so many of the held-out training examples look as odd or odder"
+        return f"{name}: score by {by} {main['value']:.4g}, {p}"
     said = [f"{name}: {main['n']:,} examples, score by {by} {main['value']:.4g}"]
     said += [
         f"{key} {summary[key]['value']:.4g}" for key in ("log_prob", "bits_per_dim", "reconstruction") if key in summary

@@ -145,12 +145,13 @@ def named_split(splits: Splits, name: str) -> Split:
 
 class Wanted(NamedTuple):
     """Which data a run is measured on: a name, the size of pictures, and what decides what is held out, which must be what
-    training left out: the seed, and by what."""
+    training left out: the seed, and by what; and how values of more than eight bits were read."""
 
     data: str
     size: tuple[int, ...] | int | None
     seed: int
     held_out: Literal["content", "position"]
+    depth: tuple[float, ...] = ()
 
 
 def wanted(source: str, model: GenerativeModel, data: str | None) -> Wanted:
@@ -166,8 +167,8 @@ def wanted(source: str, model: GenerativeModel, data: str | None) -> Wanted:
         raise TriptychError(f"{source} does not say what it was trained on: give --data")
     size = model.event_shape[1:] if len(model.event_shape) == 3 and model.codec.is_picture else None
     if recipe is None:
-        return Wanted(str(data), size, 0, "content")
-    return Wanted(data or recipe.data, size, recipe.seed, recipe.held_out)
+        return Wanted(str(data), size, 0, "content", model.codec.depth)
+    return Wanted(data or recipe.data, size, recipe.seed, recipe.held_out, model.codec.depth)
 
 
 def load_splits(source: str, model: GenerativeModel, data: str | None) -> Splits:
@@ -206,8 +207,8 @@ def read_wanted(asked: Wanted) -> Splits:
     """The data, of which is said what was read."""
     from triptych.data import load
 
-    name, size, seed, held_out = asked
-    splits = load(name, size=size, seed=seed, held_out=held_out, notice=notice)  # type: ignore[arg-type]
+    name, size, seed, held_out, depth = asked
+    splits = load(name, size=size, seed=seed, held_out=held_out, depth=depth, notice=notice)  # type: ignore[arg-type]
     notice(f"{name}: {splits.summary}")
     return splits
 

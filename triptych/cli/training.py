@@ -59,7 +59,7 @@ def _check_there(run: Path | None) -> None:
 def _resume(said: dict[str, Any]) -> None:
     from triptych.training import plan as timed
     from triptych.training.run import Run
-    from triptych.training.starting import data_of, flags, moved, recipe_of
+    from triptych.training.starting import data_of, depth_of, flags, moved, recipe_of
 
     others = sorted(set(flags(said)) - {"--resume", "--steps", "--minutes", "--track", "--own-model", "--data"})
     if others:
@@ -71,7 +71,7 @@ def _resume(said: dict[str, Any]) -> None:
     folder, own = said["resume"], own_parts(said["resume"], said.get("own_model"))
     splits, plan, steps = None, None, said.get("steps")
     if "minutes" in said:
-        splits = data_of(recipe_of(folder), notice)
+        splits = data_of(recipe_of(folder), notice, depth=depth_of(folder))
         plan = _longer(folder, said["minutes"], splits["train"], own)
         steps = plan.recipe.steps
     run = Run.resume(folder, trackers=said.get("track", ()), steps=steps, given=own)
@@ -80,7 +80,7 @@ def _resume(said: dict[str, Any]) -> None:
         return
     print(f"resuming {run.folder} at step {run.step} of {run.recipe.steps}")
     if splits is None:
-        splits = data_of(run.recipe, notice, event_shape=run.model.event_shape)
+        splits = data_of(run.recipe, notice, event_shape=run.model.event_shape, depth=run.model.codec.depth)
     _fit(run, splits, plan or timed(run.recipe, run.model, splits["train"], start=run.step))
 
 

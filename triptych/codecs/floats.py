@@ -15,6 +15,7 @@ from torch import Tensor
 from triptych.core import Codec
 from triptych.errors import TriptychError, not_finite
 
+_NOISE = math.sqrt(3.0)  # half the width of a constant feature's noise, of variance 1
 NEAR, LEAST, MOST = 1.0, 0.5, 2.0  # |mean| and spread of features that gain nothing by being standardised
 
 
@@ -25,12 +26,16 @@ class Floats(Codec):
 
     `fit` sets both from training data: mean 0 and variance 1 in each feature, unless all are near that already.
 
+    A feature with a single value in training data has no density: x is then that value's noise u ~ U(−√3, √3), whose
+    density 1/(2√3) is taken out of log p(v), so that it is, as for dequantised pixels, a bound on the log-likelihood of the
+    other features; `decode` gives the value itself.
+
     Args:
         mean, scale: one number for each feature (column, channel) of the leading axis of an event; scale above 0. None: as
             `fit` sets them, and until then 0 and 1.
 
     Attributes:
-        constant: features in which `fit` saw a single value. They keep unit scale. Not saved.
+        constant: features in which `fit` saw a single value. They keep unit scale.
 
     >>> codec = Floats((10.0,), (2.0,))
     >>> codec.encode(torch.tensor([[14.0]])), round(codec.log_scale((1,)), 4)
@@ -62,31 +67,46 @@ class Floats(Codec):
         if self._mean is not None:
             return
         mean, std = moments(stored)
-        near = (mean.abs() <= NEAR) & (((std >= LEAST) & (std <= MOST)) | (std == 0))
-        if near.all():
-            return
         scale = _unit_where_constant(std)
-        self.constant = tuple((scale != std).nonzero().flatten().tolist())
+        constant = scale != std
+        near = (mean.abs() <= NEAR) & (std >= LEAST) & (std <= MOST)
+        if (near | constant).all():  # the others are read as they are
+            if not constant.any():
+                return
+            mean, scale = torch.where(constant, mean, 0.0), torch.ones_like(scale)
+        self.constant = tuple(constant.nonzero().flatten().tolist())
         self._set(mean.tolist(), scale.tolist())
 
     def fitted(self) -> dict[str, list[float]]:
         if self._mean is None or self._scale is None:
             return {}
-        return {"mean": self._mean.tolist(), "scale": self._scale.tolist()}
+        constant = {"constant": list(self.constant)} if self.constant else {}
+        return {"mean": self._mean.tolist(), "scale": self._scale.tolist(), **constant}
 
     def restore(self, fitted: Mapping[str, Sequence[float]]) -> None:
         if fitted:
             self._set(fitted["mean"], fitted["scale"])
+            self.constant = tuple(int(i) for i in fitted.get("constant", ()) if 0 <= i < len(fitted["mean"]))
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there are constant features, whose noise is drawn afresh."""
+        return bool(self.constant)
 
     def encode(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """(v − mean) / scale, with noise in constant features."""
+        x = self.centre(stored)
+        if self.constant:
+            u = torch.rand(x[:, self.constant].shape, generator=generator, device=x.device, dtype=x.dtype)
+            x[:, self.constant] += (2 * u - 1) * _NOISE
+        return x
+
+    def centre(self, stored: Tensor) -> Tensor:
         values = self.check(stored)
         if self._mean is None:
             return values
         high, low, scale = self._columns(values)
         return ((values - high) - low) / scale
-
-    def centre(self, stored: Tensor) -> Tensor:
-        return self.encode(stored)
 
     def decode(self, x: Tensor) -> Tensor:
         if not x.isfinite().all():
@@ -94,7 +114,10 @@ class Floats(Codec):
         if self._mean is None:
             return x
         high, low, scale = self._columns(x)
-        return (x * scale + low) + high
+        stored = (x * scale + low) + high
+        if self.constant:
+            stored[:, self.constant] = high[list(self.constant)]
+        return stored
 
     def check(self, stored: Tensor) -> Tensor:
         if not stored.is_floating_point():
@@ -104,7 +127,10 @@ class Floats(Codec):
         return stored
 
     def log_scale(self, event_shape: Sequence[int]) -> float:
-        return 0.0 if self._scale is None else self._scale.log().sum().item() * math.prod(event_shape[1:])
+        if self._scale is None:
+            return 0.0
+        noise = len(self.constant) * math.log(2 * _NOISE)  # which log p(x) holds, at density 1 / (2√3)
+        return (self._scale.log().sum().item() - noise) * math.prod(event_shape[1:])
 
     def remarks(self, event_shape: Sequence[int], columns: Sequence[str] = ()) -> dict[str, str]:
         if self._mean is None or self._scale is None:
@@ -116,8 +142,7 @@ class Floats(Codec):
             shown = [f"{feature_name(i, event_shape, columns)} ({self._mean[i]:g})" for i in self.constant[:5]]
             more = f" and {len(self.constant) - 5} more" if len(self.constant) > 5 else ""
             said["constant"] = (
-                f"{', '.join(shown)}{more}: the same in every example, kept at unit scale; likelihoods have no bound there: "
-                "leave such values out to compare them"
+                f"{', '.join(shown)}{more}: the same in every example; samples keep it, and likelihoods leave it out"
             )
         return said
 

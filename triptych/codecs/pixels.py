@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -29,6 +29,14 @@ class Pixels(Codec):
     def levels(self) -> int:
         """2^bits."""
         return 2**self.bits
+
+    def fitted(self) -> dict[str, list[float]]:
+        """The depth of the training set's values, where these had more than eight bits."""
+        return {"depth": list(self.depth)} if self.depth else {}
+
+    def restore(self, fitted: Mapping[str, Sequence[float]]) -> None:
+        """Sets it again."""
+        self.depth = tuple(fitted.get("depth", ()))
 
     def centre(self, stored: Tensor) -> Tensor:
         """The bin's centre (v + ½) / 2^bits."""

@@ -31,6 +31,10 @@ class Album:
     """Attributes as they were found, by name."""
     aside: tuple[str, ...] = ()
     """What lies beside the pictures and was not read, and why."""
+    divided: str = ""
+    """How splits were told apart, where they came with the data: by folders, by files."""
+    places: np.ndarray | None = None
+    """Of a part of a set, where its examples stood in that, (N,)."""
     names: tuple[str, ...] = ()
     """The files of a folder, relative to it; () for rows of a table."""
 
@@ -50,7 +54,7 @@ class Album:
 
         columns = {name: raw._replace(values=[raw.values[i] for i in rows]) for name, raw in self.columns.items()}
         names = tuple(self.names[i] for i in rows) if self.names else ()
-        return Album(self.where, len(rows), read, columns, self.aside, names)
+        return Album(self.where, len(rows), read, columns, self.aside, self.divided, rows, names)
 
     def rows(self, wanted: np.ndarray, options: Options, survey: Survey) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
         """Decodes the pictures at these sorted indices: the stored values, their indices, and by index what was skipped.

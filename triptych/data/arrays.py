@@ -2,8 +2,8 @@
 
 Whole numbers of rank 3 are grey pictures (N, H, W), of rank 4 pictures (N, C, H, W), or (N, H, W, C) by their shape; of
 rank 2 events (N, D), or grey pictures where `size` is given and H·W = D. Those of 9 to 16 bits are brought to 8 by the
-greatest of the set. Floats are events (N, *event), channels first; but of rank 4, with 1 or 3 channels and values in 0..1 or
-0..255, they are pictures.
+greatest of the set. Floats are events (N, *event), channels first; but of rank 4, with 1 or 3 channels and values in 0..1,
+0..255 or −1..1, they are pictures.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class Array:
     """Of a table (N, D), the names of its columns, where they are known."""
     aside: tuple[str, ...] = ()
     """What lies beside the values and was not read, and why."""
+    divided: str = ""
+    """How splits were told apart, where they came with the data: by folders, by files."""
+    places: np.ndarray | None = None
+    """Of a part of a set, where its examples stood in that, (N,)."""
 
     def __post_init__(self) -> None:
         if self.dtype.kind not in "buif":
@@ -87,7 +91,8 @@ class Array:
         values = np.concatenate(list(self.chunks()))[rows]
         columns = {name: raw._replace(values=[raw.values[i] for i in rows]) for name, raw in self.columns.items()}
         made = Array.of(values, self.where, (self.key, rows.tobytes()), columns)
-        made.names, made.aside = self.names, self.aside
+        made.names, made.aside, made.divided = self.names, self.aside, self.divided
+        made.places = rows
         return made
 
     def reordered(self, names: tuple[str, ...]) -> Array:
@@ -95,7 +100,7 @@ class Array:
         order = [self.names.index(name) for name in names]
         values = np.concatenate(list(self.chunks()))[:, order]
         made = Array.of(values, self.where, (self.key, names), self.columns)
-        made.names, made.aside = names, self.aside
+        made.names, made.aside, made.divided = names, self.aside, self.divided
         return made
 
     @property
@@ -127,9 +132,37 @@ class Array:
         """Whether equal rows are examples of their own: those of a table, not pictures."""
         return len(self.shape) == 2
 
+    @property
+    def event(self) -> tuple[tuple[int, ...], bool]:
+        """The shape of a row with channels first, and whether they are last in the file."""
+        event = self.shape[1:]
+        last = len(event) == 3 and channels_last(event)
+        return ((event[2], *event[:2]) if last else event), last
+
+    def depth(self, given: Depth | None = None) -> Depth | None:
+        """How values become 8-bit pixels; None for values that are 8-bit already, and for those that are not pictures.
+
+        Args:
+            given: of the set that the array belongs to, whose range its own values may not show.
+        """
+        (event, _), (least, greatest) = self.event, self.extremes
+        if self.dtype.kind != "f":
+            if len(event) < 2 or self.dtype.itemsize == 1 or not 0 <= least <= greatest <= 65_535:
+                return None
+            whole = given if given and given.shift is not None else None
+            return whole or (depth_of([(least, greatest)], False) if greatest > 255 else None)
+        grey = len(event) == 2 or (len(event) == 3 and event[0] in (1, 3))
+        if not grey or min(event[-2:]) < 8 or not np.isfinite([least, greatest]).all():
+            return None
+        found = depth_of([(least, greatest)], True)
+        sides = len(event) == 3 or event[0] == event[1]  # else series in −1..1, such as sound, would be pictures
+        if (found.low, found.high) in ((0, 1), (0, 255)) or (found.low == -1 and found.high == 1 and sides):
+            return found
+        return given if given and given.shift is None and given.low <= least <= greatest <= given.high else None
+
     def rows(self, wanted: np.ndarray, options: Options, survey: Survey) -> tuple[Source, np.ndarray, dict[int, Skipped]]:
         """The stored values, all of them (reading is cheap, and the caller chooses); otherwise as `Album.rows`."""
-        plan, data = Plan.of(self, options), self.mapped
+        plan, data = Plan.of(self, options, survey.depth), self.mapped
         as_is = not plan.channels_last and plan.factor == 1 and plan.size is None and plan.depth is None
         as_is = as_is and plan.dtype in ("|u1", "<f4")
         if as_is and data is not None and data.nbytes > options.budget:
@@ -174,14 +207,15 @@ class Plan:
     """Whether whole numbers become floats: rows of a table that are not bytes."""
 
     @classmethod
-    def of(cls, array: Array, options: Options) -> Plan:
-        """Decides by shape, dtype and, for floats and small integers, the values."""
-        size, event, whole = options.size, array.shape[1:], array.dtype.kind in "bui"
-        last = len(event) == 3 and channels_last(event)
-        if last:
-            event = (event[2], *event[:2])
+    def of(cls, array: Array, options: Options, given: Depth | None) -> Plan:
+        """Decides by shape, dtype and, for floats and small integers, the values.
+
+        Args:
+            given: the depth of the set that the array belongs to.
+        """
+        size, (event, last), whole = options.size, array.event, array.dtype.kind in "bui"
         least, greatest = array.extremes
-        depth = _depth(array, event, least, greatest)
+        depth = array.depth(given)
         table = whole and len(event) == 1 and not 0 <= least <= greatest <= 255
         picture = (whole or depth is not None) and not table
         if picture and len(event) == 2:
@@ -192,13 +226,11 @@ class Plan:
             raise TriptychError(
                 f"{array.where}: size applies to uint8 pictures, got {array.dtype} rows of shape {event}: omit --size"
             )
-        drawing = whole and picture and greatest <= 1
+        drawing = whole and picture and greatest <= 1 and depth is None
         if drawing and array.dtype.kind != "b":
             options.notice(f"{array.where} holds only 0 and 1: they are stored as 0 and 255")
-        if depth:
-            options.notice(f"{array.where}: {Survey(depth=depth).describe()}")
         factor, size = 255 if drawing else 1, size if size != event[1:] else None
-        return cls(event, array.dtype.str, last, factor, size, None if drawing else depth, table)
+        return cls(event, array.dtype.str, last, factor, size, depth, table)
 
     def convert(self, chunk: np.ndarray, where: str, start: int) -> np.ndarray:
         """A chunk of the file as stored values; `start` is its first row, for messages."""
@@ -225,17 +257,6 @@ def channels_last(event: tuple[int, ...]) -> bool:
     """
     height, width, channels = event
     return channels < min(height, width) and (channels <= 4 < height or (channels <= 16 and height == width))
-
-
-def _depth(array: Array, event: tuple[int, ...], least: float, greatest: float) -> Depth | None:
-    """How values become 8-bit pixels; None for values that are 8-bit already, and for those that are not pictures."""
-    if array.dtype.kind != "f":
-        return depth_of([(least, greatest)], False) if len(event) > 1 and least >= 0 and 255 < greatest <= 65_535 else None
-    grey = len(event) == 2 or (len(event) == 3 and event[0] in (1, 3))
-    if not grey or min(event[-2:]) < 8 or not np.isfinite([least, greatest]).all():
-        return None
-    found = depth_of([(least, greatest)], True)
-    return found if found.low == 0 and found.high in (1, 255) else None
 
 
 def _float32(chunk: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from triptych.data.delimited import MISSING
 from triptych.data.splits import kind_of
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ def encode(name: str, raw: RawColumn) -> Column | str:
         numbers = raw.values.astype(np.float64)
     else:
         words = ["" if value is None else str(value).strip() for value in raw.values]
-        try:
-            numbers = np.array([float(_WORDS.get(word.lower(), word)) for word in words])
-        except ValueError:
+        found = _numbers(words)
+        if found is None:
             return _class_column(words)
+        numbers = found
     numbers[~np.isfinite(numbers)] = np.nan
     known = numbers[~np.isnan(numbers)]
     if not known.size:
@@ -66,6 +67,16 @@ def encode(name: str, raw: RawColumn) -> Column | str:
     elif raw.classes or (name.lower() in LABELS and (known == np.round(known)).all() and (known >= 0).all()):
         return Column(numbers.astype(np.float32), "class", raw.classes)
     return Column(numbers.astype(np.float32), kind_of(numbers))
+
+
+def _numbers(words: Sequence[str]) -> np.ndarray | None:
+    """Words as numbers, if all are: yes and no as 1 and 0; "NA", "?" and the like are missing beside numbers."""
+    plain = [word.lower() for word in words]
+    missing = dict.fromkeys(MISSING, np.nan) if any(word.strip("+-.")[:1].isdecimal() for word in plain) else {}
+    try:
+        return np.array([float((_WORDS | missing).get(word, word)) for word in plain])
+    except ValueError:
+        return None
 
 
 def _class_column(words: Sequence[str]) -> Column | str:

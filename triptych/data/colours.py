@@ -63,7 +63,7 @@ def recoloured(splits: Splits, channels: int) -> Splits:
         source = Recoloured(split.data, channels)
         changed[name] = dataclasses.replace(split, data=_read(source) if split.in_memory else source)
     result = Splits(**changed)
-    result.origin, result.remarks = splits.origin, splits.remarks
+    result.origin, result.divided, result.remarks = splits.origin, splits.divided, splits.remarks
     return result
 
 

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +15,13 @@ from triptych.errors import TriptychError
 DELIMITERS = ",;\t|"
 MOST_BYTES = 2**30
 """A larger table is a mistake, or should be parquet."""
+MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "-", "?"])
+"""Words, in small letters, for a number that is not known."""
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
-_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
+_BLANKS = "\xa0\u2007\u2009\u202f '’"  # between thousands
 _NUMBER = re.compile(r"[+-]?\d+")
+_GROUPED = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:[{mark}]\d{{3}})+") for mark in (",", ".", _BLANKS)}
+_SCALED = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 
 
 class Table(NamedTuple):
@@ -62,35 +66,63 @@ def _zeros(content: bytes) -> str | None:
 
 
 def read_delimited(path: Path) -> Table:
-    """A table with a header: commas, semicolons, tabs or bars between cells, whichever the header has most of.
+    """A table with a header: commas, semicolons, tabs or bars between cells, whichever the header has most of, or blanks.
 
-    Rows without any word are left out, and so are columns without a name that hold none; numbers with a decimal comma are
-    written with a point. A file that begins with the number of its rows, as CelebA's lists do, has blanks between cells.
+    Rows without any word are left out, and so are columns without a name that hold none; numbers are written as programs
+    write them, with a point and without marks between thousands. Columns of a table of numbers without a header are counted.
+    A file that begins with the number of its rows, as CelebA's lists do, has blanks between cells.
 
     Raises:
         TriptychError: for a row with more words than the header has names, and for a file without rows.
     """
     lines = read_text(path).splitlines(keepends=True)
     first = next((line for line in lines if line.strip()), "")
-    if _NUMBER.fullmatch(first.strip()):
-        return _blanks(lines)
+    if _NUMBER.fullmatch(first.strip()) and any(len(line.split()) > 1 for line in lines):
+        return _celeba(lines)
     delimiter = max(DELIMITERS, key=_unquoted(first).count)
+    if delimiter not in _unquoted(first) and (cells := _blank_separated(lines)):
+        delimiter = " "
+    else:
+        cells = _cells(path, lines, delimiter)
+    cells = [row for row in cells if any(row)]
+    if len(cells) > 1 and all(map(_is_number, plain := _plain([cells[0]], delimiter)[0])) and not _counts(plain):
+        return headless(_plain(cells, delimiter))
+    header, rows = _rectangle(path, cells)
+    return Table(header, _plain(rows, delimiter))
+
+
+def headless(rows: list[list[str]]) -> Table:
+    """A table whose columns have no names, and are counted."""
+    width = max(map(len, rows))
+    return Table(tuple(f"column {i + 1}" for i in range(width)), [(row + [""] * width)[:width] for row in rows])
+
+
+def _cells(path: Path, lines: Sequence[str], delimiter: str) -> list[list[str]]:
     try:
-        cells = [
+        return [
             [cell.strip() for cell in row]
             for row in csv.reader(io.StringIO("".join(lines)), delimiter=delimiter, skipinitialspace=True)
         ]
     except csv.Error as error:
         raise TriptychError(f"{path}: expected a table as text ({error}): save it as CSV, UTF-8") from None
-    header, rows = _rectangle(path, cells)
-    return Table(header, _points(rows) if delimiter != "," else rows)
+
+
+def _blank_separated(lines: Sequence[str]) -> list[list[str]]:
+    """Rows of several cells with blanks between them, if there are as many in each row."""
+    cells = [line.split() for line in lines if line.strip()]
+    return cells if cells and len(cells[0]) > 1 and all(len(row) == len(cells[0]) for row in cells) else []
+
+
+def _counts(words: Sequence[str]) -> bool:
+    """Whether a row is 0, 1, 2, … or 1, 2, 3, …, which names columns."""
+    return len(words) > 1 and words in ([str(i) for i in range(len(words))], [str(i + 1) for i in range(len(words))])
 
 
 def _unquoted(line: str) -> str:
     return re.sub(r'"[^"]*"', "", line)
 
 
-def _blanks(lines: Sequence[str]) -> Table:
+def _celeba(lines: Sequence[str]) -> Table:
     """CelebA's lists: the number of rows, the names of the attributes, then a file name and its values on each line."""
     cells = [line.split() for line in lines if line.strip()][1:]
     if not cells:
@@ -99,15 +131,35 @@ def _blanks(lines: Sequence[str]) -> Table:
     return Table(("file_name", *cells[0]), [row for row in cells[1:] if len(row) == width])
 
 
-def read_pairs(path: Path) -> list[list[str]]:
-    """A list without a header, a file name and a value on each line, as in CelebA's list_eval_partition.txt."""
-    rows = [line.split() for line in read_text(path).splitlines() if line.strip()]
-    return rows if all(len(row) == 2 for row in rows) else []
+def read_list(path: Path, known: Callable[[str], bool]) -> Table | None:
+    """A list without a header: on each line the name of a picture, and perhaps a label or split after it.
+
+    Args:
+        known: whether a word is the name of a picture.
+    """
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    parts: list[Callable[[str], list[str]]] = [
+        lambda line: [line],
+        lambda line: [cell.strip() for cell in re.split("[,;\t|]", line)],
+        lambda line: line.rsplit(None, 1),
+        str.split,
+    ]
+    for cut in parts:
+        rows = [cut(line) for line in lines]
+        if rows and len({len(row) for row in rows}) == 1 and 2 * sum(any(map(known, row)) for row in rows) > len(rows):
+            columns = [column for column in zip(*rows, strict=True) if not _counts_rows(column)]
+            at = max(range(len(columns)), key=lambda i: sum(map(known, columns[i])))
+            others = [f"label{f' {i + 1}' * (i > 0)}" for i in range(len(columns) - 1)]
+            return Table((*others[:at], "file_name", *others[at:]), [list(row) for row in zip(*columns, strict=True)])
+    return None
+
+
+def _counts_rows(words: Sequence[str]) -> bool:
+    return len(words) > 1 and list(words) == [str(i) for i in range(int(words[0] == "1"), len(words) + (words[0] == "1"))]
 
 
 def _rectangle(path: Path, cells: list[list[str]]) -> tuple[tuple[str, ...], list[list[str]]]:
     """The header and rows of its length, without what is empty."""
-    cells = [row for row in cells if any(row)]
     if len(cells) < 2:
         raise TriptychError(f"{path}: expected a header and rows, got {'no rows' if cells else 'nothing'}: add some")
     header = cells[0]
@@ -125,14 +177,42 @@ def _rectangle(path: Path, cells: list[list[str]]) -> tuple[tuple[str, ...], lis
     return names, [[row[i] for i in kept] for row in rows]
 
 
-def _points(rows: list[list[str]]) -> list[list[str]]:
-    """Decimal commas as points, in columns that hold nothing but numbers."""
+def _plain(rows: list[list[str]], delimiter: str) -> list[list[str]]:
+    """Numbers as programs write them, in columns that hold nothing else.
+
+    What a column's own numbers do not tell (is 1,234 a thousand?) those of the others do, or else the delimiter: a comma
+    between cells goes with points in numbers, a semicolon or tab with commas. What programs read stays unless others tell.
+    """
     columns = [list(column) for column in zip(*rows, strict=True)]
-    for column in columns:
-        words = [word for word in column if word]
-        if any(_COMMA.fullmatch(word) for word in words) and all(_is_number(word.replace(",", ".", 1)) for word in words):
-            column[:] = [word.replace(",", ".", 1) for word in column]
+    known = [[word for word in column if word.lower() not in MISSING] for column in columns]
+    marks = [_decimal_marks(words) for words in known]
+    told = {mark for its in marks if len(its) == 1 for mark in its}
+    for column, words, its in zip(columns, known, marks, strict=True):
+        if its and not (len(its) == 2 and told != {","} and all(map(_is_number, words))):
+            usual = min(told) if len(told) == 1 else "." if delimiter in ", " else ","
+            mark = usual if usual in its else min(its)
+            column[:] = [_number(word, mark) or word for word in column]
     return [list(row) for row in zip(*columns, strict=True)]
+
+
+def _decimal_marks(words: Sequence[str]) -> set[str]:
+    """The marks, "." or ",", with which all of these are numbers; both where they do not tell, none for other words."""
+    if not any("." in word or "," in word or _GROUPED[_BLANKS].fullmatch(word) for word in words):
+        return set()
+    return {mark for mark in ".," if all(_number(word, mark) for word in words)}
+
+
+def _number(word: str, mark: str) -> str | None:
+    """A number with this decimal mark, written as programs write it; None for what is not one.
+
+    >>> _number("1.234,5", ","), _number("1 234.5", "."), _number("1,234", "."), _number("1,5", "."), _number("1,5", ",")
+    ('1234.5', '1234.5', '1234', None, '1.5')
+    """
+    whole, comma, rest = word.partition(mark)
+    grouped = next((m for m in ({",", ".", _BLANKS} - {mark}) if _GROUPED[m].fullmatch(whole)), "")
+    plain = re.sub(f"[{grouped}]", "", whole) if grouped else whole
+    said = f"{plain}{'.' if comma else ''}{rest}"
+    return said if _SCALED.fullmatch(said) and (comma or "." not in plain) else None
 
 
 def _is_number(word: str) -> bool:

@@ -18,6 +18,8 @@ from triptych.errors import TriptychError
 
 Part = Array | Album
 """One split of a data set, not yet read."""
+TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data")
+"""Suffixes of tables of text."""
 READERS: dict[str, Callable[[Path], Part | dict[str, Array]]] = {
     ".npy": read_npy,
     ".npz": read_npz,
@@ -25,8 +27,7 @@ READERS: dict[str, Callable[[Path], Part | dict[str, Array]]] = {
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,
     ".parquet": read_parquet,
-    ".csv": read_csv,
-    ".tsv": read_csv,
+    **dict.fromkeys(TEXTS, read_csv),
     ".gz": read_idx,
     ".bin": lambda path: read_cifar([path]),
 }

@@ -13,7 +13,7 @@ from triptych.data import listing
 from triptych.data.album import Album
 from triptych.data.arrays import Array
 from triptych.data.attributes import RawColumn
-from triptych.data.files import Part, read_file, read_frames
+from triptych.data.files import TEXTS, Part, read_file, read_frames
 from triptych.data.formats.archives import unpacked
 from triptych.data.formats.columnar import read_parquet
 from triptych.data.formats.idx import read_cifar, read_idx
@@ -23,10 +23,11 @@ from triptych.data.hub import read_saved
 from triptych.data.labels import Labels, columns_of, read_labels
 from triptych.data.layout import placed, split_in
 from triptych.data.pictures import SUFFIXES, Encoded, has_frames
+from triptych.data.splits import counted
 from triptych.errors import TriptychError
 from triptych.opening import regular
 
-_TABLES = (".npy", ".npz", ".mat", ".h5", ".hdf5")
+_ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5")
 
 
 def read_path(path: Path) -> dict[str, Part]:
@@ -63,7 +64,7 @@ def read_folder(folder: Path) -> dict[str, Part]:
         return _read_pictures(folder, found)
     if archives := [path for path in here if listing.is_archive(path)]:
         return _read_archives(archives)
-    if tables := [path for path in here if path.suffix.lower() in (".csv", ".tsv")]:
+    if tables := [path for path in here if path.suffix.lower() in TEXTS and path.suffix.lower() != ".txt"]:
         return _read_data(tables)
     if examples := [name for name in found.others if name.endswith(".npy")]:
         return _read_examples(folder, examples)
@@ -86,7 +87,7 @@ def _data_files(folder: Path, here: list[Path]) -> list[Path]:
             "(cifar-10-binary.tar.gz) and give that"
         )
     cifar = [path for path in here if re.fullmatch(r"(data|test)_batch\w*\.bin", path.name)]
-    arrays = [path for path in here if path.suffix.lower() in _TABLES]
+    arrays = [path for path in here if path.suffix.lower() in _ARRAYS]
     return parquet or idx or cifar or arrays
 
 
@@ -109,6 +110,8 @@ def _read_data(paths: list[Path]) -> dict[str, Part]:
         its = [path for path, of in zip(paths, named, strict=True) if (of or "train") == split]
         found = _read_shards(its)
         parts |= {split: found["train"]} if set(found) == {"train"} else found
+    if len(parts) > 1 and any(named):
+        next(iter(parts.values())).divided = "by files"
     return parts
 
 
@@ -176,24 +179,26 @@ def _read_pictures(folder: Path, found: listing.Listing) -> dict[str, Part]:
     labels, place = read_labels(folder, found), placed(names)
     said = labels.splits
     splits = [said.get(name) for name in names] if said else place.splits
-    aside = [*_beside(names, splits, "the table" if said else "the splits"), *_others(found), *labels.aside]
+    where = "the lists" if labels.lists and said else "the table" if said else "the splits"
+    aside = [*_beside(names, splits, where), *_others(found), *labels.left_aside()]
     parts: dict[str, Part] = {}
     for split in dict.fromkeys(s for s in splits if s):
         chosen = [i for i, its in enumerate(splits) if its == split]
         parts[split] = _album(folder, [names[i] for i in chosen], labels, [place.classes[i] for i in chosen])
-    next(iter(parts.values())).aside = tuple(aside)
+    first = next(iter(parts.values()))
+    first.aside, first.divided = tuple(aside), labels.by if said else "by folders" if place.divided else ""
     return parts
 
 
 def _beside(names: Sequence[str], splits: Sequence[Any], what: str) -> list[str]:
     out = [name for name, split in zip(names, splits, strict=True) if not split]
     tops = sorted({name.partition("/")[0] + "/" * ("/" in name) for name in out})
-    return [f"{len(out)} pictures beside {what} ({', '.join(tops[:3])}{', …' * (len(tops) > 3)})"] if out else []
+    return [f"{counted(len(out), 'picture')} beside {what} ({', '.join(tops[:3])}{', …' * (len(tops) > 3)})"] if out else []
 
 
 def _others(found: listing.Listing) -> list[str]:
     counts = found.suffixes()
-    aside = [f"{sum(counts.values())} files ({', '.join(sorted(counts)[:4])})"] if counts else []
+    aside = [f"{counted(counts.total(), 'file')} ({', '.join(sorted(counts)[:4])})"] if counts else []
     return aside + (
         [f"{len(found.odd)} {listing.ODD} ({', '.join(found.odd[:3])}{', …' * (len(found.odd) > 3)})"] if found.odd else []
     )

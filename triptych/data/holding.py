@@ -94,7 +94,10 @@ def held_out(prints: np.ndarray, seed: int, where: str = "the set", *, copies: b
     (110, True)
     """
     if len(prints) < 2:
-        raise TriptychError(f"{where}: expected at least 2 examples, to train on and to test on, got {len(prints)}")
+        raise TriptychError(
+            f"{where}: expected at least 2 examples, to train on and to test on, got {len(prints)}: add some, or give it to "
+            "a verb that takes a single one (score RUN FILE, edit RUN FILE)"
+        )
     earlier = occurrences(prints).astype(np.uint64)
     mixed = _mixed(prints ^ _mixed(np.full(1, seed % 2**64, np.uint64)))
     lot = _mixed(mixed + earlier) if copies else mixed

@@ -1,7 +1,8 @@
 """Tables beside pictures, that say something about each: which of them do, and which picture a row means.
 
 metadata.csv and metadata.jsonl with a column `file_name` are the Hugging Face convention; labels.csv and CelebA's lists are
-read as well: any table, one of whose columns names pictures.
+read as well: any table, one of whose columns names pictures. Tables called by a split (train.txt, test.csv) say which
+pictures are in it.
 """
 
 from __future__ import annotations
@@ -9,68 +10,108 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from triptych.data.delimited import Table, read_delimited, read_pairs, read_text
-from triptych.data.layout import split_word
-from triptych.data.listing import Listing
+from triptych.data.delimited import Table, headless, read_delimited, read_list, read_text
+from triptych.data.layout import split_in, split_word
+from triptych.data.listing import TEXTS, Listing
+from triptych.data.splits import counted
 from triptych.errors import TriptychError
 
 METADATA = "metadata"
 """Stem of a file that must describe pictures; others are left aside where they do not."""
-_SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold")
+_SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold", "usage")
 _NUMBERED = {"0": "train", "1": "valid", "2": "test"}  # CelebA's list_eval_partition
 _NAMING = ("file_name", "filename", "file", "image_id", "image", "img", "path", "name", "id")
 """Usual names of a column that names pictures: of several that might, the first of these does."""
-_KINDS = (".csv", ".tsv", ".tab", ".jsonl", ".txt")
+_YES, _NO = frozenset(["1", "true", "True", "TRUE", "yes", "1.0"]), frozenset(["0", "false", "False", "FALSE", "no", "0.0"])
 
 
 @dataclass
 class Labels:
-    """What the tables say: by picture its attributes, and its split where they say it; and what was left aside, and why."""
+    """What the tables say: by picture its attributes, and its split where they say it.
+
+    `lists` holds for each table that is called by a split, train.txt or test.csv, the pictures that it names; `by`, which
+    table told splits apart; `aside`, which tables were left aside by why; `unused`, which rows.
+    """
 
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     splits: dict[str, str] = field(default_factory=dict)
-    aside: list[str] = field(default_factory=list)
+    lists: dict[str, tuple[str, list[str]]] = field(default_factory=dict)
+    by: str = ""
+    aside: dict[str, list[str]] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+
+    def leave(self, table: str, why: str) -> None:
+        """Notes that a table is left aside."""
+        self.aside.setdefault(why, []).append(table)
+
+    def divide(self, names: Sequence[str]) -> None:
+        """Splits by lists, where at least one says what is not trained on; pictures that none names are trained on if no
+        list says what is."""
+        told = {split for split, _ in self.lists.values()}
+        if self.splits or not told - {"train"}:
+            return
+        self.by = f"by {', '.join(self.lists)}"
+        if "train" not in told:
+            self.splits = dict.fromkeys(names, "train")
+        for split in ("train", "valid", "test"):  # what is in several is not trained on
+            self.splits |= {name: split for its, listed in self.lists.values() if its == split for name in listed}
+
+    def left_aside(self) -> list[str]:
+        """What was left aside, in words."""
+        some = {why: f"{', '.join(names[:2])}{f' and {len(names) - 2} more' * (len(names) > 2)}"
+                for why, names in self.aside.items()}  # fmt: skip
+        return [*(f"{names} ({why})" for why, names in some.items()), *self.unused]
 
 
 class Names:
-    """Finds a picture by how a table calls it: by its relative name, by its file's name alone, or without its suffix.
+    """Finds a picture by how a table calls it: by its relative name, by its file's name alone, without its suffix, or in
+    other letters, small or capital, where that means a single one.
 
     Unicode is compared in its composed form: some systems store "é" as one character, others as two.
     """
 
     def __init__(self, names: Iterable[str]):
         self.exact: dict[str, str] = {}
-        self.file: dict[str, str | None] = {}
-        self.stem: dict[str, str | None] = {}
+        self.looser: list[dict[str, list[str]]] = [{}, {}, {}, {}, {}]
         for name in names:
             plain = _composed(name)
             path = PurePosixPath(plain)
             self.exact[plain] = name
-            for index, key in ((self.file, path.name), (self.stem, path.stem)):
-                index[key] = None if key in index else name  # one that is not alone means none of them
+            low = (plain.casefold(), path.name.casefold(), path.stem.casefold())
+            for index, key in zip(self.looser, (path.name, path.stem, *low), strict=True):
+                index.setdefault(key, []).append(name)
 
     def find(self, word: str, at: str = "") -> str | None:
         """The picture that a word in a table in the folder `at` means."""
+        found = self.meant(word, at)
+        return found[0] if len(found) == 1 else None
+
+    def meant(self, word: str, at: str = "") -> list[str]:
+        """The pictures that it may mean: none, one, or several that are called so."""
         plain = PurePosixPath(_composed(word.strip().replace("\\", "/"))).as_posix()
-        below = f"{at}/{plain}" if at else plain
-        for key in (below, plain):
+        for key in (f"{at}/{plain}" if at else plain, plain):
             if key in self.exact:
-                return self.exact[key]
+                return [self.exact[key]]
         if plain in ("", "."):
-            return None
+            return []
         alone = PurePosixPath(plain)
-        found = self.file.get(alone.name) or self.stem.get(alone.name)
-        # a word with folders means none but a picture whose path ends, or which lies, as it says
-        fits = found is None or len(alone.parts) == 1 or self._agrees(PurePosixPath(_composed(found)), alone)
-        return found if fits else None
+        keys = (alone.name, alone.name, plain.casefold(), alone.name.casefold(), alone.name.casefold())
+        for index, key in zip(self.looser, keys, strict=True):
+            # a word with folders means none but a picture whose path ends, or which lies, as it says
+            if fits := [name for name in index.get(key, ()) if len(alone.parts) == 1 or self._agrees(name, alone)]:
+                return fits
+        return []
 
     @staticmethod
-    def _agrees(picture: PurePosixPath, said: PurePosixPath) -> bool:
-        """Whether one of two paths is the end of the other, suffixes aside."""
-        ours, theirs = (*picture.parts[:-1], picture.stem), (*said.parts[:-1], said.name.removesuffix(picture.suffix))
+    def _agrees(name: str, said: PurePosixPath) -> bool:
+        """Whether one of two paths is the end of the other, suffixes and capitals aside."""
+        picture = PurePosixPath(_composed(name).casefold())
+        ours = (*picture.parts[:-1], picture.stem)
+        theirs = (*(part.casefold() for part in said.parts[:-1]), said.name.casefold().removesuffix(picture.suffix))
         short = min(len(ours), len(theirs))
         return ours[-short:] == theirs[-short:]
 
@@ -87,56 +128,79 @@ def read_labels(folder: Path, found: Listing) -> Labels:
     """
     labels, names = Labels(), Names(found.pictures)
     for table in sorted(found.tables, key=lambda name: (Path(name).stem == METADATA, name)):  # metadata has the last word
-        path = folder / table
-        if path.suffix.lower() in _KINDS:
-            _read(path, table, names, labels)
+        _read(folder / table, table, names, labels)
+    labels.divide(found.pictures)
     return labels
 
 
 def _read(path: Path, table: str, names: Names, labels: Labels) -> None:
     must = path.stem.lower() == METADATA and path.suffix.lower() != ".txt"
+    at = PurePosixPath(table).parent.as_posix()
+    at = "" if at == "." else at
     try:
-        read = _table(path)
+        read = _table(path, names, at)
     except TriptychError:
         if must:
             raise
         read = None
     if read is None:
-        labels.aside.append(f"{table} (not a table with a header)" if path.suffix.lower() != ".txt" else table)
+        labels.leave(table, "text" if path.suffix.lower() == ".txt" else "not a table with a header")
         return
-    at = PurePosixPath(table).parent.as_posix()
-    at = "" if at == "." else at
     column, hits = _naming_column(read, names, at)
     if column is None or not hits:
+        why = _no_names(path, read, column, names, at)
         if must:
-            raise TriptychError(_no_names(path, read, column))
-        labels.aside.append(f"{table} (no column of file names)")
+            raise TriptychError(why or f"{path}: expected a column file_name and one for each attribute, got "
+                                f"{', '.join(read.header)}; rename the column that names the pictures")  # fmt: skip
+        labels.leave(table, "names that several pictures have" if "several" in why else "no column of file names")
         return
     _take(path, read, column, names, at, labels)
 
 
-def _no_names(path: Path, table: Table, column: str | None) -> str:
-    if column is None:
+def _no_names(path: Path, table: Table, column: str | None, names: Names, at: str) -> str:
+    """Why a column of file names names no picture; nothing where no column is one."""
+    shared = ((cell, meant) for row in table.rows[:100] for cell in row if len(meant := names.meant(cell, at)) > 1)
+    for word, meant in shared:
         return (
-            f"{path}: expected a column file_name and one for each attribute, got {', '.join(table.header)}; "
-            "rename the column that names the pictures"
+            f"{path}: expected names that mean one picture each, but several are called {word} "
+            f"({', '.join(meant[:2])}{', …' * (len(meant) > 2)}); write them with their folders"
         )
+    if column is None:
+        return ""
     words = [word for word in table.column(column) if word]
     some = f"{', '.join(words[:3])}{', …' * (len(words) > 3)}"
     return f"{path} names {len(words)} files that are not there: {some}; add them or remove their rows"
 
 
-def _table(path: Path) -> Table | None:
+def _table(path: Path, names: Names, at: str) -> Table | None:
     """Whatever can be read as rows of words; None for text that is not a table."""
-    suffix = path.suffix.lower()
+    suffix, stem = path.suffix.lower(), path.stem.lower()
     if suffix == ".jsonl":
         return _json_lines(path)
-    if suffix == ".txt":
-        if "partition" in path.stem.lower() and (pairs := read_pairs(path)):
-            return Table(("file_name", "partition"), pairs)
-        if not path.stem.lower().startswith("list_"):
-            return None
-    return read_delimited(path)
+    if suffix == ".json":
+        return _json_lists(path)
+    if suffix in TEXTS and not stem.startswith("list_attr"):
+        return read_list(path, lambda word: names.find(word, at) is not None and (_said(stem) or "." in word))
+    table = read_delimited(path)
+    if any(names.find(cell, at) for cell in table.header):  # its first row names a picture too
+        return headless([list(table.header), *table.rows])
+    return table
+
+
+def _said(stem: str) -> bool:
+    """Whether a list is called by what it says, so that bare numbers in it are names: train.txt, list_eval_partition.txt."""
+    return split_in(stem) is not None or any(word in stem for word in (*_SPLIT_COLUMNS[:3], "list"))
+
+
+def _json_lists(path: Path) -> Table | None:
+    """An object of lists of names by split, as rows of a name and its split."""
+    with suppress(json.JSONDecodeError):
+        said = json.loads(read_text(path))
+        if isinstance(said, dict) and said and all(split_word(key) for key in said):
+            rows = [[word, key] for key, listed in said.items() if isinstance(listed, list) for word in listed]
+            if rows and all(isinstance(word, str) for word, _ in rows):
+                return Table(("file_name", "split"), rows)
+    return None
 
 
 def _json_lines(path: Path) -> Table:
@@ -174,21 +238,25 @@ def _naming_column(table: Table, names: Names, at: str) -> tuple[str | None, int
 def _take(path: Path, table: Table, column: str, names: Names, at: str, labels: Labels) -> None:
     """Adds what a table says, row by row."""
     parts = _split_column(table, path)
-    key, missing = table.header.index(column), 0
+    key, missing, shared = table.header.index(column), 0, 0
     seen: dict[str, list[str]] = {}
     for row in table.rows:
-        name = names.find(row[key], at)
-        if name is None:
-            missing += 1
+        meant = names.meant(row[key], at)
+        missing, shared = missing + (not meant), shared + (len(meant) > 1)
+        if len(meant) != 1:
             continue
+        (name,) = meant
         if seen.setdefault(name, row) != row:
             raise TriptychError(f"{path}: expected one row for each picture, got two for {row[key]}: remove one")
         said = {head: cell for head, cell in zip(table.header, row, strict=True) if head not in (column, parts)}
         labels.rows.setdefault(name, {}).update(said)
-        if parts and (meant := split_meant(row[table.header.index(parts)])):
-            labels.splits[name] = meant
-    if missing:
-        labels.aside.append(f"{missing:,} rows of {path.name} without their picture")
+        if parts and (split := split_meant(row[table.header.index(parts)], parts)):
+            labels.splits[name], labels.by = split, f"by column {parts} of {path.name}"
+    if not parts and (split := split_in(path.stem)):
+        labels.lists[path.name] = split, list(seen)
+    for count, why in ((missing, "without their picture"), (shared, "whose name several pictures have")):
+        if count:
+            labels.unused.append(f"{counted(count, 'row')} of {path.name} {why}")
 
 
 def _split_column(table: Table, path: Path) -> str | None:
@@ -197,22 +265,44 @@ def _split_column(table: Table, path: Path) -> str | None:
 
 
 def says_splits(name: str, words: Sequence[str], where: str = "") -> bool:
-    """Whether a column says the split of each example: by its name, and by what its words mean; some may be empty.
+    """Whether a column says the split of each example: by its words, which all mean splits; where these are only train, or
+    numbers, also by its name. Some may be empty.
 
-    >>> says_splits("Data Split", ["train", "test_set", ""]), says_splits("set", ["a", "b"])
-    (True, False)
+    >>> says_splits("Data Split", ["train", ""]), says_splits("mode", ["train", "eval"]), says_splits("set", ["a", "b"])
+    (True, True, False)
+    >>> says_splits("is_valid", ["True", "False"]), says_splits("partition", ["0", "2"])
+    (True, True)
     """
-    called = name.lower().replace("_", " ").split()
-    if not set(called) & set(_SPLIT_COLUMNS):
+    called, said = _called(name), {word for word in words if word}
+    if not said:
         return False
-    said = {word for word in words if word}
-    numbered = said <= set(_NUMBERED) and ("partition" in called or "partition" in where)
-    return bool(said) and (all(split_word(word) for word in said) or numbered)
+    if _asks(name):
+        return said <= set(_YES | _NO)
+    if all(split_word(word) for word in said):
+        return len({split_word(word) for word in said}) > 1 or bool(called & set(_SPLIT_COLUMNS))
+    return said <= set(_NUMBERED) and ("partition" in called or "partition" in where)
 
 
-def split_meant(word: str) -> str | None:
-    """The split that a word of such a column means; None for an empty one."""
+def split_meant(word: str, name: str = "") -> str | None:
+    """The split that a word of such a column means; None for an empty one.
+
+    >>> split_meant("0", "is_training_image"), split_meant("1", "partition"), split_meant("eval", "mode")
+    ('test', 'valid', 'valid')
+    """
+    asked = _asks(name)
+    if asked and word:
+        return asked if word in _YES else "train" if asked != "train" else "test"
     return split_word(word) or _NUMBERED.get(word)
+
+
+def _called(name: str) -> set[str]:
+    return set(name.lower().replace("_", " ").split())
+
+
+def _asks(name: str) -> str | None:
+    """The split that a column of yes and no asks for: is_train, is_valid."""
+    first, _, rest = name.lower().replace(" ", "_").partition("_")
+    return split_word(rest) if first in ("is", "in") else None
 
 
 def columns_of(labels: Labels, names: Sequence[str]) -> dict[str, list[str | None]]:

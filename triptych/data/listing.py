@@ -16,7 +16,9 @@ from triptych.data.pictures import SUFFIXES, is_picture
 from triptych.opening import exists, is_file, is_folder
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".txt")
+TEXTS = (".txt", ".lst", ".list")
+"""Suffixes of lists, without a header."""
+TABLES = (".csv", ".tsv", ".tab", ".jsonl", ".json", *TEXTS)
 """Suffixes of files that may say something about pictures beside them."""
 ODD = "dangling links, pipes or devices"
 """What is in a folder, and is left aside unopened."""

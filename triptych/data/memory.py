@@ -1,7 +1,9 @@
 """Data that are in memory already, as the parts that files give, so that the same checks and errors follow.
 
     array, tensor           as an .npy file: pictures or other events
-    a dictionary            of arrays, as an .npz file: x (or the only one of suitable rank) and attributes; or of splits
+    a dictionary            of arrays, as an .npz file: x (or the only one of suitable rank) and attributes, or x_train,
+                            y_train, …; or of splits
+    two arrays              (x, y): examples and their labels; or (x, y) of training and of test data
     a pandas table          a column of picture files, bytes or Pillow pictures, and attributes; else its numbers as rows
     a list, or a data set   of items: a picture file, bytes, a Pillow picture or an array, alone, with a label or with a
                             dictionary of attributes; or a dictionary of all these, as the `datasets` library gives it
@@ -25,7 +27,7 @@ from triptych.data.arrays import Array
 from triptych.data.attributes import LABELS, RawColumn
 from triptych.data.files import Part
 from triptych.data.formats.columnar import IMAGE_COLUMNS
-from triptych.data.formats.roles import Header, roles
+from triptych.data.formats.roles import Header, columns_of_array, roles, unused
 from triptych.data.layout import SPLIT_NAMES
 from triptych.data.pictures import SUFFIXES, Encoded
 from triptych.data.stored import rows_in_chunk
@@ -66,19 +68,33 @@ def read_memory(data: Any, budget: int) -> dict[str, Part]:
     Raises:
         TriptychError: for what is none of the kinds above, and for what a file with the same values would be refused for.
     """
+    data = _labelled(data)
     if isinstance(data, Mapping) and data and set(data) <= set(SPLIT_NAMES):
-        return {SPLIT_NAMES[name]: _part(values, budget) for name, values in data.items()}
+        return {SPLIT_NAMES[name]: _part(_labelled(values), budget) for name, values in data.items()}
+    if isinstance(data, Mapping):
+        return dict(_arrays(data, f"the {type(data).__name__}"))
     return {"train": _part(data, budget)}
+
+
+def _labelled(data: Any) -> Any:
+    """(x, y) as a dictionary of these, and ((x, y), (x, y)) or three of them as splits of such; other data as they are."""
+    if isinstance(data, tuple | list) and len(data) in (2, 3):
+        if all(isinstance(part, tuple) and isinstance(_labelled(part), Mapping) for part in data):
+            return dict(zip(("train", "test") if len(data) == 2 else ("train", "valid", "test"), data, strict=True))
+        shapes = [np.shape(part) for part in data if isinstance(part, np.ndarray) or _is(part, "torch", "Tensor")]
+        if len(data) == len(shapes) == 2 and len(shapes[0]) > len(shapes[1]) > 0 and shapes[0][0] == shapes[1][0]:
+            return {"x": data[0], "y": data[1]}
+    return data
 
 
 def _part(data: Any, budget: int) -> Part:
     where = f"the {type(data).__name__}"
-    if _is(data, "torch", "Tensor") or isinstance(data, np.ndarray):
+    if _is(data, "torch", "Tensor") or (isinstance(data, np.ndarray) and data.dtype != object):
         return _array(_numpy(data), where)
     if isinstance(data, Mapping):
-        return _arrays({name: _numpy(values) for name, values in data.items()}, where)
+        return _arrays(data, where)["train"]
     if _is(data, "pandas", "DataFrame"):
-        return _table(data, where)
+        return _table(data, where, budget)
     if is_named(data) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise TriptychError(f"{_EXPECTED}, got {where}: an iterable becomes a list by list(…)")
     if not len(data):
@@ -120,30 +136,35 @@ def _digest(values: np.ndarray) -> str:
     return found.hexdigest()
 
 
-def _arrays(arrays: Mapping[str, np.ndarray], where: str) -> Array:
-    """The array of examples and those as long as it, by the roles that names have in files of several arrays."""
-    named = {name: values for name, values in arrays.items() if values.ndim}
-    role = roles(where, {name: Header(values.shape, values.dtype) for name, values in named.items()})["train"]
-    columns = {name: RawColumn(values) for name, values in arrays.items() if name != role.data}
-    for name, column in columns.items():
-        _check_length(name, column, len(arrays[role.data]), where)
-    return _array(arrays[role.data], where, columns)
+def _arrays(data: Mapping[str, Any], where: str) -> dict[str, Array]:
+    """The array of examples of each split and those as long as it, by the roles that names have in files of several."""
+    arrays = {str(name): _numpy(values) for name, values in data.items()}
+    headers = {name: Header(values.shape, values.dtype) for name, values in arrays.items() if values.ndim}
+    found = roles(where, headers)
+    parts = {}
+    for split, role in found.items():
+        columns = [columns_of_array(name, arrays[key]) for name, key in role.attributes.items()]
+        parts[split] = _array(arrays[role.data], where, {name: its for some in columns for name, its in some.items()})
+    count, numbers = len(arrays[found["train"].data]), (name for name in headers if headers[name].dtype.kind in "biuf")
+    short = {name for name in numbers if headers[name].shape[0] != count and not name.endswith("_names")}
+    if over := [name for name in unused(headers, found) if name in short]:
+        raise TriptychError(f"{where}: expected {count} values of {over[0]}, one for each example, got shape "
+                            f"{headers[over[0]].shape}")  # fmt: skip
+    return parts
 
 
-def _check_length(name: str, column: RawColumn, count: int, where: str) -> None:
-    if np.shape(column.values) != (count,):
-        raise TriptychError(
-            f"{where}: expected {count} values of {name}, one for each example, got shape {np.shape(column.values)}"
-        )
-
-
-def _table(frame: Any, where: str) -> Part:
-    """A pandas table: a column of pictures and attributes, or rows of numbers and the attributes that are not numbers."""
+def _table(frame: Any, where: str, budget: int) -> Part:
+    """A pandas table: a column of pictures or arrays and attributes, or rows of numbers and the attributes that are not
+    numbers."""
     columns = {str(name): _column(frame[name]) for name in frame.columns}
     for name, column in columns.items():
-        if column.dtype == object and _is_encoded(next((value for value in column if value is not None), None)):
-            others = {other: RawColumn(values) for other, values in columns.items() if other != name}
-            return _album(column, others, where)
+        first = next((value for value in column if value is not None), None) if column.dtype == object else None
+        others = {other: values for other, values in columns.items() if other != name}
+        if _is_encoded(first):
+            return _album(column, {other: RawColumn(values) for other, values in others.items()}, where)
+        if isinstance(first, np.ndarray | list | tuple) or _is(first, "torch", "Tensor"):
+            items = ((value, {o: c[i] for o, c in others.items()}) for i, value in enumerate(column))
+            return _stacked(items, column, _numpy(first), where, budget)
     numbers = [name for name, c in columns.items() if c.dtype != object and name.lower() not in LABELS]
     if not numbers:
         raise TriptychError(
@@ -205,12 +226,20 @@ def _divided(item: Any, where: str) -> tuple[Any, dict[str, Any]]:
             got = ", ".join(map(str, item))
             raise TriptychError(f"{where}: expected items with a picture under {' or '.join(IMAGE_COLUMNS[:2])}, got {got}")
         return item[name], {key: value for key, value in item.items() if key != name}
-    if not isinstance(item, tuple):
+    if not (isinstance(item, tuple) or _pairs(item)):
         return item, {}
     picture, *labels = item
     if len(labels) == 1 and isinstance(labels[0], Mapping):
         return picture, dict(labels[0])
     return picture, {"label" if not i else f"label_{i + 1}": value for i, value in enumerate(labels)}
+
+
+def _pairs(item: Any) -> bool:
+    """Whether a list is a picture with its label: what comes after it is not another of its shape."""
+    if not isinstance(item, list) or len(item) < 2:
+        return False
+    is_array = isinstance(item[0], np.ndarray) or _is(item[0], "torch", "Tensor")
+    return _is_encoded(item[0]) or (is_array and np.ndim(item[0]) > 1 and np.shape(item[1]) != np.shape(item[0]))
 
 
 def _columns(labels: Iterator[dict[str, Any]], data: Any) -> dict[str, RawColumn]:

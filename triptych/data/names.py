@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -23,8 +23,8 @@ from triptych.data.holding import by_position, digest
 from triptych.data.hub import DOWNLOADS, read_hub
 from triptych.data.labels import says_splits, split_meant
 from triptych.data.memory import MARK, is_named, read_memory
-from triptych.data.pictures import Survey, parse_size, surveyed
-from triptych.data.splits import Split, Splits
+from triptych.data.pictures import Depth, Survey, parse_size, surveyed
+from triptych.data.splits import Split, Splits, counted
 from triptych.data.stored import BUDGET, Options, keeping
 from triptych.errors import TriptychError, unknown
 from triptych.opening import at_home, exists, is_folder, understood
@@ -54,6 +54,7 @@ def load(
     budget: int = BUDGET,
     cache: bool = True,
     held_out: HeldOutBy = "content",
+    depth: Sequence[float] = (),
     notice: Callable[[str], None] | None = None,
 ) -> Splits:
     """Loads a data set by name, path or hub id, or from memory: its splits "train", "test" and, where there is one, "valid".
@@ -69,7 +70,8 @@ def load(
     `torch.utils.data.Dataset` whose items are a picture or (picture, label), or a dictionary of arrays, or of splits by
     name. They are copied unless they are over the budget, and checked as files are: see `triptych.data.memory`.
 
-    A set without a test split gets one: about a tenth, each example by a hash of its content and `seed`; the rest is
+    Where only a "valid" split comes with training data, it is the test split: what is not trained on. A set without either
+    gets one: about a tenth, each example by a hash of its content and `seed`; the rest is
     "train". So a set that grows keeps its parts, and equal pictures are in the same one. Use one seed for one study, or test
     examples leak into training. What was read, and what was left aside, says `Splits.summary`.
 
@@ -81,6 +83,7 @@ def load(
         budget: bytes of a split that may be in memory; a larger one is read from disk as needed.
         cache: whether decoded pictures may be kept in the cache, and taken from there.
         held_out: "content" as above; "position" for the tenth that versions before held out.
+        depth: of pixels of more than eight bits, as a `Split` or a model's codec has it; by default that of this set.
         notice: called with a line for what a user should know (pictures skipped); by default logger `triptych.data` warns.
 
     Raises:
@@ -92,13 +95,17 @@ def load(
     options = Options(parse_size(size), budget, notice or _log.warning, cache and keeping())
     if n is not None and n < 1:
         raise TriptychError(f"expected n of at least 1, got {n}: omit it for all examples")
-    base, _, distribution = str(name).partition("?") if is_named(name) else ("", "", "")
+    shades = Depth.of(depth)
+    if not is_named(name):
+        with understood(f"the {type(name).__name__}"):
+            return _splits(read_memory(name, budget), options, seed, n, held_out, shades)
+    base, _, distribution = str(name).partition("?")
     if base in ("faces", "digits") and exists(base):
         options.notice(f"{base} is the embedded set; write ./{base} for the folder or file here")
     if base == "faces":
         return _faces(options, seed, n or FACES, distribution)
-    with understood(str(name) if is_named(name) else f"the {type(name).__name__}"):
-        return _splits(_find(str(name)) if is_named(name) else read_memory(name, budget), options, seed, n, held_out)
+    with understood(str(name)):
+        return _splits(_find(str(name)), options, seed, n, held_out, shades)
 
 
 def _find(name: str) -> dict[str, Part]:
@@ -143,7 +150,9 @@ def _faces(options: Options, seed: int, count: int, distribution: str) -> Splits
     return Splits(**splits)
 
 
-def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None, by: HeldOutBy) -> Splits:
+def _splits(
+    found: dict[str, Part], options: Options, seed: int, n: int | None, by: HeldOutBy, depth: Depth | None
+) -> Splits:
     """Reads the parts, holds out examples if a test split is missing, keeps `n` for training."""
     where = next(iter(found.values())).where
     if "train" not in found:
@@ -152,11 +161,16 @@ def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None, 
             "name the file or folder of one split itself"
         )
     found = _by_name(_divided(found))
+    if by == "content" and "valid" in found and "test" not in found:
+        found["test"] = found.pop("valid")
+        by_what = next((part.divided for part in found.values() if part.divided), "")
+        found["train"].divided = f"their valid, {by_what}".rstrip(", ")
+        found = {"train": found["train"], **found}
     parts = {name: found[name] for name in SPLITS if name in found}
     for part in parts.values():
         if part.count == 0:
             raise TriptychError(f"{part.where}: expected at least one example, got none: add some, or name another set")
-    survey = _surveyed(parts)
+    survey = _surveyed(parts, depth)
     tables, counts = zip(*((part.columns, part.count) for part in parts.values()), strict=True)
     attributes = encode_tables(tables, counts, options.notice)
     chosen = {name: {name: np.arange(part.count)} for name, part in parts.items()}
@@ -172,9 +186,17 @@ def _splits(found: dict[str, Part], options: Options, seed: int, n: int | None, 
     splits["train"] = dataclasses.replace(splits["train"], digest=kept)
     result = Splits(**{name: splits[name] for name in SPLITS if name in splits})
     result.origin = "" if "test" in parts else "a tenth held out"
+    result.divided = "" if result.origin else next((part.divided for part in found.values() if part.divided), "as given")
     aside = [*(line for part in found.values() for line in part.aside), *_unused(found)]
-    result.remarks = tuple(filter(None, [survey.describe()])), tuple(aside)
+    result.remarks = tuple(filter(None, [survey.describe(), *_copies(parts)])), tuple(aside)
     return result
+
+
+def _copies(parts: dict[str, Part]) -> list[str]:
+    """What published splits have in common, where equal examples are copies: figures on them measure memory."""
+    known = set() if parts["train"].copies else set(parts["train"].prints.tolist())
+    shared = {name: sum(one in known for one in part.prints.tolist()) for name, part in parts.items() if name != "train"}
+    return [f"{counted(count, 'example')} of {name} in train too" for name, count in shared.items() if known and count]
 
 
 def _divided(found: dict[str, Part]) -> dict[str, Part]:
@@ -185,11 +207,12 @@ def _divided(found: dict[str, Part]) -> dict[str, Part]:
     name = next((n for n, raw in whole.columns.items() if says_splits(n, _words(raw.values))), None)
     if name is None:
         return found
-    meant = [split_meant(word) for word in _words(whole.columns[name].values)]
+    meant = [split_meant(word, name) for word in _words(whole.columns[name].values)]
     if "train" not in meant:
         return found
     del whole.columns[name]
     splits = {split: np.array([i for i, its in enumerate(meant) if its == split]) for split in SPLITS if split in meant}
+    whole.divided = f"by column {name}"
     return {split: whole.part(rows) for split, rows in splits.items()}
 
 
@@ -220,15 +243,17 @@ def _unused(found: dict[str, Part]) -> list[str]:
     return [f"split {name} ({part.count:,})" for name, part in found.items() if name not in SPLITS]
 
 
-def _surveyed(parts: dict[str, Part]) -> Survey:
+def _surveyed(parts: dict[str, Part], given: Depth | None) -> Survey:
     """What the headers of all pictures say together; the arrays of several splits get one range."""
     arrays = [part for part in parts.values() if isinstance(part, Array)]
     if len(arrays) > 1 and any(array.dtype != np.uint8 for array in arrays):
         ends = [array.extremes for array in arrays]
         for array in arrays:
             array.extremes = min(low for low, _ in ends), max(high for _, high in ends)
+    if arrays:
+        return Survey(depth=next(filter(None, (array.depth(given) for array in arrays)), None))
     albums = (part.read(np.arange(part.count)) for part in parts.values() if isinstance(part, Album))
-    return surveyed(chain.from_iterable(albums))
+    return surveyed(chain.from_iterable(albums), given)
 
 
 def _choose(part: Part, hold_out: bool, seed: int, n: int | None, by: HeldOutBy) -> dict[str, np.ndarray]:
@@ -262,6 +287,8 @@ def _read_part(
         {name: column.classes for name, column in columns.items() if column.classes},
         columns=part.names if isinstance(part, Array) else (),
         names=tuple(part.names[i] for i in indices) if isinstance(part, Album) and part.names else (),
+        rows=indices if part.places is None else part.places[indices],
+        depth=survey.depth.numbers if survey.depth else (),
     )
     splits = {}
     for name, rows in chosen.items():

@@ -92,7 +92,8 @@ SUFFIXES = frozenset(
 """Those of `FORMATS`; what a file holds is told by its bytes all the same."""
 
 
-_SEVERAL = (".gif", ".tif", ".tiff", ".apng", ".fli", ".flc")  # that usually hold several frames
+# of pictures that have neither several frames nor more than eight bits
+_PLAIN = (".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".avif", ".jp2", ".tga")
 
 
 class Encoded(NamedTuple):
@@ -113,6 +114,20 @@ class Depth(NamedTuple):
     low: float = 0.0
     high: float = 1.0
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The shift, or the range: what a run keeps of it."""
+        return (self.low, self.high) if self.shift is None else (self.shift,)
+
+    @classmethod
+    def of(cls, numbers: Sequence[float]) -> Depth | None:
+        """From `numbers`; None from none.
+
+        >>> Depth.of([4]), Depth.of([0.0, 255.0]), Depth.of([])
+        (Depth(shift=4, low=0.0, high=1.0), Depth(shift=None, low=0.0, high=255.0), None)
+        """
+        return None if not numbers else cls(int(numbers[0])) if len(numbers) == 1 else cls(None, *map(float, numbers))
+
 
 class Survey(NamedTuple):
     """What the headers of a set say: whether all pictures are grey, how deep ones are read, how many have several frames."""
@@ -126,8 +141,8 @@ class Survey(NamedTuple):
         said = []
         if self.depth and self.depth.shift is None:
             said.append(f"floats from {self.depth.low:g} to {self.depth.high:g} read as 8-bit pixels")
-        elif self.depth:
-            said.append(f"{8 + (self.depth.shift or 0)}-bit values read as 8-bit pixels")
+        elif self.depth and self.depth.shift:
+            said.append(f"{8 + self.depth.shift}-bit values read as 8-bit pixels")
         if self.animated:
             said.append(f"the first frame of {self.animated} with several (name one such file to read its frames)")
         return ", ".join(said)
@@ -230,11 +245,13 @@ def flatten(image: Image.Image, depth: Depth | None = None) -> Image.Image:
 
 
 def depth_of(extremes: Sequence[tuple[float, float]], floats: bool) -> Depth:
-    """By the least and the greatest value of each picture: 8 to 16 bits for whole numbers, for floats 0..1, 0..255 or their
-    own range.
+    """By the least and the greatest value of each picture: 8 to 16 bits for whole numbers, for floats 0..1, 0..255, −1..1 or
+    their own range.
 
     >>> depth_of([(0, 255), (3, 90)], False).shift, depth_of([(0, 4000)], False).shift, depth_of([(0.0, 0.9)], True).high
     (0, 4, 1.0)
+    >>> depth_of([(-1.0, 0.98)], True).numbers
+    (-1.0, 1.0)
     """
     least, greatest = min((low for low, _ in extremes), default=0), max((high for _, high in extremes), default=1)
     if not floats:
@@ -244,23 +261,25 @@ def depth_of(extremes: Sequence[tuple[float, float]], floats: bool) -> Depth:
     if not np.isfinite([least, greatest]).all():
         raise ValueError("some values are not finite; save it as 8 or 16 bits")
     usual = next((high for high in (1.0, 255.0) if least >= 0 and high / 4 < greatest <= high), None)
+    if -1 <= least < -0.25 and 0.25 < greatest <= 1:
+        return Depth(None, -1.0, 1.0)
     return Depth(None, 0.0, usual) if usual else Depth(None, float(least), float(max(greatest, least + 1e-9)))
 
 
 def shallow(values: np.ndarray, depth: Depth) -> np.ndarray:
-    """Deep values as uint8; floats beyond the depth's range are clipped to it.
+    """Deep values as uint8; those beyond the depth's range, which is a set's, are clipped to it.
 
-    >>> shallow(np.array([0, 4095]), Depth(4)).tolist(), shallow(np.array([0.0, 0.5, 2.0]), Depth()).tolist()
-    ([0, 255], [0, 128, 255])
+    >>> shallow(np.array([0, 4095, 5000]), Depth(4)).tolist(), shallow(np.array([0.0, 0.5, 2.0]), Depth()).tolist()
+    ([0, 255, 255], [0, 128, 255])
     """
-    if values.dtype.kind != "f":
-        shift = depth.shift or 0
-        if values.min(initial=0) < 0 or int(values.max(initial=0)) >> shift > 255:
-            raise ValueError(f"values {values.min()}..{values.max()} are not {8 + shift}-bit; save it as 8 or 16 bits")
-        return (values >> shift).astype(np.uint8)
+    if depth.shift is not None and values.dtype.kind != "f":
+        if values.min(initial=0) < 0 or values.max(initial=0) > 65_535:
+            raise ValueError(f"values {values.min()}..{values.max()} are not 16-bit; save it as 8 or 16 bits")
+        return (values >> depth.shift).clip(0, 255).astype(np.uint8)
     if not np.isfinite(values).all():
         raise ValueError("some values are not finite; save it as 8 or 16 bits")
-    scaled = (values.astype(np.float32) - depth.low) * (255 / (depth.high - depth.low))
+    low, high = (depth.low, depth.high) if depth.shift is None else (0.0, 256.0 * 2**depth.shift - 1)
+    scaled = (values.astype(np.float32) - low) * (255 / (high - low))
     return np.rint(scaled).clip(0, 255).astype(np.uint8)
 
 
@@ -327,25 +346,30 @@ def decoded(
                 yield np.stack(chunk)
 
 
-def surveyed(pictures: Iterable[Encoded]) -> Survey:
-    """A look at the headers: up to the first picture that is not grey, and beyond it of files that may have several frames.
+def surveyed(pictures: Iterable[Encoded], given: Depth | None = None) -> Survey:
+    """A look at the headers: up to the first picture that is not grey, and beyond it of files that may have several frames
+    or more than eight bits.
 
     Deep pictures are read whole, for their range.
+
+    Args:
+        given: the depth of a set that these belong to, in place of their own.
     """
     extremes: list[tuple[float, float]] = []
     grey, floats, animated = True, False, 0
     with warnings.catch_warnings(action="ignore"):
         for picture in pictures:
-            if not grey and Path(picture.name).suffix.lower() not in _SEVERAL:
+            if not grey and Path(picture.name).suffix.lower() in _PLAIN:
                 continue
             with suppress(Exception), _open(picture.content) as image:  # decoding will report what is wrong
                 animated += bool(getattr(image, "is_animated", False))
                 grey = grey and image.mode in GREY
-                if image.mode in DEEP and image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf")):
+                fits = image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))
+                if given is None and fits and image.mode in DEEP:
                     values = np.asarray(image)
                     extremes.append((values.min(), values.max()))
                     floats |= image.mode == "F"
-    return Survey(grey, _depth(extremes, floats), animated)
+    return Survey(grey, given or _depth(extremes, floats), animated)
 
 
 def _depth(extremes: list[tuple[float, float]], floats: bool) -> Depth | None:

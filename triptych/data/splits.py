@@ -140,6 +140,10 @@ class Split:
     """Tells this training set, in its order, from any other; empty where that is not known."""
     names: tuple[str, ...] = ()
     """The file of each example, relative to its folder; () where examples are not files."""
+    rows: np.ndarray | None = None
+    """Where each example stood in the file or set that it was read from, (N,) from 0; None where that is not known."""
+    depth: tuple[float, ...] = ()
+    """How pixels came of deeper values, as `pictures.Depth.numbers` has it; () where they had eight bits."""
 
     def __post_init__(self) -> None:
         attributes = {name: np.asarray(values, np.float32) for name, values in self.attributes.items()}
@@ -210,7 +214,8 @@ class Split:
         data = self.data[index] if self.in_memory else Selected(self.data, index)
         attributes = {name: values[index] for name, values in self.attributes.items()}
         names = tuple(self.names[i] for i in index) if self.names else ()
-        return dataclasses.replace(self, data=data, attributes=attributes, names=names, digest="")
+        rows = None if self.rows is None else self.rows[index]
+        return dataclasses.replace(self, data=data, attributes=attributes, names=names, rows=rows, digest="")
 
     def parts(self) -> Iterator[torch.Tensor]:
         """All examples from first to last, in tensors (n, *event) of bounded size."""
@@ -235,6 +240,8 @@ class Splits(dict[str, Split]):
 
     origin: str = ""
     """Where the test split comes from, if it did not come with the data."""
+    divided: str = ""
+    """How splits were told apart that came with the data."""
     remarks: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
     """How values were read, and what was left aside, for `summary`."""
 
@@ -246,13 +253,14 @@ class Splits(dict[str, Split]):
         '9 pictures 3×8×8; attribute age (continuous)'
         """
         train = self["train"]
-        what = "pictures" if train.is_image else "rows" if len(train.event_shape) == 1 else "arrays"
+        what = "picture" if train.is_image else "row" if len(train.event_shape) == 1 else "array"
         shape = "×".join(map(str, train.event_shape)) + (f" ({_some(train.columns)})" if train.columns else "")
-        counts = [f"{len(train):,} {what} {'' if train.is_image else 'of '}{shape}"]
+        counts = [f"{counted(len(train), what)} {'' if train.is_image else 'of '}{shape}"]
         others = {
             "held out" if self.origin and name == "test" else name: split for name, split in self.items() if name != "train"
         }
         counts += [f"{len(split):,} {name}" for name, split in others.items()]
+        counts[-1] += f" ({self.divided})" if self.divided and len(self) > 1 else ""
         named = [f"{name} ({_kind(train, name)})" for name in train.attributes]
         parts = [", ".join(counts)]
         parts += [f"attribute{'s' * (len(named) > 1)} {_some(named)}"] if named else []
@@ -268,6 +276,15 @@ class Splits(dict[str, Split]):
 
     def __repr__(self) -> str:
         return "\n".join(f"{name}: {split!r}" for name, split in self.items())
+
+
+def counted(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "file"), counted(1200, "file")
+    ('1 file', '1,200 files')
+    """
+    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _some(names: Sequence[str], most: int = 12) -> str:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,7 @@ def edit_files(
     left: Sequence[str],
     edit: Callable[[Tensor], Shown],
     event_shape: Sequence[int],
+    depth: Sequence[float] = (),
 ) -> Iterator[Edited]:
     """Edits files and writes each, batch after batch; what has been done so far is yielded after each batch.
 
@@ -175,15 +177,17 @@ def edit_files(
         files, targets: by name, of `files_of` and `targets_of`.
         left: the names that are left, of `begin`.
         edit: stored pictures (B, C, H, W) -> what is written of each.
+        depth: of `Codec.depth`.
 
     Raises:
         TriptychError: where not one picture can be read, and for a file that cannot be written.
     """
     names, size, start = list(files), batch_of(event_shape), time.perf_counter()
+    read = partial(read_pictures, event_shape=event_shape, depth=depth)
     done, wanted = Edited(len(files) - len(left)), set(left)
     for part in (names[i : i + size] for i in range(0, len(names), size)):
         if wanted.intersection(part):
-            _edit_batch({name: files[name] for name in part}, targets, wanted, edit, event_shape, done)
+            _edit_batch({name: files[name] for name in part}, targets, wanted, edit, read, done)
             done.seconds = time.perf_counter() - start
             yield done
     if len(done.broken) == len(files):
@@ -195,21 +199,20 @@ def _edit_batch(
     targets: Mapping[str, Path],
     wanted: set[str],
     edit: Callable[[Tensor], Shown],
-    event_shape: Sequence[int],
+    read_all: Callable[[list[Path]], list[Tensor | TriptychError]],
     done: Edited,
 ) -> None:
-    read = _read([name for name in files if name in wanted], files, event_shape)
+    def found_in(names: list[str]) -> dict[str, Any]:
+        return dict(zip(names, read_all([files[name] for name in names]), strict=True))
+
+    read = found_in([name for name in files if name in wanted])
     done.broken |= {name: str(found) for name, found in read.items() if isinstance(found, TriptychError)}
     if done.broken.keys() >= read.keys():
         return
-    read |= _read([name for name in files if name not in wanted], files, event_shape)
+    read |= found_in([name for name in files if name not in wanted])
     stored = {name: read[name] for name in files if isinstance(read[name], Tensor)}
     found = edit(torch.cat([*stored.values()]))
     edits = {name: edited for name, edited in zip(stored, found.pictures, strict=True) if name in wanted}
     with ThreadPoolExecutor(_WRITERS) as pool:  # most of writing is waiting for the disk
         list(pool.map(lambda name: save(edits[name], targets[name], columns=len(edits[name])), edits))
     done.written |= {name: rms for name, rms in zip(stored, found.rms.tolist(), strict=True) if name in wanted}
-
-
-def _read(names: Sequence[str], files: Mapping[str, Path], event_shape: Sequence[int]) -> dict[str, Any]:
-    return dict(zip(names, read_pictures([files[name] for name in names], event_shape), strict=True))

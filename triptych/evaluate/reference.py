@@ -92,6 +92,10 @@ def learn_reference(
     >>> reference = learn_reference(model, photos.train, photos.test)  # doctest: +SKIP
     """
     few = len(held_out) < FEWEST
+    if few and len(train) < 4:
+        raise TriptychError(
+            f"scores are judged against examples of the training set: expected at least 4 of them, got {len(train)}"
+        )
     known = train if few else held_out
     rows = fixed_subset(len(known), min(_MOST, len(known) // 2) if few else _MOST)
     fitted = np.setdiff1d(np.arange(len(train)), rows) if few else np.arange(len(train))

@@ -194,7 +194,7 @@ def read_as(reading: str, bits: int, event_shape: Sequence[int]) -> Codec:
 def dequantiser(kind: str, shape: Sequence[int], codec: Codec, context_dim: int) -> list[Bijection]:
     """The layers that a flow begins with: none for the codec's own uniform noise, or a `VariationalDequantisation`."""
     check_choice("dequantisation", kind, ("uniform", "variational"))
-    if kind == "variational" and not codec.noisy:
+    if kind == "variational" and not (codec.noisy and codec.is_picture):
         raise TriptychError(
             'dequantisation="variational" moves the noise within 8-bit levels, and this flow reads floats as they are: use '
             '"uniform", or reading="dequantise" for 8-bit values'

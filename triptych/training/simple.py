@@ -24,7 +24,7 @@ from triptych.training.loop import Watch, fit
 from triptych.training.planning import Plan
 from triptych.training.processes import processes
 from triptych.training.run import Run
-from triptych.training.starting import Factory, check_place, prepared, recipe_for, recipe_of, start
+from triptych.training.starting import Factory, check_place, data_of, depth_of, prepared, recipe_for, recipe_of, start
 
 Model = Mapping[str, Any] | GenerativeModel | Factory
 """Settings of the family's model by name, or a user's own model, or a function of the event shape that makes one."""
@@ -128,7 +128,10 @@ def resume(
     factory = _factory(model)
     own = {} if factory is None else own_whole(Path(out), factory)
     recipe = recipe_of(out)
-    split, _ = _training_split(recipe, recipe.data if data is None else data, None, None, None)
+    data = recipe.data if data is None else data
+    if not isinstance(data, Split | Splits):
+        data = data_of(recipe, None, data, depth=depth_of(out))
+    split, _ = _training_split(recipe, data, None, None, None)
     run = Run.resume(out, trackers=tuple(track), steps=steps, given=own)
     return _trained(run, split, progress)
 

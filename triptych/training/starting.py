@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from triptych.data.splits import Split, Splits
 from triptych.errors import TriptychError, unknown
 from triptych.families import FAMILIES, build_for, continued, preset
 from triptych.opening import exists
-from triptych.pretrained import blank_model, initial_model, local_folder, own_whole, read_recipe
+from triptych.pretrained import blank_model, initial_model, local_folder, own_whole, read_description, read_recipe
 from triptych.recipes import Recipe
 from triptych.training.checkpoint import progress_of
 from triptych.training.planning import Plan, plan, plan_minutes
@@ -117,7 +117,13 @@ def flags(said: Mapping[str, Any]) -> list[str]:
     return sorted("--" + name.replace("_", "-") for name in {name for name in said if name not in nested} | dotted)
 
 
-def data_of(recipe: Recipe, notice: Notice | None, data: Any = None, event_shape: tuple[int, ...] | None = None) -> Splits:
+def data_of(
+    recipe: Recipe,
+    notice: Notice | None,
+    data: Any = None,
+    event_shape: tuple[int, ...] | None = None,
+    depth: Sequence[float] = (),
+) -> Splits:
     """The recipe's data.
 
     Args:
@@ -125,12 +131,18 @@ def data_of(recipe: Recipe, notice: Notice | None, data: Any = None, event_shape
             what is amiss.
         data: in memory, which the recipe does not hold.
         event_shape: of a model that there is already, as which grey or coloured pictures are read.
+        depth: of its codec, by which pixels of more than eight bits are read.
     """
     source = recipe.data if data is None or is_named(data) else data
-    splits = load(source, size=recipe.size, seed=recipe.seed, held_out=recipe.held_out, notice=notice)
+    splits = load(source, size=recipe.size, seed=recipe.seed, held_out=recipe.held_out, depth=depth, notice=notice)
     if notice is not None:
         notice(f"{recipe.data}: {splits.summary}")
     return splits if event_shape is None else shaped(splits, event_shape, recipe.data, notice or _log.warning)
+
+
+def depth_of(folder: str | Path) -> tuple[float, ...]:
+    """How a run's training pixels came of deeper values, by which it goes on (`Codec.depth`)."""
+    return tuple(read_description(local_folder(folder)).get("fitted", {}).get("depth", ()))
 
 
 def prepared(
@@ -140,8 +152,8 @@ def prepared(
     recipe then has."""
     if init:
         folder = local_folder(init)
-        shape = blank_model(folder, {} if factory is None else own_whole(folder, factory)).event_shape
-        return recipe, data_of(recipe, notice, data, shape)
+        model = blank_model(folder, {} if factory is None else own_whole(folder, factory))
+        return recipe, data_of(recipe, notice, data, model.event_shape, model.codec.depth)
     splits, side_of = data_of(recipe, notice, data), FAMILIES[recipe.family].side
     shape = splits["train"].event_shape
     if recipe.size is not None or side_of is None or not splits["train"].is_image:
@@ -163,7 +175,7 @@ def moved(folder: Path, data: str, notice: Notice) -> None:
         TriptychError: for other examples, and for a run of a version that did not note which it had.
     """
     recipe, progress = recipe_of(folder), progress_of(folder)
-    found = data_of(dataclasses.replace(recipe, data=data), notice)["train"]
+    found = data_of(dataclasses.replace(recipe, data=data), notice, depth=depth_of(folder))["train"]
     known = "" if progress is None else progress.data_digest
     if not known or found.digest != known:
         why = "are others than" if known else "cannot be compared with"

@@ -15,7 +15,7 @@ import numpy as np
 from triptych.data.album import Album
 from triptych.data.arrays import Array
 from triptych.data.attributes import LABELS, RawColumn
-from triptych.data.delimited import read_delimited
+from triptych.data.delimited import MISSING, read_delimited
 from triptych.data.formats.reading import readable
 from triptych.data.pictures import Encoded, is_picture
 from triptych.data.stored import identity
@@ -23,7 +23,6 @@ from triptych.errors import TriptychError
 
 IMAGE_COLUMNS = ("image", "img", "picture", "photo")
 """Usual names of a column of encoded pictures."""
-_MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "-", "?"])
 _PIXEL = re.compile(r"(?:pixel|pix|px|p)?[ _.]?\d+(?:x\d+)?")
 
 
@@ -111,7 +110,7 @@ def read_csv(path: Path) -> Array:
 def _numbers(cells: Sequence[str]) -> np.ndarray | list[str]:
     """Numbers where all cells are, empty ones NaN; else the words."""
     try:
-        return np.array([math.nan if cell.lower() in _MISSING else float(cell) for cell in cells])
+        return np.array([math.nan if cell.lower() in MISSING else float(cell) for cell in cells])
     except ValueError:
         return list(cells)
 

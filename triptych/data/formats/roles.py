@@ -5,12 +5,14 @@ MedMNIST says train_images and train_labels, Keras x_train and y_train, others i
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from triptych.data.attributes import RawColumn
 from triptych.data.layout import SPLIT_NAMES
 from triptych.errors import TriptychError
 
@@ -58,10 +60,32 @@ def roles(where: str, headers: Mapping[str, Header]) -> dict[str, Roles]:
     found = {split: _of_split(where, its) for split, its in splits.items()}
     used = {role.data for role in found.values()} | {name for role in found.values() for name in role.attributes.values()}
     for split, role in found.items():  # attributes that no word says the split of, told by their length
+        shape = headers[role.data].shape
         for name, header in headers.items():
-            if split == "train" and name not in used and header.may_describe(headers[role.data].shape[0]):
+            twice = math.prod(header.shape) == math.prod(shape)  # the examples once more, flat
+            if split == "train" and name not in used and header.may_describe(shape[0]) and not twice:
                 role.attributes[name] = name
     return found
+
+
+def unused(headers: Mapping[str, Header], found: Mapping[str, Roles]) -> list[str]:
+    """The arrays that have no role."""
+    used = {name for role in found.values() for name in (role.data, *role.attributes.values())}
+    return [name for name in headers if name not in used]
+
+
+def columns_of_array(name: str, values: np.ndarray) -> dict[str, RawColumn]:
+    """One attribute, or one for each column: label_0, label_1, …; classes of which each row marks one are one attribute.
+
+    >>> list(columns_of_array("y", np.zeros((9, 2)))), columns_of_array("y", np.eye(3))["y"].values.tolist()
+    (['y_0', 'y_1'], [0, 1, 2])
+    """
+    values = values.astype(str) if values.dtype.kind == "S" else values
+    if values.ndim == 1 or values.shape[1] == 1:
+        return {name: RawColumn(values.reshape(-1))}
+    if values.dtype.kind in "biuf" and np.isin(values, (0, 1)).all() and (values.sum(1) == 1).all():
+        return {name: RawColumn(values.argmax(1))}
+    return {f"{name}_{i}": RawColumn(values[:, i]) for i in range(values.shape[1])}
 
 
 def _words(name: str) -> list[str]:
@@ -77,6 +101,10 @@ def _of_split(where: str, headers: dict[str, Header]) -> Roles:
     fit = [name for name, header in headers.items() if header.may_be_data]
     named = [name for name in fit if set(_words(name)) & DATA]
     unlabelled = [name for name in fit if not set(_words(name)) & LABELS]
+    if (
+        len(named) > 1 and len({math.prod(headers[name].shape) for name in named}) == 1
+    ):  # the same twice: flat, and as pictures
+        named = [max(named, key=lambda name: len(headers[name].shape))]
     for choice in (["x"] if "x" in headers else [], named, unlabelled, fit):
         if len(choice) == 1:
             return Roles(choice[0], _attributes(choice[0], headers))
@@ -90,7 +118,9 @@ def _of_split(where: str, headers: dict[str, Header]) -> Roles:
 def _attributes(data: str, headers: dict[str, Header]) -> dict[str, str]:
     """Attribute to array: its name without the words that say the split."""
     count = headers[data].shape[0] if headers[data].shape else 0
-    names = [name for name, header in headers.items() if name != data and header.may_describe(count)]
+    twice = math.prod(headers[data].shape)
+    names = [name for name, header in headers.items()
+             if name != data and header.may_describe(count) and math.prod(header.shape) != twice]  # fmt: skip
     return {"_".join(word for word in _words(name) if word not in SPLIT_NAMES) if _has_split(name) else name: name
             for name in names}  # fmt: skip
 

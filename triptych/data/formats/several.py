@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from triptych.data.arrays import Array
 from triptych.data.attributes import RawColumn
 from triptych.data.formats.reading import DEFLATE, readable, refuse_short, stream
-from triptych.data.formats.roles import Header, roles
+from triptych.data.formats.roles import Header, columns_of_array, roles, unused
 from triptych.data.stored import identity, rows_in_chunk
 from triptych.errors import TriptychError
 
@@ -72,27 +72,21 @@ def _arrays(
     chunks: Callable[[str], Iterator[np.ndarray]],
 ) -> dict[str, Array]:
     """The splits, with their attributes read."""
-    parts = {}
-    for split, role in roles(str(path), headers).items():
+    parts, found = {}, roles(str(path), headers)
+    for split, role in found.items():
         columns: dict[str, RawColumn] = {}
         for name, key in role.attributes.items():
-            columns |= _columns(name, whole(key))
+            columns |= columns_of_array(name, whole(key))
         shape, dtype = headers[role.data]
         its = (identity(path), role.data)
         parts[split] = Array(f"{path}[{role.data}]", shape, dtype, _again(chunks, role.data), its, columns=columns)
+    over = [f"{name} {headers[name].shape}" for name in unused(headers, found)]
+    parts["train"].aside = (f"arrays {', '.join(over[:3])}{', …' * (len(over) > 3)}",) if over else ()
     return parts
 
 
 def _again(chunks: Callable[[str], Iterator[np.ndarray]], name: str) -> Callable[[], Iterator[np.ndarray]]:
     return lambda: chunks(name)
-
-
-def _columns(name: str, values: np.ndarray) -> dict[str, RawColumn]:
-    """One attribute, or one for each column: label_0, label_1, …"""
-    values = values.astype(str) if values.dtype.kind == "S" else values
-    if values.ndim == 1 or values.shape[1] == 1:
-        return {name: RawColumn(values.reshape(-1))}
-    return {f"{name}_{i}": RawColumn(values[:, i]) for i in range(values.shape[1])}
 
 
 def read_mat(path: Path) -> dict[str, Array]:
