@@ -303,13 +303,14 @@ def parallel(jobs: Sequence[Callable[[], object]], workers: int) -> None:
     pids = []
     for worker in range(workers):
         if (pid := os.fork()) == 0:
-            try:
-                for job in jobs[worker::workers]:
+            failed = False
+            for job in jobs[worker::workers]:
+                try:
                     job()
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
+                except BaseException:
+                    traceback.print_exc()
+                    failed = True
+            os._exit(failed)
         pids.append(pid)
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     if any(codes):
