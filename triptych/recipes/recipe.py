@@ -77,7 +77,9 @@ def check_fields(settings: Any) -> None:
         if get_origin(hint) is Literal:
             check_choice(item.name, value, get_args(hint))
         elif hint is int and not isinstance(value, Integral):
-            raise TriptychError(f"{item.name} should be a whole number, got {value!r}")
+            raise TriptychError(f"{item.name} should be a whole number, got {value!r:.60}")
+        elif hint in (str, bool) and not isinstance(value, hint):
+            raise TriptychError(f"{item.name} should be {'text' if hint is str else 'true or false'}, got {value!r:.60}")
         elif item.name in RANGES and value is not None:
             check_range(item.name, value, *RANGES[item.name])
         elif item.name == "hidden":
