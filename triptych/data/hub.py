@@ -38,9 +38,7 @@ def read_hub(name: str) -> dict[str, Album | Array]:
         raise TriptychError(f"expected hf:owner/name, or hf:owner/name:config, got hf:{name[:99]}: give a path without hf:")
     repository, _, config = name.partition(":")
     if exists(repository):
-        raise TriptychError(
-            f"{repository} lies here, and would be read in the hub's place: give ./{repository}"
-        )
+        raise TriptychError(f"{repository} lies here, and would be read in the hub's place: give ./{repository}")
     import datasets
 
     try:
