@@ -30,6 +30,8 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "batch": (1, 1e6),
     "batch_size": (1, 1e9),
     "chains": (1, 65_536),
+    "channels": (1, 1e9),
+    "columns": (1, 65_536),
     "components": (1, 65_536),
     "context_dim": (0, 65_536),
     "count": (1, 1e9),
@@ -39,10 +41,12 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "folds": (2, 1_000),
     "hmc": (0, 1e6),
     "images": (0, 1e9),
+    "inputs": (1, 1e9),
     "k": (1, 1e6),
     "keep": (0, 1e9),
     "latent_dim": (1, 1e6),
     "n": (1, 1e9),
+    "outputs": (1, 1e9),
     "pairs": (1, 1e6),
     "patches": (1, 1e6),
     "projections": (1, 1e6),
@@ -81,8 +85,12 @@ def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] 
             room[name] = checked(found, name, _ANY if name in unknown else _NO_NAN if name in infinite else _FINITE)
 
 
-def checked(function: F, name: str, values: str = _FINITE) -> F:
+def checked(function: F, name: str, values: str = _FINITE, fit: bool = True) -> F:
     """The function, whose arguments are looked at before it runs.
+
+    Args:
+        values: what the numbers of its tensors may be.
+        fit: whether what it raises means that its arguments do not fit together.
 
     Raises:
         TriptychError: for an argument that its annotation does not allow, and for arguments that do not fit together.
@@ -102,7 +110,7 @@ def checked(function: F, name: str, values: str = _FINITE) -> F:
         try:
             return function(*args, **kwargs)
         except _NOT_FITTING as error:
-            if _is_anothers(error) or any(inspect.isfunction(value) for value in given.values()):
+            if not fit or _is_anothers(error) or any(inspect.isfunction(value) for value in given.values()):
                 raise
             shapes = ", ".join(f"{key} {said}" for key, value in given.items() if (said := _shape(value)))
             reason = " ".join(str(error).split()).partition(" The above")[0][:160] or type(error).__name__
@@ -170,7 +178,9 @@ def _tensor(value: Any, values: str) -> str:
     wanted = f"a tensor of at least one number{values}"
     if not isinstance(value, torch.Tensor) or not value.numel():
         return wanted
-    if values == _ANY or not (value.is_floating_point() or value.is_complex()):
+    if value.is_complex():
+        return "a tensor of real numbers"
+    if values == _ANY or not value.is_floating_point():
         return ""
     good = value.isfinite() if values == _FINITE else ~value.isnan()
     return "" if bool(good.all()) else wanted
@@ -196,6 +206,10 @@ def _container(value: Any, kind: Any, inner: tuple[Any, ...], values: str) -> st
         return "a tuple"
     if (isinstance(value, str | bytes) and str not in inner) or not isinstance(value, abc.Iterable):
         return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
+    if _shape(value):  # an array in place of a list, such as torch.linspace(-1, 1, 9)
+        if value.ndim != 1:
+            return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
+        value = value.tolist()
     if not isinstance(value, abc.Sequence) or not inner:
         return ""
     hints = [inner[0]] * len(value) if len(inner) == 1 or inner[-1] is ... else list(inner)
@@ -238,8 +252,9 @@ def _holes(value: Any) -> str:
 
 
 def _shape(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return str(tuple(shape)) if isinstance(shape, tuple) else ""
+    """The shape of an array or tensor, in words; empty for what has none."""
+    array = isinstance(value, np.ndarray) or _is_tensor_type(type(value))
+    return str(tuple(value.shape)) if array else ""
 
 
 @functools.cache
