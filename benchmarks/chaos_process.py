@@ -105,6 +105,7 @@ def run(action: Action, place: Path, watch: Watch = Watch()) -> Ended:
     logs = place.with_name(place.name + ".logs")
     logs.mkdir(parents=True, exist_ok=True)
     place.mkdir(parents=True, exist_ok=True)
+    (logs / "events").write_bytes(b"")  # a kill may come before the fork has made it
     held, start = _pages(1), time.monotonic()
     pid = os.fork()
     if pid == 0:

@@ -128,6 +128,7 @@ def test_directions_are_the_old_pair_or_the_new(old, tmp_path):
         seen.add(smile.scale)
         found(3).save(folder)
         assert len(list(folder.glob("directions*"))) == 2
+        assert not list(folder.glob(".*triptych*"))
     assert seen == {1.0, 2.0}
 
 
