@@ -10,7 +10,7 @@ from test_state import content
 from test_train import pixels, start, tiny
 
 import triptych
-from triptych import storage
+from triptych import figures, storage
 from triptych.cli import main
 from triptych.edit import Direction, Directions
 from triptych.errors import TriptychError
@@ -79,7 +79,8 @@ def test_an_overwrite_leaves_the_old_run_or_the_new(old, tmp_path, capsys):
         assert triptych.load(folder).latent_dim == 2
         resumed = Run.resume(folder)
         seen.add((resumed.step, resumed.recipe.steps))
-        start(folder, other, data, overwrite=True)  # what is left is in nobody's way
+        if len(list(folder.parent.iterdir())) > 1:  # what is left is in nobody's way
+            start(folder, other, data, overwrite=True)
         assert [p.name for p in folder.parent.iterdir()] == ["run"]
     assert seen == {(12, 12), (0, 7)}
 
@@ -208,3 +209,38 @@ def test_a_run_cannot_become_shorter_than_it_is(old, tmp_path):
         Run.resume(run, steps=11)
     assert content(run) == content(old)
     assert Run.resume(run, steps=12).step == 12
+
+
+# --- what cannot be used is said
+
+
+VERBS = {
+    "sample": ["--n", "2", "--out", "x.npy"],
+    "edit": ["x.png", "--set", "smile=1", "--out", "y.png"],
+    "mix": ["x.png", "x.png", "--out", "y.png"],
+    "evaluate": [],
+    "score": ["digits", "--out", "x.csv"],
+    "directions": ["--unsupervised", "1"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_weights_that_are_not_finite(old, tmp_path, monkeypatch, capsys, verb):
+    run = shutil.copytree(old, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    figures.save(torch.zeros(1, 1, 6, 6, dtype=torch.uint8), tmp_path / "x.png")
+    broken = storage.read_tensors(run / "model.safetensors")
+    broken[max(broken)].fill_(float("nan"))
+    storage.write_tensors(run / "model.safetensors", broken)
+    assert main([verb, str(run), *VERBS[verb]]) == 2
+    said = capsys.readouterr().err
+    assert f"the model's weights ({max(broken)}) are not finite" in said and len(said.splitlines()) == 1
+    Run.resume(run)  # the remedy
+    assert main(["sample", str(run), *VERBS["sample"]]) == 0
+
+
+def test_memory_that_is_not_there_is_one_line(old, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(triptych.VAE, "sample", lambda *_, **__: torch.empty(10**15))
+    assert main(["sample", str(old), "--n", "2", "--out", str(tmp_path / "x.npy")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("triptych: not enough memory: lower") and len(said.splitlines()) == 1

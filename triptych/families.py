@@ -199,8 +199,8 @@ def _check_memory(recipe: Recipe, split: Split, context_dim: int) -> None:
     weights, memory = sum(p.numel() for p in model.parameters()), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if 4 * _COPIES * weights > memory:
         raise TriptychError(
-            f"the recipe asks for {weights:.1e} weights, whose training takes {4 * _COPIES * weights / 2**30:,.0f} GiB; this "
-            f"machine has {memory / 2**30:,.0f}: lower the model's width, depth or layers, or --size"
+            f"the recipe asks for {weights:.1e} weights, whose training takes {4 * _COPIES * weights / 2**30:,.0f} GiB; "
+            f"this machine has {memory / 2**30:,.0f}: lower the model's width, depth or layers, or --size"
         )
 
 

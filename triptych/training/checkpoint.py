@@ -129,9 +129,9 @@ def _read(folder: Path) -> Checkpoint:
 
 def _progress(numbers: dict[str, Any]) -> Progress:
     """The numbers of a state.json, each of its type and in its range; others are left alone."""
-    known = {"begun": None} | {f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}
+    known: dict[str, Any] = {"begun": None} | {f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}
     for name in ("step", "rollbacks"):
-        check_size(name, known.get(name), _MOST, least=0)
+        check_size(name, known[name], _MOST, least=0)
     check_range("rate_scale", known["rate_scale"], 0, 1)
     if known.get("data_size") is not None:
         check_size("data_size", known["data_size"], _MOST)
