@@ -132,9 +132,8 @@ _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def _is_anothers(error: BaseException) -> bool:
     """Whether an error says itself what is to be done: our own, a capability that is lacking, or memory that ran out."""
-    lacking = isinstance(error, NotImplementedError) and "not implemented for" not in str(
-        error
-    )  # which torch says of a dtype
+    # torch says "not implemented for" of a dtype
+    lacking = isinstance(error, NotImplementedError) and "not implemented for" not in str(error)
     return isinstance(error, TriptychError) or lacking or "memory" in str(error).lower()
 
 
@@ -218,9 +217,10 @@ def _container(value: Any, kind: Any, inner: tuple[Any, ...], values: str) -> st
     if (isinstance(value, str | bytes) and str not in inner) or not isinstance(value, abc.Iterable):
         return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
     if _shape(value):  # an array in place of a list, such as torch.linspace(-1, 1, 9)
-        if value.ndim != 1:
+        array: Any = value
+        if array.ndim != 1:
             return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
-        value = value.tolist()
+        value = array.tolist()
     if not isinstance(value, abc.Sequence) or not inner:
         return ""
     hints = [inner[0]] * len(value) if len(inner) == 1 or inner[-1] is ... else list(inner)
