@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup tour test lint studio bench clean
+.PHONY: setup tour test test-floor lint studio bench clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -17,6 +17,13 @@ tour: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# everything that pyproject.toml names at its lowest version, in an environment of its own
+FLOOR := .venv-floor
+test-floor:
+	$(PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/pip install -q --disable-pip-version-check -c constraints-floor.txt -e '.[test]'
+	$(FLOOR)/bin/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .
@@ -33,4 +40,4 @@ studio:
 	@echo "the studio is not built yet; the same verbs are in the terminal: .venv/bin/triptych --help"; exit 2
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-floor build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

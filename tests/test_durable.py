@@ -14,7 +14,7 @@ from triptych import figures, storage
 from triptych.cli import main
 from triptych.edit import Direction, Directions
 from triptych.errors import TriptychError
-from triptych.training import Run
+from triptych.training import Run, checkpoint
 from triptych.training import loop as train
 
 EVENTS = ("rename", "replace", "rmdir")
@@ -110,6 +110,14 @@ def test_a_checkpoint_of_the_same_step_replaces_the_only_one(old, tmp_path):
         seen.add((resumed.step, resumed.progress.rollbacks))
         assert sorted(p.name for p in (folder / "state").iterdir()) == ["000000012"]
     assert seen == {(12, 0), (12, 1)}
+
+
+def test_a_checkpoint_that_is_given_up_is_whole_or_gone(old, tmp_path):
+    seen = set()
+    for folder in at_every_write(tmp_path, lambda f: shutil.copytree(old, f), lambda f: checkpoint.drop_after(f, 6)):
+        left = sorted(path.name for path in (folder / "state").glob("0*/*"))
+        seen.add(tuple(left))
+    assert seen == {("state.json", "state.safetensors"), ()}
 
 
 def found(value):

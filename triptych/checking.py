@@ -29,11 +29,14 @@ from triptych.errors import TriptychError, check_range
 BOUNDS: dict[str, tuple[float, float]] = {
     "batch": (1, 1e6),
     "batch_size": (1, 1e9),
+    "bits": (1, 16),
+    "blocks": (0, 1_000),
     "chains": (1, 65_536),
     "channels": (1, 1e9),
     "columns": (1, 65_536),
     "components": (1, 65_536),
     "context_dim": (0, 65_536),
+    "couplings": (0, 1_000),
     "count": (1, 1e9),
     "depth": (0, 65_536),
     "dims": (1, 1e12),
@@ -45,6 +48,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "k": (1, 1e6),
     "keep": (0, 1e9),
     "latent_dim": (1, 1e6),
+    "levels": (0, 64),
     "n": (1, 1e9),
     "outputs": (1, 1e9),
     "pairs": (1, 1e6),
@@ -61,19 +65,21 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 """What a number may be that is called so, ends included; a function may ask for less."""
 _NOT_FITTING = (RuntimeError, ValueError, IndexError, TypeError, KeyError, ArithmeticError, AttributeError, AssertionError)
-_FINITE, _NO_NAN, _ANY = ", none infinite or NaN", ", none NaN", ""  # what the numbers of a tensor may be, in words
+# what the numbers of a tensor may be, in words
+_FINITE, _NO_NAN, _ANY, _OWN = ", none infinite or NaN", ", none NaN", "", "whatever the function itself allows"
 _CONTAINERS = (abc.Sequence, abc.Iterable, list, tuple, abc.Collection)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] = ()) -> None:
+def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] = (), own: Collection[str] = ()) -> None:
     """Puts `checked` round every function that a module exports, and round how its classes are made.
 
     Args:
         infinite: functions whose tensors may be infinite, such as log-likelihoods.
         unknown: functions whose tensors may hold anything, since they read a part of them.
+        own: functions that look at their arguments themselves.
     """
-    room = vars(sys.modules[module])
+    room, said = vars(sys.modules[module]), {_OWN: own, _ANY: unknown, _NO_NAN: infinite}
     for name in room["__all__"]:
         found = room.get(name)
         if inspect.isclass(found) and issubclass(found, Exception):
@@ -82,7 +88,7 @@ def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] 
             if not hasattr(found.__init__, "__wrapped__"):
                 setattr(found, "__init__", checked(vars(found)["__init__"], name))  # noqa: B010  # a class takes it so
         elif inspect.isfunction(found):
-            room[name] = checked(found, name, _ANY if name in unknown else _NO_NAN if name in infinite else _FINITE)
+            room[name] = checked(found, name, next((values for values, names in said.items() if name in names), _FINITE))
 
 
 def checked(function: F, name: str, values: str = _FINITE, fit: bool = True) -> F:
@@ -103,7 +109,7 @@ def checked(function: F, name: str, values: str = _FINITE, fit: bool = True) -> 
             given = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TriptychError(f"{name}: {error}; see help({name})") from None
-        hints = _hints(function)
+        hints = {} if values == _OWN else _hints(function)
         for key, value in given.items():
             if key in hints and signature.parameters[key].kind not in _SEVERAL:
                 check_argument(key, value, hints[key], values)
@@ -126,7 +132,9 @@ _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def _is_anothers(error: BaseException) -> bool:
     """Whether an error says itself what is to be done: our own, a capability that is lacking, or memory that ran out."""
-    return isinstance(error, TriptychError | NotImplementedError) or "memory" in str(error).lower()
+    # torch says "not implemented for" of a dtype
+    lacking = isinstance(error, NotImplementedError) and "not implemented for" not in str(error)
+    return isinstance(error, TriptychError) or lacking or "memory" in str(error).lower()
 
 
 def check_argument(name: str, value: Any, hint: Any, values: str = _FINITE) -> None:
@@ -135,7 +143,7 @@ def check_argument(name: str, value: Any, hint: Any, values: str = _FINITE) -> N
     if problem:
         raise TriptychError(f"{name} should be {problem}, got {described(value)}")
     if name in BOUNDS and isinstance(value, Real):
-        check_range(name, float(value), *BOUNDS[name])
+        check_range(name, value, *BOUNDS[name])  # type: ignore[arg-type]
 
 
 def _problem(value: Any, hint: Any, values: str = _FINITE) -> str:
@@ -160,6 +168,8 @@ def _problem(value: Any, hint: Any, values: str = _FINITE) -> str:
         return _container(value, origin or hint, inner, values)
     if origin in (abc.Callable, type) or hint is Callable:
         return "" if callable(value) else "a function"
+    if hint is np.ndarray:  # what numpy makes one of
+        return "" if _shape(value) or (isinstance(value, abc.Sequence) and not isinstance(value, str)) else "an array"
     kind = origin or hint
     if not inspect.isclass(kind) or getattr(kind, "_is_protocol", False):
         return ""
@@ -207,9 +217,10 @@ def _container(value: Any, kind: Any, inner: tuple[Any, ...], values: str) -> st
     if (isinstance(value, str | bytes) and str not in inner) or not isinstance(value, abc.Iterable):
         return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
     if _shape(value):  # an array in place of a list, such as torch.linspace(-1, 1, 9)
-        if value.ndim != 1:
+        array: Any = value
+        if array.ndim != 1:
             return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
-        value = value.tolist()
+        value = array.tolist()
     if not isinstance(value, abc.Sequence) or not inner:
         return ""
     hints = [inner[0]] * len(value) if len(inner) == 1 or inner[-1] is ... else list(inner)

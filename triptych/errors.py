@@ -14,6 +14,9 @@ class TriptychError(Exception):
     traceback and exits with 2.
     """
 
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(message.split()))
+
 
 class NotSupported(TriptychError, AttributeError):
     """A model was asked for a capability that it does not have; the message names the alternative.

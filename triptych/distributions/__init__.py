@@ -18,10 +18,7 @@ gradients with the score function's.
 (torch.Size([2, 3]), tensor([2., 2., 2.]))
 """
 
-from triptych.checking import guard
 from triptych.distributions.inverse_cdf import Gompertz, InverseCDF, Logistic, Reciprocal, Triangular
 from triptych.distributions.student import MultivariateStudentT
 
 __all__ = ["Gompertz", "InverseCDF", "Logistic", "MultivariateStudentT", "Reciprocal", "Triangular"]
-
-guard(__name__)

@@ -7,7 +7,6 @@ when the clock, or a person, had others written.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +79,7 @@ def write(folder: Path, checkpoint: Checkpoint, every: int) -> None:
         storage.write_json(temporary / "state.json", numbers | {"sha256": storage.digest(tensors)})
     steps = _steps(folder)
     for old in set(steps) - {*steps[-KEPT:], *_regular(steps, every)[-1:]}:
-        shutil.rmtree(old, ignore_errors=True)
+        folders.discard(old)
 
 
 def newest(folder: Path, every: int | None = None) -> Checkpoint:
@@ -114,7 +113,7 @@ def drop_after(folder: Path, step: int) -> None:
     """Removes the checkpoints of later steps, which a rollback has given up."""
     for path in _steps(folder):
         if int(path.name) > step:
-            shutil.rmtree(path)
+            folders.discard(path)
 
 
 def _read(folder: Path) -> Checkpoint:
