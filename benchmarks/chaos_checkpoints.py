@@ -163,6 +163,9 @@ def _numbers(draw: random.Random, folder: Path) -> Change:
     if draw.random() < 0.15:
         return _bytes(draw, path)
     if draw.random() < 0.5:
+        stored = json.loads(path.read_text())  # where earlier versions kept what the recipe says
+        usual = {"lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "amsgrad": False, "params": [0, 1]}
+        path.write_text(json.dumps({"param_groups": {"vae": [usual], "flow": [usual]}} | stored))
         return _json(draw, path, lambda tree: tree["param_groups"])._replace(same=True)
     return _json(draw, path, lambda tree: {k: v for k, v in tree.items() if k not in ("param_groups", "sha256")})
 

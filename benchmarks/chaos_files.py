@@ -108,7 +108,8 @@ def _pictures(draw: random.Random) -> Iterator[tuple[str, str, Write]]:
     for kind, suffix in kinds.items():
         yield "cut", suffix, _bytes(_cut(_encoded(kind), draw))
         yield "flipped", suffix, _bytes(_flipped(_encoded(kind), draw))
-    odd = {"grey 16 bit": "I;16", "palette": "P", "one bit": "1", "alpha": "RGBA", "grey and alpha": "LA", "integers": "I"}
+    odd = {"grey 16 bit": "I;16", "palette": "P", "one bit": "1", "alpha": "RGBA", "grey and alpha": "LA",
+           "grey": "L"}  # fmt: skip
     for name, mode in odd.items():
         yield name, ".png", _bytes(_encoded("PNG", mode))
     yield "CMYK", ".jpg", _bytes(_encoded("JPEG", "CMYK"))

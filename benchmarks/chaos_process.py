@@ -105,6 +105,7 @@ def run(action: Action, place: Path, watch: Watch = Watch()) -> Ended:
     logs = place.with_name(place.name + ".logs")
     logs.mkdir(parents=True, exist_ok=True)
     place.mkdir(parents=True, exist_ok=True)
+    (logs / "events").write_bytes(b"")  # a kill may come before the fork has made it
     held, start = _pages(1), time.monotonic()
     pid = os.fork()
     if pid == 0:
@@ -303,13 +304,14 @@ def parallel(jobs: Sequence[Callable[[], object]], workers: int) -> None:
     pids = []
     for worker in range(workers):
         if (pid := os.fork()) == 0:
-            try:
-                for job in jobs[worker::workers]:
+            failed = False
+            for job in jobs[worker::workers]:
+                try:
                     job()
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
+                except BaseException:
+                    traceback.print_exc()
+                    failed = True
+            os._exit(failed)
         pids.append(pid)
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
     if any(codes):

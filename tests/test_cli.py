@@ -250,10 +250,10 @@ def test_a_write_that_fails_leaves_the_run_resumable(tmp_path):
     limited = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "from triptych import storage; original = storage.write_folder; count = []\n"
-        "def limit(path):\n"
+        "def limit(path, **options):\n"
         "    count.append(1)\n"
         "    if len(count) == 5: resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
-        "    return original(path)\n"
+        "    return original(path, **options)\n"
         "storage.write_folder = limit\n"
         "from triptych.cli import main; sys.exit(main(sys.argv[1:]))"
     )

@@ -10,11 +10,11 @@ from test_state import content
 from test_train import pixels, start, tiny
 
 import triptych
-from triptych import storage
+from triptych import figures, storage
 from triptych.cli import main
 from triptych.edit import Direction, Directions
 from triptych.errors import TriptychError
-from triptych.training import Run
+from triptych.training import Run, checkpoint
 from triptych.training import loop as train
 
 EVENTS = ("rename", "replace", "rmdir")
@@ -79,7 +79,8 @@ def test_an_overwrite_leaves_the_old_run_or_the_new(old, tmp_path, capsys):
         assert triptych.load(folder).latent_dim == 2
         resumed = Run.resume(folder)
         seen.add((resumed.step, resumed.recipe.steps))
-        start(folder, other, data, overwrite=True)  # what is left is in nobody's way
+        if len(list(folder.parent.iterdir())) > 1:  # what is left is in nobody's way
+            start(folder, other, data, overwrite=True)
         assert [p.name for p in folder.parent.iterdir()] == ["run"]
     assert seen == {(12, 12), (0, 7)}
 
@@ -111,6 +112,14 @@ def test_a_checkpoint_of_the_same_step_replaces_the_only_one(old, tmp_path):
     assert seen == {(12, 0), (12, 1)}
 
 
+def test_a_checkpoint_that_is_given_up_is_whole_or_gone(old, tmp_path):
+    seen = set()
+    for folder in at_every_write(tmp_path, lambda f: shutil.copytree(old, f), lambda f: checkpoint.drop_after(f, 6)):
+        left = sorted(path.name for path in (folder / "state").glob("0*/*"))
+        seen.add(tuple(left))
+    assert seen == {("state.json", "state.safetensors"), ()}
+
+
 def found(value):
     vector = torch.full((2,), float(value))
     return Directions(smile=Direction("smile", "continuous", vector, offset=0.0, scale=float(value), step=vector))
@@ -128,6 +137,7 @@ def test_directions_are_the_old_pair_or_the_new(old, tmp_path):
         seen.add(smile.scale)
         found(3).save(folder)
         assert len(list(folder.glob("directions*"))) == 2
+        assert not list(folder.glob(".*triptych*"))
     assert seen == {1.0, 2.0}
 
 
@@ -207,3 +217,38 @@ def test_a_run_cannot_become_shorter_than_it_is(old, tmp_path):
         Run.resume(run, steps=11)
     assert content(run) == content(old)
     assert Run.resume(run, steps=12).step == 12
+
+
+# --- what cannot be used is said
+
+
+VERBS = {
+    "sample": ["--n", "2", "--out", "x.npy"],
+    "edit": ["x.png", "--set", "smile=1", "--out", "y.png"],
+    "mix": ["x.png", "x.png", "--out", "y.png"],
+    "evaluate": [],
+    "score": ["digits", "--out", "x.csv"],
+    "directions": ["--unsupervised", "1"],
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_says_weights_that_are_not_finite(old, tmp_path, monkeypatch, capsys, verb):
+    run = shutil.copytree(old, tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    figures.save(torch.zeros(1, 1, 6, 6, dtype=torch.uint8), tmp_path / "x.png")
+    broken = storage.read_tensors(run / "model.safetensors")
+    broken[max(broken)].fill_(float("nan"))
+    storage.write_tensors(run / "model.safetensors", broken)
+    assert main([verb, str(run), *VERBS[verb]]) == 2
+    said = capsys.readouterr().err
+    assert f"the model's weights ({max(broken)}) are not finite" in said and len(said.splitlines()) == 1
+    Run.resume(run)  # the remedy
+    assert main(["sample", str(run), *VERBS["sample"]]) == 0
+
+
+def test_memory_that_is_not_there_is_one_line(old, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(triptych.VAE, "sample", lambda *_, **__: torch.empty(10**15))
+    assert main(["sample", str(old), "--n", "2", "--out", str(tmp_path / "x.npy")]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("triptych: not enough memory: lower") and len(said.splitlines()) == 1

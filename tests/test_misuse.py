@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import triptych
-from triptych import bijections, codecs, compose, data, distributions, doctor, edit, evaluate, flow, gan, nets, vae
+from triptych import bijections, codecs, compose, data, doctor, edit, evaluate, flow, gan, nets, vae
 from triptych.data import Split, Splits
 from triptych.errors import TriptychError
 
@@ -39,8 +39,11 @@ Y = torch.randn(12, 4, generator=GAUSSIAN)
 MANY, MORE = torch.randn(60, 4, generator=GAUSSIAN), torch.randn(60, 4, generator=GAUSSIAN)
 PICTURES = torch.randint(0, 256, (12, 1, 12, 12), dtype=torch.uint8, generator=GAUSSIAN)
 LABEL = {"a": np.arange(12) % 2}
+ALTERNATING = {"a": np.arange(60) % 2}
 SPLIT = Split(X.numpy(), LABEL)
 VAE = triptych.VAE((4,), 2).eval()
+GIVEN = triptych.VAE((4,), 2, context_dim=2).eval()
+LARGE = Split(torch.cat([MANY, MORE]).numpy())
 NICE = triptych.NICE((4,), 2, (8,)).eval()
 DIRECTIONS = edit.Directions(
     {
@@ -55,7 +58,6 @@ DENSE = bijections.Dense(2, 4, (4,))
 AFFINE = bijections.Affine()
 STEP = bijections.FlowStep(bijections.Dense(2, 4, (4,)), bijections.Affine(), bijections.Invertible1x1(4))
 LIKELIHOOD = vae.Gaussian((4,), mean="linear")
-IN_THE_WAY = {"device", "dtype"}
 
 CALLS: dict[str, dict[str, Any]] = {
     "triptych.bits_per_dim": {"model": triptych.NICE((1, 4, 4), 2, (8,)), "pixels": PICTURES[..., :4, :4], "k": 1},
@@ -70,15 +72,17 @@ CALLS: dict[str, dict[str, Any]] = {
     "edit.at_depth": {"model": NICE, "depth": 1},
     "edit.axes": {"split": SPLIT},
     "edit.class_names": {"split": SPLIT},
+    "edit.change_context": {"model": GIVEN, "x": X, "context": None, "given": X[:, :2]},
+    "edit.Direction": {"name": "a", "kind": "binary", "normal": X[0], "offset": 0.0, "scale": 1.0, "step": X[0]},
     "edit.far_out": {"directions": DIRECTIONS, "values": {"a": 3.0}},
     "edit.inpaint": {"model": NICE, "x": X, "mask": torch.tensor([True, False, False, False]), "steps": 2},
     "edit.interpolate": {"model": VAE, "x0": X, "x1": Y, "n": 3},
     "edit.invert": {"model": VAE, "x": X, "steps": 1, "restarts": 1, "rate": 0.1},
     "edit.judge": {"model": VAE, "directions": DIRECTIONS, "stored": X, "attributes": LABEL, "reader": None},
     "edit.learn_at_depths": {"model": NICE, "learn": lambda model: NICE_DIRECTIONS, "depths": [0]},
-    "edit.learn_directions": {"model": VAE, "stored": X, "attributes": LABEL, "names": ["a"]},
+    "edit.learn_directions": {"model": VAE, "stored": MANY, "attributes": ALTERNATING, "names": ["a"]},
     "edit.learn_encoder": {"model": VAE, "steps": 1, "batch": 4, "width": 4, "rate": 1e-3},
-    "edit.learn_reader": {"stored": MANY, "attributes": {"a": np.arange(60) % 2}, "steps": 1, "batch": 4, "width": 4},
+    "edit.learn_reader": {"stored": MANY, "attributes": {"a": MANY[:, 0].numpy()}, "steps": 9, "batch": 60, "width": 4},
     "edit.manifold": {"model": VAE, "x": X[:4], "n": 2},
     "edit.mask": {"name": "left", "shape": (1, 4, 4)},
     "edit.move": {"z": X[:, :2], "values": {"a": 1.0}, "directions": DIRECTIONS, "add": None, "hold": ()},
@@ -101,6 +105,9 @@ CALLS: dict[str, dict[str, Any]] = {
     "evaluate.joint": {"found": FOUND, "held_out": FOUND},
     "evaluate.kernel_distance": {"a": MANY, "b": MORE},
     "evaluate.ms_ssim": {"x": PICTURES / 255, "y": PICTURES.flip(0) / 255},
+    "evaluate.learn_features": {"train": SPLIT, "steps": 1, "batch": 4, "width": 4, "keep": 2},
+    "evaluate.learn_reference": {"model": VAE, "train": SPLIT, "held_out": SPLIT, "k": 1, "seed": 0},
+    "evaluate.sample_quality": {"model": VAE, "test": LARGE, "train": LARGE, "features": evaluate.Pixels(), "n": 60},
     "evaluate.nearest_ratio": {"fake": X, "train": Y, "held_out": X + 1},
     "evaluate.nearest_training": {"fake": X, "train": Y, "count": 1},
     "evaluate.p_values": {"scores": X[:, 0], "reference": Y[:, 0]},
@@ -124,10 +131,15 @@ CALLS: dict[str, dict[str, Any]] = {
     "compose.DensityPrior": {"density": triptych.NICE((2,), 2, (8,))},
     "compose.flow_prior": {"latent_dim": 2, "depth": 1, "width": 4},
     "compose.gaussian_prior": {"latent_dim": 2},
+    "codecs.Attribute": {"name": "a", "kind": "binary", "mean": 0.0, "std": 1.0},
+    "codecs.Binarised": {"bits": 8},
+    "codecs.Dequantised": {"bits": 8},
     "codecs.BinCentres": {"bits": 8},
     "codecs.Conditions": {"attributes": [codecs.Attribute("a", "binary")]},
     "codecs.Floats": {"mean": [0.0], "scale": [1.0]},
     "bijections.ActNorm": {"channels": 4},
+    "bijections.BatchNorm": {"channels": 4, "rho": 0.9, "epsilon": 1e-4},
+    "bijections.VariationalDequantisation": {"shape": (1, 4, 4), "bits": 8, "couplings": 2, "width": 4},
     "bijections.Affine": {"floor": 0.05},
     "bijections.Chain": {"parts": [bijections.Invertible1x1(4)]},
     "bijections.ContextAffine": {"shape": (4,), "context_dim": 2},
@@ -150,6 +162,10 @@ CALLS: dict[str, dict[str, Any]] = {
     "bijections.TanhAffine": {"channels": 4},
     "bijections.Unflatten": {"shape": (4, 4)},
     "bijections.Whiten": {"channels": 4, "kind": "pca", "rank": None},
+    "nets.blank_encoder": {"event_shape": (4,), "latent_dim": 2, "width": 4},
+    "nets.encoder_network": {"event_shape": (4,), "width": 4, "outputs": 2, "hidden": (4,)},
+    "nets.pyramid": {"event_shape": (1, 8, 8), "width": 4},
+    "nets.suits_convolutions": {"event_shape": (1, 8, 8)},
     "nets.MLP": {"event_shape": (4,), "hidden": (4,), "outputs": 2},
     "nets.ConvDecoder": {"inputs": 2, "event_shape": (1, 8, 8), "width": 4, "outputs": 1},
     "nets.ConvEncoder": {"event_shape": (1, 8, 8), "width": 4, "outputs": 2},
@@ -176,8 +192,31 @@ CALLS: dict[str, dict[str, Any]] = {
     "flow.SpectralFlow": {"event_shape": (4,), "groups": (2, 2), "width": 4, "couplings": 2, "coupling_width": 4},
 }
 ROOMS = {room.__name__.removeprefix("triptych."): room for room in
-         (data, edit, evaluate, compose, codecs, bijections, nets, distributions, vae, gan, flow, doctor)}  # fmt: skip
+         (data, edit, evaluate, compose, codecs, bijections, nets, vae, gan, flow, doctor)}  # fmt: skip
 ROOMS["triptych"] = triptych
+
+
+# made by the library, abstract, or tried by the tests of their own: tests/test_reparameterisation.py, test_python.py
+APART = {
+    *("data.Batch", "data.Skipped", "data.Source", "data.Splits", "doctor.Column", "doctor.Rule", "doctor.Verdict"),
+    *("bijections.Additive", "bijections.Autoregressive", "bijections.Bijection", "bijections.Conditioner"),
+    *("bijections.LogisticToNormal", "bijections.Mixing", "bijections.MultiScale", "bijections.NotInvertible"),
+    *("bijections.Squeeze", "bijections.StepTransform", "bijections.Transform"),
+    *("edit.Directions", "edit.Reader", "edit.straightest"),
+    *("evaluate.EfficientNet", "evaluate.Features", "evaluate.Gaussian", "evaluate.Inception", "evaluate.Learned"),
+    *("evaluate.Local", "evaluate.Pixels", "evaluate.Quality", "evaluate.Reference", "flow.most_extreme"),
+    *("gan.Adversarial", "nets.he_", "nets.perceptron", "vae.LaplaceNoise", "vae.Likelihood", "vae.LogisticNoise"),
+    *("triptych.TriptychError", "triptych.load", "triptych.read", "triptych.resume", "triptych.save", "triptych.train"),
+    *("vae.Noise", "vae.NormalNoise", "evaluate.marginal_log_likelihood"),
+}
+
+
+def test_everything_public_has_a_call() -> None:
+    public = {
+        f"{room}.{name}" for room, module in ROOMS.items() for name in module.__all__ if callable(getattr(module, name))
+    }
+    tried = {_callable(name) for name in CALLS}
+    assert {name for name in public if _callable(name) not in tried} == APART
 
 
 def _callable(name: str) -> Callable[..., Any]:
@@ -211,3 +250,45 @@ def test_what_is_wrong_is_said(name: str) -> None:
             except Exception as error:
                 escaped.append(f"{argument} = {what}: {type(error).__name__}: {error}"[:200])
     assert not escaped, "\n".join(escaped)
+
+
+START: dict[str, Any] = {"family": "vae", "data": X, "steps": 1}
+REFUSED: dict[str, dict[str, list[Any]]] = {
+    "train": {
+        "family": [None, 3, "nothing", object()],
+        "data": [
+            None,
+            3,
+            "",
+            "nothing here",
+            "x" * 300,
+            "a\0b",
+            torch.full((9, 4), torch.nan),
+            torch.empty(0, 4),
+            [],
+            object(),
+        ],
+        "steps": ["many", float("nan"), -1, 0, 10**18, 1.5, [3]],
+        "minutes": ["many", float("nan"), -1.0, 1e300],
+        "seed": ["one", -1, 1.5, 10**30],
+        "size": ["big", 0, -1, 1.5],
+        "augment": [3, "flop"],
+        "training": ["fast", 3, {"batch": "x"}, {"batch": float("nan")}, {"rate": "high"}, {"batch": [1]}, {"nothing": 1}],
+        "model": [{"latent_dim": "x"}, {"latent_dim": -1}, {"latent_dim": 10**18}, {"hidden": 3}, {"hidden": ["a"]}],
+        "objective": [{"beta": "x"}, {"beta": None}, {"estimator": 3}],
+    },
+    "load": {"source": [None, 3, "", "nothing/here/at/all", "x" * 300, "a\0b", "/dev/null"]},
+    "resume": {"out": [None, 3, "", "nothing/here/at/all", "x" * 300, "a\0b", "/dev/null"]},
+}
+
+
+@pytest.mark.parametrize(("name", "argument"), [(name, argument) for name in REFUSED for argument in REFUSED[name]])
+def test_what_cannot_be_trained_or_loaded_is_refused(name: str, argument: str) -> None:
+    call = getattr(triptych, name)
+    for wrong in REFUSED[name][argument]:
+        start = dict(START) if name == "train" else {}
+        if argument == "minutes":
+            del start["steps"]
+        with pytest.raises(TriptychError) as error:
+            call(**{**start, argument: wrong})
+        assert "\n" not in str(error.value), wrong

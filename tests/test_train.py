@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 import signal
 
@@ -594,14 +595,40 @@ def test_every_preset_builds(name):
         {"model": {"hidden": [0]}},
         {"model": {"blocks": 20_000}},
         {"model": ["a"]},
+        {"model": {"hidden": 5}},
+        {"model": {"hidden": [[8]]}},
+        {"family": ["vae"]},
+        {"family": {}},
+        {"augment": ["flip"]},
+        {"augment": math.inf},
+        {"given": 5},
+        {"data": None},
+        {"held_out": []},
+        {"size": "x"},
+        {"size": 10**12},
+        {"steps": 10**30},
+        {"steps": True},
+        {"steps": 1.5},
+        {"correlate": 5},
+        {"correlate": [5]},
+        {"training": {"decay": []}},
+        {"training": {"momentum_end": "x"}},
+        {"objective": []},
     ],
 )
 def test_recipes_refuse_nonsense(change):
     stored = recipes.to_json(tiny())
     for key, value in change.items():
-        stored[key] = {**stored[key], **value} if isinstance(value, dict) else value
-    with pytest.raises(TriptychError):
+        stored[key] = {**stored[key], **value} if isinstance(value, dict) and value else value
+    with pytest.raises(TriptychError) as caught:
         families.from_json(stored)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_recipe_for_more_than_the_memory_is_refused_before_it_is_built():
+    recipe = dataclasses.replace(tiny(), model=VAEModel(latent_dim=2, net="mlp", hidden=(65_536,) * 64))
+    with pytest.raises(TriptychError, match=r"asks for 5\.4e\+11 weights, .* this machine has"):
+        families.build_for(recipe, pixels())
 
 
 def test_unknown_names_are_reported():

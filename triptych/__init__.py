@@ -77,7 +77,13 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"triptych.{name}")
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        from triptych.checking import checked
+
+        found = getattr(importlib.import_module(_HOME[name]), name)
+        if not isinstance(found, type) and not hasattr(found, "__wrapped__"):
+            found = checked(found, name, fit=name in ("read", "save", "show"))
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'triptych' has no attribute {name!r}")
 
 

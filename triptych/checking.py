@@ -29,9 +29,14 @@ from triptych.errors import TriptychError, check_range
 BOUNDS: dict[str, tuple[float, float]] = {
     "batch": (1, 1e6),
     "batch_size": (1, 1e9),
+    "bits": (1, 16),
+    "blocks": (0, 1_000),
     "chains": (1, 65_536),
+    "channels": (1, 1e9),
+    "columns": (1, 65_536),
     "components": (1, 65_536),
     "context_dim": (0, 65_536),
+    "couplings": (0, 1_000),
     "count": (1, 1e9),
     "depth": (0, 65_536),
     "dims": (1, 1e12),
@@ -39,10 +44,13 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "folds": (2, 1_000),
     "hmc": (0, 1e6),
     "images": (0, 1e9),
+    "inputs": (1, 1e9),
     "k": (1, 1e6),
     "keep": (0, 1e9),
     "latent_dim": (1, 1e6),
+    "levels": (0, 64),
     "n": (1, 1e9),
+    "outputs": (1, 1e9),
     "pairs": (1, 1e6),
     "patches": (1, 1e6),
     "projections": (1, 1e6),
@@ -57,19 +65,21 @@ BOUNDS: dict[str, tuple[float, float]] = {
 }
 """What a number may be that is called so, ends included; a function may ask for less."""
 _NOT_FITTING = (RuntimeError, ValueError, IndexError, TypeError, KeyError, ArithmeticError, AttributeError, AssertionError)
-_FINITE, _NO_NAN, _ANY = ", none infinite or NaN", ", none NaN", ""  # what the numbers of a tensor may be, in words
+# what the numbers of a tensor may be, in words
+_FINITE, _NO_NAN, _ANY, _OWN = ", none infinite or NaN", ", none NaN", "", "whatever the function itself allows"
 _CONTAINERS = (abc.Sequence, abc.Iterable, list, tuple, abc.Collection)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] = ()) -> None:
+def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] = (), own: Collection[str] = ()) -> None:
     """Puts `checked` round every function that a module exports, and round how its classes are made.
 
     Args:
         infinite: functions whose tensors may be infinite, such as log-likelihoods.
         unknown: functions whose tensors may hold anything, since they read a part of them.
+        own: functions that look at their arguments themselves.
     """
-    room = vars(sys.modules[module])
+    room, said = vars(sys.modules[module]), {_OWN: own, _ANY: unknown, _NO_NAN: infinite}
     for name in room["__all__"]:
         found = room.get(name)
         if inspect.isclass(found) and issubclass(found, Exception):
@@ -78,11 +88,15 @@ def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] 
             if not hasattr(found.__init__, "__wrapped__"):
                 setattr(found, "__init__", checked(vars(found)["__init__"], name))  # noqa: B010  # a class takes it so
         elif inspect.isfunction(found):
-            room[name] = checked(found, name, _ANY if name in unknown else _NO_NAN if name in infinite else _FINITE)
+            room[name] = checked(found, name, next((values for values, names in said.items() if name in names), _FINITE))
 
 
-def checked(function: F, name: str, values: str = _FINITE) -> F:
+def checked(function: F, name: str, values: str = _FINITE, fit: bool = True) -> F:
     """The function, whose arguments are looked at before it runs.
+
+    Args:
+        values: what the numbers of its tensors may be.
+        fit: whether what it raises means that its arguments do not fit together.
 
     Raises:
         TriptychError: for an argument that its annotation does not allow, and for arguments that do not fit together.
@@ -95,14 +109,14 @@ def checked(function: F, name: str, values: str = _FINITE) -> F:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
             raise TriptychError(f"{name}: {error}; see help({name})") from None
-        hints = _hints(function)
+        hints = {} if values == _OWN else _hints(function)
         for key, value in given.items():
             if key in hints and signature.parameters[key].kind not in _SEVERAL:
                 check_argument(key, value, hints[key], values)
         try:
             return function(*args, **kwargs)
         except _NOT_FITTING as error:
-            if _is_anothers(error) or any(inspect.isfunction(value) for value in given.values()):
+            if not fit or _is_anothers(error) or any(inspect.isfunction(value) for value in given.values()):
                 raise
             shapes = ", ".join(f"{key} {said}" for key, value in given.items() if (said := _shape(value)))
             reason = " ".join(str(error).split()).partition(" The above")[0][:160] or type(error).__name__
@@ -118,7 +132,9 @@ _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 def _is_anothers(error: BaseException) -> bool:
     """Whether an error says itself what is to be done: our own, a capability that is lacking, or memory that ran out."""
-    return isinstance(error, TriptychError | NotImplementedError) or "memory" in str(error).lower()
+    # torch says "not implemented for" of a dtype
+    lacking = isinstance(error, NotImplementedError) and "not implemented for" not in str(error)
+    return isinstance(error, TriptychError) or lacking or "memory" in str(error).lower()
 
 
 def check_argument(name: str, value: Any, hint: Any, values: str = _FINITE) -> None:
@@ -127,7 +143,7 @@ def check_argument(name: str, value: Any, hint: Any, values: str = _FINITE) -> N
     if problem:
         raise TriptychError(f"{name} should be {problem}, got {described(value)}")
     if name in BOUNDS and isinstance(value, Real):
-        check_range(name, float(value), *BOUNDS[name])
+        check_range(name, value, *BOUNDS[name])  # type: ignore[arg-type]
 
 
 def _problem(value: Any, hint: Any, values: str = _FINITE) -> str:
@@ -152,6 +168,8 @@ def _problem(value: Any, hint: Any, values: str = _FINITE) -> str:
         return _container(value, origin or hint, inner, values)
     if origin in (abc.Callable, type) or hint is Callable:
         return "" if callable(value) else "a function"
+    if hint is np.ndarray:  # what numpy makes one of
+        return "" if _shape(value) or (isinstance(value, abc.Sequence) and not isinstance(value, str)) else "an array"
     kind = origin or hint
     if not inspect.isclass(kind) or getattr(kind, "_is_protocol", False):
         return ""
@@ -170,7 +188,9 @@ def _tensor(value: Any, values: str) -> str:
     wanted = f"a tensor of at least one number{values}"
     if not isinstance(value, torch.Tensor) or not value.numel():
         return wanted
-    if values == _ANY or not (value.is_floating_point() or value.is_complex()):
+    if value.is_complex():
+        return "a tensor of real numbers"
+    if values == _ANY or not value.is_floating_point():
         return ""
     good = value.isfinite() if values == _FINITE else ~value.isnan()
     return "" if bool(good.all()) else wanted
@@ -196,6 +216,11 @@ def _container(value: Any, kind: Any, inner: tuple[Any, ...], values: str) -> st
         return "a tuple"
     if (isinstance(value, str | bytes) and str not in inner) or not isinstance(value, abc.Iterable):
         return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
+    if _shape(value):  # an array in place of a list, such as torch.linspace(-1, 1, 9)
+        array: Any = value
+        if array.ndim != 1:
+            return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
+        value = array.tolist()
     if not isinstance(value, abc.Sequence) or not inner:
         return ""
     hints = [inner[0]] * len(value) if len(inner) == 1 or inner[-1] is ... else list(inner)
@@ -238,8 +263,9 @@ def _holes(value: Any) -> str:
 
 
 def _shape(value: Any) -> str:
-    shape = getattr(value, "shape", None)
-    return str(tuple(shape)) if isinstance(shape, tuple) else ""
+    """The shape of an array or tensor, in words; empty for what has none."""
+    array = isinstance(value, np.ndarray) or _is_tensor_type(type(value))
+    return str(tuple(value.shape)) if array else ""
 
 
 @functools.cache

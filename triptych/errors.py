@@ -14,6 +14,9 @@ class TriptychError(Exception):
     traceback and exits with 2.
     """
 
+    def __init__(self, message: str = ""):
+        super().__init__(" ".join(message.split()))
+
 
 class NotSupported(TriptychError, AttributeError):
     """A model was asked for a capability that it does not have; the message names the alternative.
@@ -63,7 +66,7 @@ def unknown(what: str, name: object, known: Iterable[object], advice: str = "") 
         hint = f"did you mean {_either(near)}?"
     else:
         hint = f"choose {_either(names)}" if names else "none are known here"
-    return TriptychError(f"unknown {what} {name!r}: {hint}{advice}")
+    return TriptychError(f"unknown {what} {_short(name, 300)}: {hint}{advice}")
 
 
 def _either(names: list[str]) -> str:
@@ -78,7 +81,7 @@ def check_choice(name: str, value: object, choices: Iterable[Any]) -> None:
     """
     choices = list(choices)
     if value not in choices:
-        raise TriptychError(f"{name} should be one of {', '.join(map(str, choices))}, got {value!r}")
+        raise TriptychError(f"{name} should be one of {', '.join(map(str, choices))}, got {_short(value)}")
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
@@ -99,7 +102,7 @@ def _plain(number: float) -> str:
 
 
 def _short(value: object, most: int = 60) -> str:
-    said = repr(value)
+    said = " ".join(repr(value).split())
     return said if len(said) <= most else f"{said[:most]}…"
 
 

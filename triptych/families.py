@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -105,10 +106,12 @@ def from_json(stored: Any) -> Recipe:
     stored = dict(stored)
     stored.setdefault("held_out", "position")  # as earlier versions did it
     name = stored.pop("family", None)
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         raise TriptychError(f"the recipe names family {name!r}; this version knows {', '.join(FAMILIES)}")
     row = FAMILIES[name]
     correlate = stored.pop("correlate", [])  # of earlier versions, where it was a field of its own
+    if not isinstance(correlate, list) or not all(isinstance(pair, str) for pair in correlate):
+        raise TriptychError(f"the recipe's correlate should be a list of texts, is {correlate!r:.60}: damaged or foreign")
     if correlate:
         pairs = (pair.rsplit(":", 1) for pair in correlate)
         stored["data"] = f"{stored['data']}?{'&'.join('='.join(pair) for pair in pairs)}"
@@ -172,6 +175,8 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     if names := recipe.conditions:
         conditions = Conditions.of(names, split.attributes, split.kinds, split.classes)
     dim = 0 if conditions is None else conditions.dim
+    if factory is None:
+        _check_memory(recipe, split, dim)
     with seeded(recipe.seed):
         if factory is None:
             model = family(recipe.family).build(recipe, first_batch(split), dim)
@@ -183,6 +188,24 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
             raise TriptychError(f"the model takes a context of {model.context_dim} numbers, --given makes {dim}: "
                                 f"build it with context_dim={dim}")  # fmt: skip
         return _initialised(recipe, model, conditions, partial(first_examples, recipe, split, conditions))
+
+
+def _check_memory(recipe: Recipe, split: Split, context_dim: int) -> None:
+    """Raises a `TriptychError` for a model that this machine cannot hold, laid out without memory first."""
+    import torch
+
+    batch = first_batch(split)
+    with torch.device("meta"):
+        model = family(recipe.family).build(recipe, batch, context_dim)
+    weights, memory = sum(p.numel() for p in model.parameters()), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if 4 * _COPIES * weights > memory:
+        raise TriptychError(
+            f"the recipe asks for {weights:.1e} weights, whose training takes {4 * _COPIES * weights / 2**30:,.0f} GiB; "
+            f"this machine has {memory / 2**30:,.0f}: lower the model's width, depth or layers, or --size"
+        )
+
+
+_COPIES = 3  # at the least: the weights, their average and their gradient
 
 
 def first_examples(

@@ -104,13 +104,19 @@ def replace(successor: Path, path: Path) -> None:
 
 def finish(path: Path) -> None:
     """Undoes a replacement of `path` that was left half done, or removes what it replaced: for whoever may write it."""
-    old, gone = aside(path), temporary(aside(path))
+    old = aside(path)
     if not old.is_dir():
         return
     if not path.exists():
         old.rename(path)
         return
-    old.rename(gone)  # half removed it must not be taken for a whole one
+    discard(old)
+
+
+def discard(path: Path) -> None:
+    """Removes a folder that is whole or not there at any moment: half removed it must not be taken for a whole one."""
+    gone = temporary(path)
+    path.rename(gone)
     shutil.rmtree(gone, ignore_errors=True)
 
 

@@ -192,7 +192,7 @@ _PLAINER = (
 def _one_line(boxed: str, prog: str) -> str:
     """The first sentences of tyro's box, without the frame, and the colours that it has on a terminal."""
     plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", boxed)
-    text = [re.sub(r"[╭╮╰╯│─]", " ", line).strip() for line in plain.splitlines()]
+    text = [re.sub(r"[╭╮╰╯│─]|[-+]{5,}|^\||\|$", " ", line).strip() for line in plain.splitlines()]
     body = [line for line in text[1:] if line and not line.startswith(("For full helptext", "Argument helptext"))]
     said = " ".join(body[:2] if body[0].startswith("Error parsing") else body[:3])
     for pattern, words in _PLAINER:

@@ -15,4 +15,4 @@ from triptych.data.splits import Skipped, Source, Split, Splits, fixed_subset
 
 __all__ = ["Batch", "Batches", "Skipped", "Source", "Split", "Splits", "fixed_subset", "load"]
 
-guard(__name__)
+guard(__name__, own=("load",))

@@ -21,7 +21,6 @@ error below 10⁻³. `gradients` compares such pathwise gradients with the score
 (torch.Size([2, 3]), tensor([2., 2., 2.]))
 """
 
-from triptych.checking import guard
 from triptych.distributions.gammas import Beta, Dirichlet, FisherSnedecor
 from triptych.distributions.inverse_cdf import Gompertz, InverseCDF, Logistic, Reciprocal, Triangular
 from triptych.distributions.precise import Chi2, Gamma, Pareto, Weibull
@@ -43,5 +42,3 @@ __all__ = [
     "Triangular",
     "Weibull",
 ]
-
-guard(__name__)

@@ -135,6 +135,7 @@ class Directions(dict[str, Direction]):
         for left in folder.glob(f"{FILE}*.safetensors"):
             if left != named:
                 left.unlink(missing_ok=True)
+        storage.sweep(folder)  # what a kill has left half written of either
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | None = None) -> Directions:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
+from triptych.checking import check_argument
 from triptych.errors import TriptychError, check_choice, check_layers, check_range
 
 _TINY, _HUGE = 1e-12, 1e12
@@ -76,9 +76,9 @@ def check_fields(settings: Any) -> None:
         value, hint = getattr(settings, item.name), hints[item.name]
         if get_origin(hint) is Literal:
             check_choice(item.name, value, get_args(hint))
-        elif hint is int and not isinstance(value, Integral):
-            raise TriptychError(f"{item.name} should be a whole number, got {value!r}")
-        elif item.name in RANGES and value is not None:
+            continue
+        check_argument(item.name, value, hint)
+        if item.name in RANGES and value is not None:
             check_range(item.name, value, *RANGES[item.name])
         elif item.name == "hidden":
             check_layers("hidden", value)

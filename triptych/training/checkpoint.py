@@ -7,7 +7,6 @@ when the clock, or a person, had others written.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -80,7 +79,7 @@ def write(folder: Path, checkpoint: Checkpoint, every: int) -> None:
         storage.write_json(temporary / "state.json", numbers | {"sha256": storage.digest(tensors)})
     steps = _steps(folder)
     for old in set(steps) - {*steps[-KEPT:], *_regular(steps, every)[-1:]}:
-        shutil.rmtree(old, ignore_errors=True)
+        folders.discard(old)
 
 
 def newest(folder: Path, every: int | None = None) -> Checkpoint:
@@ -114,7 +113,7 @@ def drop_after(folder: Path, step: int) -> None:
     """Removes the checkpoints of later steps, which a rollback has given up."""
     for path in _steps(folder):
         if int(path.name) > step:
-            shutil.rmtree(path)
+            folders.discard(path)
 
 
 def _read(folder: Path) -> Checkpoint:
@@ -129,9 +128,9 @@ def _read(folder: Path) -> Checkpoint:
 
 def _progress(numbers: dict[str, Any]) -> Progress:
     """The numbers of a state.json, each of its type and in its range; others are left alone."""
-    known = {"begun": None} | {f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}
+    known: dict[str, Any] = {"begun": None} | {f.name: numbers[f.name] for f in fields(Progress) if f.name in numbers}
     for name in ("step", "rollbacks"):
-        check_size(name, known.get(name), _MOST, least=0)
+        check_size(name, known[name], _MOST, least=0)
     check_range("rate_scale", known["rate_scale"], 0, 1)
     if known.get("data_size") is not None:
         check_size("data_size", known["data_size"], _MOST)

@@ -86,14 +86,14 @@ def _problems(name: str, value: Tensor, finite: Container[str]) -> Iterator[str]
     numbers = name in finite or section == "optimizer" or (section == "health" and last != "last_bad_norms")
     if numbers and value.is_floating_point() and not value.isfinite().all():
         yield "holds NaN or infinity"
-    low, high = _RANGES.get((section, last), (None, None))
-    if low is not None and bool((value < low).any() or (value > high).any()):
+    low, high = _RANGES.get((section, last), (-math.inf, math.inf))
+    if bool((value < low).any() or (value > high).any()):
         yield f"should be from {low:g} to {high:g}"
 
 
 _MOST_STEPS = 1e12  # as many as a recipe may ask for
 _COUNTS = ("seen", "leaps", "bad", "streak")
-_RANGES = {
+_RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("optimizer", "step"): (0, _MOST_STEPS),
     # sums and maxima of squares and absolute values
     **{("optimizer", name): (0, math.inf) for name in ("exp_avg_sq", "exp_inf", "sum")},

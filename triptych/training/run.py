@@ -6,6 +6,7 @@
     RUN/metrics.jsonl       a line every log_every steps, cut back to the checkpoint on resume
     RUN/samples/            pictures
     RUN/README.md           the model card, as of the newest checkpoint
+    RUN/.lock               claimed by the process that writes the run (`folders`)
 
 Nothing here is a pickle. Files are written under another name, flushed and renamed.
 """
@@ -105,7 +106,7 @@ class Run:
         folders.sweep_beside(folder)
         with storage.write_folder(folder, over=over) as self.folder:
             self.claim = folders.claim(self.folder)
-            storage.write_json(self.folder / "recipe.json", described(self.model, self.recipe))
+            self.write_recipe()
             self.save()
         self.folder = folder
         folders.moved(self.claim, folder)
@@ -135,10 +136,8 @@ class Run:
         processes().wait_for_everyone()
         stored, before = checkpoint.newest(folder), recipe.steps
         if steps is not None and steps < stored.progress.step:
-            raise TriptychError(
-                f"{folder} is at step {stored.progress.step} already: --steps is the length of the whole run, give it that "
-                "or more"
-            )
+            at = stored.progress.step
+            raise TriptychError(f"{folder} is at step {at} already: give --steps that or more, the length of the whole run")
         recipe = recipe if steps is None else dataclasses.replace(recipe, steps=steps)
         storage.load_weights(model, stored.section("weights."), stored.source or folder)
         run = cls(folder, recipe, model, trackers)
@@ -148,9 +147,10 @@ class Run:
         if run.is_main:
             storage.sweep(folder, folder / "state", folder / "samples")
             # of this version, as the weights are; other steps are kept when the data are known to be right
-            storage.write_json(folder / "recipe.json", described(model, dataclasses.replace(run.recipe, steps=before)))
+            run.write_recipe(before)
             run._write_model()  # a kill may have come between the state and these
-            run._make_up_picture()
+            if run.step and run.is_drawn(run.step) and not run._picture.exists():
+                run.draw_samples()
         return run
 
     @contextlib.contextmanager
@@ -170,10 +170,11 @@ class Run:
         if self.is_main and (self.claim is None or not self.claim.held):
             self.claim = folders.claim(self.folder)
 
-    def write_recipe(self) -> None:
+    def write_recipe(self, steps: int | None = None) -> None:
         """Keeps the recipe, which may have other steps than before: asked when its data are known to be right."""
         if self.is_main:
-            storage.write_json(self.folder / "recipe.json", described(self.model, self.recipe))
+            recipe = self.recipe if steps is None else dataclasses.replace(self.recipe, steps=steps)
+            storage.write_json(self.folder / "recipe.json", described(self.model, recipe))
 
     @property
     def step(self) -> int:
@@ -378,8 +379,9 @@ class Run:
         with evaluating(model):
             pictures = model.codec.show(model.sample(64, generator=generator), model.event_shape)
         if pictures is not None:
-            figures.save(pictures, self._picture())
+            figures.save(pictures, self._picture)
 
+    @property
     def _picture(self) -> Path:
         return self.folder / "samples" / f"step-{self.step:09d}.png"
 
@@ -387,11 +389,6 @@ class Run:
         """Whether a picture is drawn at a step, whatever the clock says."""
         every = self.recipe.training.sample_every or self.recipe.training.save_every
         return step == self.recipe.steps or step % every == 0
-
-    def _make_up_picture(self) -> None:
-        """The picture of the newest checkpoint, where a kill came between the two."""
-        if self.step and self.is_drawn(self.step) and not self._picture().exists():
-            self.draw_samples()
 
     def finish(self) -> None:
         """Saves and closes the trackers."""
