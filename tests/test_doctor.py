@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from cases import MODELS
 from test_gan_training import pixels, start, tiny
 
 import triptych
@@ -566,6 +567,18 @@ def test_a_folder_without_records_is_one_line(tmp_path):
 
 
 # --- samples
+
+
+def test_a_gap_of_likelihoods_is_in_deviations_of_the_examples_that_there_are():
+    """Not of as many as were asked for."""
+    case = MODELS["glow-vector"]
+    stored, model = case.stored(24), case.model()
+    few = Splits(train=Split(stored[:12].numpy()), test=Split(stored[12:].numpy()))
+    with torch.no_grad():
+        new, known = (-model.log_prob(x).double() for x in (stored[12:], stored[:12]))
+    for n in (12, 200):
+        found = examine(model, few, n)["nll_gap"]
+        assert found == pytest.approx(((new.mean() - known.mean()) / known.std()).item(), rel=1e-5)
 
 
 def test_what_is_examined_depends_on_the_family():

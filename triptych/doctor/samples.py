@@ -61,7 +61,7 @@ def examine(model: GenerativeModel, splits: Splits, n: int = 200, seed: int = 0)
     if isinstance(model, HasDensity):
         known = importance_nll(model, train, context=of_train, k=1, generator=noise)
         new = importance_nll(model, test, context=of_test, k=1, generator=noise)
-        found["nll_gap"] = (new.value - known.value) / max(known.stderr * n**0.5, 1e-12)
+        found["nll_gap"] = (new.value - known.value) / max(known.stderr * known.n**0.5, 1e-12)
     return found
 
 

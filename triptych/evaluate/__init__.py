@@ -2,10 +2,10 @@
 (`quality`) by distances of sets (`distances`, `sliced`, `structure`, `parzen`) of `features`, and by `neighbours`. Single
 examples are scored (`scoring`) against a `reference` of normal ones; `detection` says how well.
 
-A model's capabilities decide which of them apply. What is measured of a set is an `Estimate` (value, standard error, n),
-or a dictionary of them by name; beside one `parzen_log_likelihood` gives the σ that it chose, `sample_quality` the floors,
-and `typicality` is a p-value. What is measured of each example, statistics, scores, p-values, distances, complexities, is a
-tensor.
+A model's capabilities decide which of them apply. What is measured of a set is an `Estimate` (value, standard error, n), or
+a dictionary of them by name; `parzen_log_likelihood` gives the σ that it chose beside it, `sample_quality` the floors, and
+`typicality` a p-value in its place. What is measured of each example (statistics, scores, p-values, distances, complexities)
+is a tensor.
 """
 
 from triptych.checking import guard

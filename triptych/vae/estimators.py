@@ -6,8 +6,8 @@
 
 with z = μ + σ ⊙ ε. L^B has the KL in closed form and typically less variance (AEVB, section 2.3), but not near the optimum:
 where q(z|x) = p(z|x), L^A is log p(x) whatever is drawn. Every function returns a `Bound`: what to maximise, (B,) nats, and
-its two parts for the log. A context is given to p(x|z) and q(z|x), not to p(z). Where the KL has no closed form (a learned prior, or noise that is not
-Gaussian), L^B estimates it from its draws.
+its two parts for the log. A context is given to p(x|z) and q(z|x), not to p(z). Where the KL has no closed form (a learned
+prior, or noise that is not Gaussian), L^B estimates it from its draws.
 
 Shapes: S draws, B batch, L latent_dim, K context_dim. x (B, *E) · z (S, B, L) · mu, log_sigma (B, L) · context (B, K)
 """
