@@ -40,7 +40,7 @@ def codes(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = No
 def active_units(z: Tensor) -> Estimate:
     """How many latent dimensions the data move: #{j : Var_x(z_j) > 0.01} of the codes z (n, L).
 
-    The standard error is a bootstrap's over examples (100 resamples).
+    The standard error is over draws of examples, the model held still: a bootstrap's (100 resamples).
     """
 
     def active(z: Tensor) -> Tensor:
@@ -63,7 +63,10 @@ def reconstructions(
 
 @torch.no_grad()
 def reconstruction_error(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> Estimate:
-    """Root mean square of decode(encode(x)) − x for each example, in model coordinates (a picture's range is 1)."""
+    """Root mean square of decode(encode(x)) − x for each example, in model coordinates (a picture's range is 1).
+
+    The standard error is over draws of examples, the model held still.
+    """
     differences = (x_hat - x for x, x_hat in reconstructions(model, stored, context))
     return Estimate.of(torch.cat([d.flatten(1).square().mean(1).sqrt().double().cpu() for d in differences]))
 
