@@ -164,8 +164,8 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     Returns:
         the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples. The
         standard error is over draws of fakes: with c_i fakes that coincide with the i-th, Var(pairs) = Σ (c_i − c̄)² − pairs,
-        the jackknife's with its second order counted once, and at least `pairs`, as of rare events; a reciprocal of few varies
-        more, by a factor of 1 + 2/pairs.
+        the jackknife's with its second order counted once, and at least `pairs`, as of rare events; a reciprocal of few
+        varies more, by a factor of 1 + 2/pairs.
 
     Raises:
         TriptychError: for fewer than 3 examples, values that are not finite floats, or two widths.
