@@ -36,7 +36,7 @@ def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estima
 
     >>> x = torch.arange(8.0)[:, None]
     >>> precision_recall(x, x + 100, k=2)["precision"]
-    Estimate(value=0.0, stderr=0.0, n=8)
+    Estimate(value=0.0, stderr=0.0724..., n=8)
     """
     if k < 1:
         raise TriptychError(f"k should be at least 1, got {k}: 3 is usual for precision, 5 for density")

@@ -27,9 +27,9 @@ class Traced(Estimate):
     Deviations of two estimates with the same real data have the same order, so that what those data do to both drops out of
     their difference (`difference`).
 
-    >>> a, b = (Traced.of_deviations(v, torch.tensor([3.0, 4.0]) / 10, 2) for v in (1.0, 3.0))
+    >>> a, b = (Traced.of_deviations(v, torch.tensor([0.3, 0.4]), 2) for v in (1.0, 3.0))
     >>> a, difference(a, b)
-    (Estimate(value=1.0, stderr=0.5..., n=2), Estimate(value=2.0, stderr=0.0, n=2))
+    (Estimate(value=1.0, stderr=0.5000..., n=2), Estimate(value=2.0, stderr=0.0, n=2))
     """
 
     deviations: Tensor
@@ -53,7 +53,8 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
         return Estimate(value, math.hypot(a.stderr, b.stderr), n)
     shared = (b.deviations - a.deviations).square().sum().item()
     beyond = sum(e.stderr**2 - e.deviations.square().sum().item() for e in (a, b))
-    return Estimate(value, math.sqrt(shared + (beyond if beyond > 1e-12 * shared else 0.0)), n)
+    counts = beyond > 1e-9 * (a.stderr**2 + b.stderr**2)  # more than rounding
+    return Estimate(value, math.sqrt(shared + (beyond if counts else 0.0)), n)
 
 
 def jackknife(statistic: Influenced, a: Tensor, b: Tensor, least: int) -> Traced:
