@@ -18,7 +18,7 @@ from triptych.evaluate.sliced import sliced_wasserstein
 from triptych.evaluate.spread import Traced, by_halves, difference, jackknife, jeffreys, share_of
 from triptych.evaluate.structure import diversity
 
-REPETITIONS = 50
+REPETITIONS = 40
 
 
 def normal(n, seed, d=8, shift=0.0, width=1.0):
@@ -42,7 +42,7 @@ def seeded(seed=0):
 def of_pictures(seed, other):
     a, b = blobs(seed), blobs(10_000 + seed)
     found = sliced_wasserstein(
-        a, 0.5 * b + 0.5 * b.square() if other else b, patches=16, projections=8, generator=seeded(seed)
+        a, 0.5 * b + 0.5 * b.square() if other else b, patches=8, projections=8, generator=seeded(seed)
     )
     return found | {"ms_ssim": diversity(b, generator=seeded(seed))}
 
@@ -77,7 +77,7 @@ CASES = {
     "columns": of_columns,
     "numbers": of_numbers,
 }
-TOLERATED = (0.72, 1.45)  # of the ratio: over 50 repetitions it is known to a tenth
+TOLERATED = (0.68, 1.5)  # of the ratio: over 40 repetitions it is known to a ninth
 COVERED = (0.5, 0.87)
 
 

@@ -33,7 +33,8 @@ def frechet_distance(a: Tensor, b: Tensor) -> Estimate:
     >>> round(frechet_distance(x, x + 2).value, 6)
     12.0
     """
-    return jackknife(_frechet, *paired_rows(a, b, at_least=2), least=2)
+    a, b = paired_rows(a, b, at_least=2)
+    return jackknife(_frechet, a, b, least=2)
 
 
 def _frechet(a: Tensor, b: Tensor) -> tuple[float, Tensor]:
@@ -68,7 +69,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> Estimate:
     >>> kernel_distance(torch.zeros(10, 2), torch.ones(10, 2)).value  # 1 + 8 − 2 · 1
     7.0
     """
-    return jackknife(_kernel, *paired_rows(a, b, at_least=3), least=3)
+    a, b = paired_rows(a, b, at_least=3)
+    return jackknife(_kernel, a, b, least=3)
 
 
 def _kernel(a: Tensor, b: Tensor) -> tuple[float, Tensor]:

@@ -66,7 +66,7 @@ def active_units(z: Tensor) -> Estimate:
     """How many latent dimensions the data move: #{j : Var_x(z_j) > 0.01} of the codes z (n, L) (Burda et al. 2016).
 
     Of data as the model learned them: binarised ones for a Bernoulli, of which `evaluate` takes the codes.
-    The standard error is a bootstrap's over examples (100 resamples).
+    The standard error is over draws of examples, the model held still: a bootstrap's (100 resamples).
     """
 
     def active(z: Tensor) -> Tensor:
@@ -92,7 +92,8 @@ def reconstructions(
 def reconstruction_error(model: GenerativeModel, stored: Tensor, *, context: Tensor | None = None) -> Estimate:
     """Root mean square of decode(encode(x)) − x for each example, in model coordinates (a picture's range is 1).
 
-    x are data as the model learned them, at the centre of a bin, or binarised for a Bernoulli.
+    x are data as the model learned them, at the centre of a bin, or binarised for a Bernoulli. The standard error is over
+    draws of examples, the model held still.
     """
     differences = (x_hat - x for x, x_hat in reconstructions(model, stored, context, as_learned(model), 500))
     return Estimate.of(torch.cat([d.flatten(1).square().mean(1).sqrt().double().cpu() for d in differences]))

@@ -38,7 +38,7 @@ def parzen_log_likelihood(samples: Tensor, valid: Tensor, test: Tensor, sigmas: 
             extended; where the best is at their end, a warning says so.
 
     Returns:
-        (estimate, sigma): n = len(test), and the standard error is over test examples.
+        (estimate, sigma): n = len(test), and the standard error is over draws of test examples, samples and σ held still.
 
     Raises:
         TriptychError: for no examples, a σ that is not above 0, values that are not finite floats, or two widths.

@@ -63,7 +63,7 @@ def sliced_wasserstein(
         left, right = (_descriptors(x, level, side == sides[-1], corners.to(x.device)) for x in (a, b))
         found[f"swd_{side}"] = [1e3 * x for x in _distances(left, right, size, True, projections, generator)]
     found["swd"] = [torch.stack(levels).mean(0) for levels in zip(*found.values(), strict=True)]
-    return {name: _estimate(*spread, size) for name, spread in found.items()}
+    return {name: _estimate(repeats, deviations, size) for name, (repeats, deviations) in found.items()}
 
 
 def _estimate(repeats: Tensor, deviations: Tensor, n: int) -> Traced:

@@ -29,7 +29,7 @@ class Traced(Estimate):
 
     >>> a, b = (Traced.of_deviations(v, torch.tensor([0.3, 0.4]), 2) for v in (1.0, 3.0))
     >>> a, difference(a, b)
-    (Estimate(value=1.0, stderr=0.5..., n=2), Estimate(value=2.0, stderr=0.0, n=2))
+    (Estimate(value=1.0, stderr=0.5000..., n=2), Estimate(value=2.0, stderr=0.0, n=2))
     """
 
     deviations: Tensor
@@ -37,8 +37,9 @@ class Traced(Estimate):
     @classmethod
     def of_deviations(cls, value: float, deviations: Tensor, n: int, least: float = 0.0) -> Traced:
         """value ± √Σ deviations², or ± `least` where that is more."""
+        deviations = deviations.detach().double().cpu()
         found = cls(value, max(deviations.square().sum().sqrt().item(), least), n)
-        found.deviations = deviations.cpu()
+        found.deviations = deviations
         return found
 
     def __repr__(self) -> str:
@@ -52,7 +53,8 @@ def difference(a: Estimate, b: Estimate) -> Estimate:
         return Estimate(value, math.hypot(a.stderr, b.stderr), n)
     shared = (b.deviations - a.deviations).square().sum().item()
     beyond = sum(e.stderr**2 - e.deviations.square().sum().item() for e in (a, b))
-    return Estimate(value, math.sqrt(shared + max(beyond, 0.0)) if beyond == beyond else math.nan, n)
+    counts = beyond > 1e-9 * (a.stderr**2 + b.stderr**2)  # more than rounding
+    return Estimate(value, math.sqrt(shared + (beyond if counts else 0.0)), n)
 
 
 def jackknife(statistic: Influenced, a: Tensor, b: Tensor, least: int) -> Traced:

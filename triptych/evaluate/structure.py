@@ -76,7 +76,8 @@ def diversity(x: Tensor, pairs: int = 1000, *, generator: torch.Generator | None
     Compare with the value of real data of the same size; `scales_of` gives the scales.
 
     Args:
-        pairs: at the most; no picture is in two pairs, so that their standard error holds; n // 2 where that is fewer.
+        pairs: at the most; no picture is in two pairs, so that their standard error holds, over draws of
+            pictures; n // 2 where that is fewer.
 
     Raises:
         TriptychError: for fewer than 4 pictures, values outside [0, 1], or values that are not finite floats.
