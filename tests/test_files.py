@@ -181,7 +181,7 @@ def test_output_that_cannot_be_written_is_no_traceback(run: Path, ending: str, c
     assert done.returncode in codes and done.stderr.count("\n") <= 1
 
 
-@pytest.mark.parametrize("module", ["triptych.cli", "tyro", "numpy", "torch", "triptych.evaluate"])
+@pytest.mark.parametrize("module", ["triptych.cli", "tyro", "numpy", "torch", "triptych.pretrained"])
 def test_an_interrupt_while_importing_is_no_traceback(run: Path, module: str) -> None:
     code = (
         "import os, signal, sys\n"
