@@ -72,6 +72,13 @@ def test_resumed_equals_uninterrupted_to_the_bit(tmp_path, optimizer, stop):
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "broken")
 
 
+def test_a_rule_that_remembers_nothing_resumes(tmp_path):
+    data, recipe = pixels(), tiny(optimizer="sgd", momentum=0.0, rate=1e-3)
+    train.fit(start(tmp_path / "whole", recipe, data), data)
+    interrupted_and_resumed(start(tmp_path / "broken", recipe, data), data, 7)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "broken")
+
+
 @pytest.mark.parametrize(("fast", "kept"), [(True, "bf16"), (False, "float32")])
 def test_the_precision_that_a_machine_chose_is_the_runs_own(tmp_path, monkeypatch, fast, kept):
     data, recipe = pixels(), tiny()

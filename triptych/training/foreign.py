@@ -42,12 +42,12 @@ def slots(training: Training, device: torch.device) -> dict[str, Slot]:
     >>> {name: slot.moment for name, slot in found.items()}
     {'step': False, 'exp_avg': True, 'exp_avg_sq': True}
     """
-    scratch = nn.Linear(2, 3, bias=False, device=device)
-    optimizer = optimisers.make(training, scratch, device)
-    scratch.weight.grad = torch.zeros_like(scratch.weight)
+    weight = nn.Parameter(torch.zeros(3, 2, device=device))
+    optimizer = optimisers.make(training, nn.ParameterList([weight]), device)
+    weight.grad = torch.zeros_like(weight)
     optimizer.step()
-    state = optimizer.state[scratch.weight]
-    return {name: Slot(value.shape == scratch.weight.shape, value) for name, value in state.items()}
+    kept = {name: value for name, value in optimizer.state[weight].items() if value is not None}
+    return {name: Slot(value.shape == weight.shape, value) for name, value in kept.items()}
 
 
 def check_tensors(

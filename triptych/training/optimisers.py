@@ -75,7 +75,8 @@ def momentum_at(step: int, steps: int, training: Training) -> float:
 def state(optimizer: Optimizer) -> dict[str, Tensor]:
     """What an optimiser remembers, by "index.slot", the index being the parameter's; its settings are the recipe's."""
     stored = optimizer.state_dict()["state"]
-    return {f"{index}.{slot}": torch.as_tensor(v) for index, slots in stored.items() for slot, v in slots.items()}
+    found = {f"{index}.{slot}": v for index, slots in stored.items() for slot, v in slots.items() if v is not None}
+    return {key: torch.as_tensor(value) for key, value in found.items()}
 
 
 def load(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
