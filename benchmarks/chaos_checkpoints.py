@@ -330,7 +330,7 @@ def _records(draw: random.Random, folder: Path) -> Change:
     if kind in ("directions", "vectors") and (folder / "directions.json").exists():
         if kind == "directions":
             return _json(draw, folder / "directions.json", lambda tree: tree)
-        return _bytes(draw, folder / "directions.safetensors")
+        return _bytes(draw, next(folder.glob("directions*.safetensors")))
     if kind == "samples":
         shutil.rmtree(folder / "samples", ignore_errors=True)
         (folder / "samples").write_text("a file")

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from chaos_checkpoints import _template
@@ -52,7 +53,7 @@ def _opened(template: Path, suffix: str, write: Write, way: str, place: Path) ->
     }[way]
     if way == "folder":
         for i in range(12):
-            shutil.copy(place / "face" / "000000.png", place / "data" / f"{i:02}.png")
+            (place / "data" / f"{i:02}.png").write_bytes(_encoded("PNG", seed=i))
     ended = run(command(words), place)
     found = faults_of(ended, " ".join(words[:3]))
     if way == "folder" and ended.code and suffix == ".png" and "fifo" not in str(path):
@@ -81,8 +82,8 @@ def _special() -> Iterator[tuple[str, str, Write]]:
     yield "huge sparse", ".png", lambda p: (p.write_bytes(_encoded("PNG")), os.truncate(p, 2**34))
 
 
-def _encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (24, 20), **options: object) -> bytes:
-    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
+def _encoded(kind: str, mode: str = "RGB", size: tuple[int, int] = (24, 20), seed: int = 0, **options: Any) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 4), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(noise, "RGBA" if mode == "RGBA" else None).convert(mode).save(buffer, kind, **options)
     return buffer.getvalue()
