@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup tour test lint studio bench clean
+.PHONY: setup tour test test-browser lint studio bench clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -18,6 +18,12 @@ tour: setup
 test: setup
 	$(BIN)/python -m pytest
 
+# the page in the distribution's own Chromium, which is installed where it is missing (Debian and its kin, as root)
+test-browser: setup
+	command -v chromium >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; }
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(BIN)/python -m pytest -o addopts= -W default -q -s --durations=5 tests/browser
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,8 +35,8 @@ bench: setup
 	$(BIN)/python benchmarks/race_flow.py
 	$(BIN)/python benchmarks/race_flow.py --memory
 
-studio:
-	@echo "the studio is not built yet; the same verbs are in the terminal: .venv/bin/triptych --help"; exit 2
+studio: setup
+	$(BIN)/triptych studio
 
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

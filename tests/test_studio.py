@@ -46,7 +46,7 @@ def registry(runs):
 def client(registry):
     with client_of(registry) as found:
         yield found
-        
+
 
 def opened(client, model="vae", content=None):
     files = {"file": ("face.png", picture() if content is None else content, "image/png")}
@@ -190,12 +190,15 @@ def test_mixes_sweeps_and_likelihoods(client):
 
 
 def test_two_piles_become_a_direction(client):
-    bright, dark = (
-        [opened(client, "vae", _shade(seed, level))["picture"] for seed in range(13)] for level in (200, 40)
-    )
+    bright, dark = ([opened(client, "vae", _shade(seed, level))["picture"] for seed in range(13)] for level in (200, 40))
     asked = {"model": "vae", "name": "bright", "shown": bright, "lacking": dark}
     found = client.post("/api/teach", json=asked).json()
-    assert found["n"] == 26 and found["majority"] == 0.5 and found["accuracy"] > 0.9 and set(found["drags"]) == {"pc1", "pc2", "pc3"}
+    assert (
+        found["n"] == 26
+        and found["majority"] == 0.5
+        and found["accuracy"] > 0.9
+        and set(found["drags"]) == {"pc1", "pc2", "pc3"}
+    )
     assert found["direction"]["name"] == "bright"
     taught = [found["taught"]]
     near = client.post("/api/project", json={"picture": bright[0], "taught": taught}).json()["projections"]
@@ -223,7 +226,9 @@ def test_a_folder_is_scored_and_broken_files_are_named(client):
     files.append(("files", ("broken.png", picture()[:60], "image/png")))
     found = client.post("/api/score", data={"model": "glow"}, files=files).json()
     assert [row["score"] for row in found["scores"]] == sorted((row["score"] for row in found["scores"]), reverse=True)
-    assert {row["name"] for row in found["scores"]} == {"0.png", "1.png", "2.png"} and set(found["refused"]) == {"broken.png"}
+    assert {row["name"] for row in found["scores"]} == {"0.png", "1.png", "2.png"} and set(found["refused"]) == {
+        "broken.png"
+    }
     assert found["by"] == "bits per dimension" and all(row["p"] is None for row in found["scores"])
 
 
@@ -324,7 +329,12 @@ def test_host_and_origin_are_checked(client, headers, status):
 
 def test_a_token_is_asked_for(registry, capsys):
     asking = client_of(registry, token="secret-token", hosts=hosts_of("0.0.0.0", ["studio.example"]))
-    for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": "Basic secret-token"}, {"authorization": "Bearer"}):
+    for headers in (
+        {},
+        {"authorization": "Bearer wrong"},
+        {"authorization": "Basic secret-token"},
+        {"authorization": "Bearer"},
+    ):
         answer = asking.get("/api/models", headers=headers)
         refused(answer, 401, "token")
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -337,9 +347,8 @@ def test_a_token_is_asked_for(registry, capsys):
 
 
 def test_a_port_in_use_is_said():
-    with listening(Address(port=0)) as bound:
-        with pytest.raises(TriptychError, match="in use.*--port"):
-            listening(Address(port=bound.getsockname()[1]))
+    with listening(Address(port=0)) as bound, pytest.raises(TriptychError, match=r"in use.*--port"):
+        listening(Address(port=bound.getsockname()[1]))
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(client):
@@ -414,7 +423,9 @@ def test_runs_are_found_and_loaded_again_when_they_change(runs, tmp_path, monkey
     (tmp_path / "one").mkdir()
     (tmp_path / "one" / "recipe.json").write_text(json.dumps({"format": 3}))
     registry = Registry([tmp_path])
-    assert [b.problem for b in registry.broken] == ["it has no checkpoint yet: it appears here once its training has saved one"]
+    assert [b.problem for b in registry.broken] == [
+        "it has no checkpoint yet: it appears here once its training has saved one"
+    ]
     save_run(vae, tmp_path / "one")
     save_run(flow, tmp_path / "two" / "one")
     with client_of(registry) as client:
@@ -441,7 +452,9 @@ def test_nothing_is_written(client, monkeypatch):
     true_open = builtins.open
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     monkeypatch.setattr(tempfile, "_TemporaryFileWrapper", refuse)
-    monkeypatch.setattr(builtins, "open", lambda f, mode="r", *a, **k: true_open(f, mode, *a, **k) if "r" in mode else refuse(f, mode))
+    monkeypatch.setattr(
+        builtins, "open", lambda f, mode="r", *a, **k: true_open(f, mode, *a, **k) if "r" in mode else refuse(f, mode)
+    )
     noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), dtype=np.uint8)
     target = io.BytesIO()
     Image.fromarray(noise).save(target, "PNG", compress_level=0)

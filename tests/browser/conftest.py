@@ -1,4 +1,4 @@
-"""A studio in a process of its own, and the distribution's Chromium that opens it. `make test-browser` installs what is needed."""
+"""A studio in a process of its own, and the distribution's Chromium that opens it; `make test-browser` installs both."""
 
 import os
 import re

@@ -29,7 +29,8 @@ def edit(words: Sequence[str]) -> None:
         raise TriptychError("edit expects at least one picture file, or a folder of them")
     if sum(map(bool, (options.set, options.sweep, options.inpaint, options.given, options.recipe))) != 1:
         raise TriptychError(
-            "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value, --inpaint top and --recipe"
+            "edit expects one of --set name=value, --sweep name=low:high:count, --given name=value, --inpaint top and "
+            "--recipe FILE"
         )
     if options.recipe and options.hold:
         raise TriptychError("--recipe says itself what is held: leave out --hold")

@@ -1,7 +1,7 @@
 """An edit as a small JSON file, which the studio writes and `triptych edit --recipe` replays.
 
-It holds what decides the edit besides the picture: which weights, the coordinates that are set and held, and a fingerprint of
-the run's directions that move them. A direction that the run does not have, since it was taught in the studio, is held whole.
+It holds what decides the edit besides the picture: which weights, the coordinates that are set and held, and a fingerprint
+of the run's directions that move them. A direction that the run does not have, taught in the studio, is held whole.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class EditRecipe:
             raise TriptychError("the recipe is of other weights than this run holds: name the run that it was made with")
         own = _own(self.values, self.hold, self.added)
         if own and known.fingerprint(own) != self.fingerprint:
-            raise TriptychError(f"the run's directions {', '.join(own)} were learned anew since this recipe was saved: save it again")
+            raise TriptychError(
+                f"the run's directions {', '.join(own)} were learned anew since this recipe was saved: save it again"
+            )
         return Directions({**known, **self.added})
 
 

@@ -66,5 +66,5 @@ def read(content: bytes, event_shape: Sequence[int], most: int) -> Tensor:
 
 def _written(image: Image.Image, kind: str, **options: object) -> bytes:
     target = io.BytesIO()
-    image.save(target, kind, **options)  # type: ignore[arg-type]
+    image.save(target, kind, **options)
     return target.getvalue()

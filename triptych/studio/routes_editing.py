@@ -109,9 +109,7 @@ def _read(served: Served, directions: Directions, asked: list[verbs.Picture]) ->
     return [verbs.coordinates(served, picture, directions) for picture in asked]
 
 
-def _measured(
-    served: Served, mover: verbs.Mover, asked: list[Move]
-) -> list[tuple[verbs.Likelihood, verbs.Likelihood]]:
+def _measured(served: Served, mover: verbs.Mover, asked: list[Move]) -> list[tuple[verbs.Likelihood, verbs.Likelihood]]:
     found = []
     for move in asked:
         both = (move.picture.stored, mover([move])[0])

@@ -32,7 +32,7 @@ def router(studio: Studio) -> APIRouter:
 
     @routes.post("/encode", openapi_extra=upload)
     async def encode(request: Request) -> schemas.Encoded:
-        """Opens a picture for a model: turned upright, resized, cropped; answered with its reconstruction and coordinates."""
+        """Opens a picture for a model, upright, resized and cropped; says its reconstruction and its coordinates."""
         form = await read_form(request)
         served = studio.registry.model(form.text("model"))
         return await opened(studio, request, served, await _chosen(studio, form, served), form.texts.get("source", "file"))
@@ -157,5 +157,3 @@ def _face(served: Served, seed: int) -> Tensor | None:
     if served.data.partition("?")[0] != "faces" or channels != 3 or height != width or not 16 <= height <= 256:
         return None
     return faces.draw(faces.attributes(np.array([seed])), height)
-
-

@@ -112,14 +112,17 @@ def _curves(history: History) -> dict[str, list[tuple[float, float | None]]]:
 
 def _thinned(points: list[Any]) -> list[Any]:
     every = -(-len(points) // _POINTS)
-    return points[:: -every][::-1] if every > 1 else points
+    return points[::-every][::-1] if every > 1 else points
 
 
 def _sheets(folder: Path) -> list[str]:
     """Names of the sample sheets, in order; nothing else in the folder is shown."""
-    found = []
+    found: list[str] = []
     with contextlib.suppress(OSError):
-        for path in (folder / "samples").iterdir():
-            if _SHEET.fullmatch(path.name) and path.is_file() and not path.is_symlink() and path.stat().st_size <= _LARGEST:
-                found.append(path.name)
+        found = [path.name for path in (folder / "samples").iterdir() if _is_sheet(path)]
     return sorted(found)
+
+
+def _is_sheet(path: Path) -> bool:
+    plain = _SHEET.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    return bool(plain) and path.stat().st_size <= _LARGEST

@@ -45,7 +45,10 @@ def listening(address: Address) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
-        return socket.create_server((address.host, address.port), family=family, backlog=256)
+        bound = socket.create_server((address.host, address.port), family=family, backlog=256)
+        # answers go out at once, though a head and a body are two writes; accepted connections inherit it
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return bound
     except OSError as error:
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         advice = "choose another --port, or 0 for any that is free"

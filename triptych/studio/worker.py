@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 from starlette.requests import Request
@@ -127,4 +127,4 @@ async def answer(request: Request, future: Future[R]) -> R:
         if not waiting.done() and await request.is_disconnected():
             waiting.cancel()
             raise Left("nobody waits for this answer any more")
-    return cast("R", waiting.result())
+    return waiting.result()

@@ -28,7 +28,7 @@ export class Sliders {
     const least = Math.min(low - FAR * width, start);
     const most = Math.max(high + FAR * width, start);
     const place = (value) => String((value - least) / (most - least));
-    const id = `slider-${name}`;
+    const id = `slider-${this.rows.size}`;
     const range = el("input", { type: "range", id, disabled: own === undefined });
     Object.assign(range, { min: least, max: most, step: width / 200, value: start });
     range.style.setProperty("--low", place(low));
@@ -42,7 +42,7 @@ export class Sliders {
     const row = el(
       "div",
       { className: "slider" },
-      el("div", { className: "slider-head" }, el("label", { htmlFor: id }, said(name), tag), shown, reset),
+      el("div", { className: "slider-head" }, el("label", { htmlFor: id }, said(name)), tag, shown, reset),
       el("div", { className: "track" }, mark, range),
       warning,
     );

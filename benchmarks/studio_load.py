@@ -1,0 +1,157 @@
+"""The studio under load: many clients edit on loopback, for a while; latency, refusals and memory.
+
+python benchmarks/studio_load.py RUN [--clients 50 --seconds 60]
+python benchmarks/studio_load.py RUN --clients 1,5,10,25,50 --seconds 15       # latency against the number of clients
+python benchmarks/studio_load.py RUN --random 10000              # random requests to every route (schemathesis)
+
+Each client opens a picture and then sets a random strength of a random direction, one request after another, with a pause
+of 50 ms, as a dragged slider has. The studio is a process of its own, and its memory is the kernel's count of what it holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import arguments, begin, write
+from PIL import Image
+
+ROOT = Path(__file__).parent.parent
+_PAUSE = 0.05
+
+
+def start(run: str) -> tuple[subprocess.Popen[str], str]:
+    """A studio of one run, and its address."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-m", "triptych", "studio", run, "--port", "0"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if found := re.search(r"studio: (http://\S+)/", line):
+            threading.Thread(target=process.stderr.read, daemon=True).start()
+            return process, found[1]
+    raise SystemExit(f"triptych studio {run} did not start")
+
+
+def memory(process: subprocess.Popen[str]) -> float:
+    """MiB that a process holds."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+
+
+def face(seed: int) -> bytes:
+    """A picture of noise, as PNG."""
+    target = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(target, "PNG")
+    return target.getvalue()
+
+
+async def client(url: str, seed: int, until: float, took: list[float], answers: Counter[int]) -> None:
+    """One visitor: opens a picture, and drags."""
+    import httpx2
+
+    chance = random.Random(seed)
+    async with httpx2.AsyncClient(base_url=url, timeout=60) as session:
+        model = (await session.get("/api/models")).json()["models"][0]
+        files = {"model": (None, model["id"]), "file": ("face.png", face(seed), "image/png")}
+        while (opened := await session.post("/api/encode", files=files)).status_code == 503:
+            answers[503] += 1
+            await asyncio.sleep(float(opened.headers["retry-after"]))
+        picture = opened.json()["picture"]
+        while time.perf_counter() < until:
+            direction = chance.choice(model["directions"])
+            asked = {"picture": picture, "set": {direction["name"]: chance.uniform(*direction["range"])}}
+            began = time.perf_counter()
+            answer = await session.post("/api/edit", json=asked)
+            answers[answer.status_code] += 1
+            if answer.status_code == 200:
+                took.append(1000 * (time.perf_counter() - began))
+            await asyncio.sleep(float(answer.headers.get("retry-after", _PAUSE)))
+
+
+async def crowd(url: str, clients: int, seconds: float) -> dict[str, Any]:
+    """Latency and answers of so many clients at once."""
+    took: list[float] = []
+    answers: Counter[int] = Counter()
+    until = time.perf_counter() + seconds
+    await asyncio.gather(*(client(url, seed, until, took, answers) for seed in range(clients)))
+    p50, p95, p99 = np.percentile(took, [50, 95, 99]).tolist()
+    each = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "edits": len(took), "edits_per_s": len(took) / seconds}
+    return each | {"answers": {str(status): n for status, n in answers.items()}}
+
+
+def load(run: str, clients: list[int], seconds: float) -> dict[str, Any]:
+    """Each number of clients in turn, against one studio."""
+    process, url = start(run)
+    try:
+        asyncio.run(crowd(url, 2, 3))  # its threads and caches are there
+        found: dict[str, Any] = {"memory_mib": {"before": memory(process)}}
+        for n in clients:
+            found[str(n)] = asyncio.run(crowd(url, n, seconds))
+            found["memory_mib"][f"after {n}"] = memory(process)
+        return found
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def attack(run: str, count: int) -> dict[str, Any]:
+    """Random requests to every route, valid and not, by schemathesis: no answer may be a 500, nor take long."""
+    process, url = start(run)
+    try:
+        before, began = memory(process), time.perf_counter()
+        routes = 17
+        words = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{url}/openapi.json", "--max-examples",
+                 str(-(-count // routes)), "--mode", "all", "--phases", "fuzzing", "--checks", "not_a_server_error",
+                 "--request-timeout", "30", "--suppress-health-check", "all", "--no-color"]  # fmt: skip
+        said = subprocess.run(words, capture_output=True, text=True).stdout
+        lines = [
+            line.strip() for line in said.splitlines() if re.search(r"generated|passed|failed|errored|Server error", line)
+        ]
+        found = {"said": lines, "seconds": time.perf_counter() - began}
+        return found | {"memory_mib": [before, memory(process)], "alive": process.poll() is None}
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def figure(found: dict[str, Any], path: Path) -> None:
+    """Latency against the number of clients."""
+    from triptych.figures import curves
+
+    numbers = sorted(int(n) for n in found if n.isdigit())
+    series = {name: (numbers, [found[str(n)][key] for n in numbers]) for name, key in (("p50", "p50_ms"), ("p95", "p95_ms"))}
+    curves(series, path, xlabel="clients, each with a pause of 50 ms", ylabel="milliseconds for an edit", ylim=(0, None))
+
+
+def main() -> None:
+    parser = arguments(__doc__, "studio_load")
+    parser.add_argument("run")
+    parser.add_argument("--clients", default="50")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--random", type=int, default=0)
+    options = parser.parse_args()
+    out = begin(options)
+    if options.random:
+        write(out, "attack", attack(options.run, options.random))
+        return
+    clients = [int(n) for n in options.clients.split(",")]
+    found = load(options.run, clients, options.seconds)
+    write(out, f"load_{options.clients.replace(',', '_')}", found)
+    if len(clients) > 1:
+        figure(found, out / "studio_load.png")
+
+
+if __name__ == "__main__":
+    main()
