@@ -57,48 +57,56 @@ def face(seed: int) -> bytes:
     return target.getvalue()
 
 
-async def client(url: str, seed: int, until: float, took: list[float], answers: Counter[int]) -> None:
-    """One visitor: opens a picture, and drags."""
-    import httpx2
+class Crowd:
+    """Visitors who have all opened a picture before the first of them edits; their latencies and answers."""
 
-    chance = random.Random(seed)
-    async with httpx2.AsyncClient(base_url=url, timeout=60) as session:
-        model = (await session.get("/api/models")).json()["models"][0]
-        files = {"model": (None, model["id"]), "file": ("face.png", face(seed), "image/png")}
-        while (opened := await session.post("/api/encode", files=files)).status_code == 503:
-            answers[503] += 1
-            await asyncio.sleep(float(opened.headers["retry-after"]))
-        picture = opened.json()["picture"]
+    def __init__(self, url: str, clients: int, seconds: float):
+        self.url, self.clients, self.seconds = url, clients, seconds
+        self.took: list[float] = []
+        self.answers: Counter[int] = Counter()
+
+    async def run(self) -> dict[str, Any]:
+        """What was measured of all of them together."""
+        ready = asyncio.Barrier(self.clients)
+        await asyncio.gather(*(self._visit(seed, ready) for seed in range(self.clients)))
+        p50, p95, p99 = np.percentile(self.took, [50, 95, 99]).tolist()
+        edits = len(self.took)
+        each = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "edits": edits, "edits_per_s": edits / self.seconds}
+        return each | {"answers": {str(status): n for status, n in self.answers.items()}}
+
+    async def _visit(self, seed: int, ready: asyncio.Barrier) -> None:
+        import httpx2
+
+        async with httpx2.AsyncClient(base_url=self.url, timeout=120) as session:
+            model = (await session.get("/api/models")).json()["models"][0]
+            files = {"model": (None, model["id"]), "file": ("face.png", face(seed), "image/png")}
+            while (opened := await session.post("/api/encode", files=files)).status_code == 503:
+                await asyncio.sleep(float(opened.headers["retry-after"]))
+            picture = opened.json()["picture"]
+            await ready.wait()
+            await self._drag(session, picture, model["directions"], random.Random(seed))
+
+    async def _drag(self, session: Any, picture: str, directions: list[dict[str, Any]], chance: random.Random) -> None:
+        until = time.perf_counter() + self.seconds
         while time.perf_counter() < until:
-            direction = chance.choice(model["directions"])
+            direction = chance.choice(directions)
             asked = {"picture": picture, "set": {direction["name"]: chance.uniform(*direction["range"])}}
             began = time.perf_counter()
             answer = await session.post("/api/edit", json=asked)
-            answers[answer.status_code] += 1
+            self.answers[answer.status_code] += 1
             if answer.status_code == 200:
-                took.append(1000 * (time.perf_counter() - began))
+                self.took.append(1000 * (time.perf_counter() - began))
             await asyncio.sleep(float(answer.headers.get("retry-after", _PAUSE)))
-
-
-async def crowd(url: str, clients: int, seconds: float) -> dict[str, Any]:
-    """Latency and answers of so many clients at once."""
-    took: list[float] = []
-    answers: Counter[int] = Counter()
-    until = time.perf_counter() + seconds
-    await asyncio.gather(*(client(url, seed, until, took, answers) for seed in range(clients)))
-    p50, p95, p99 = np.percentile(took, [50, 95, 99]).tolist()
-    each = {"p50_ms": p50, "p95_ms": p95, "p99_ms": p99, "edits": len(took), "edits_per_s": len(took) / seconds}
-    return each | {"answers": {str(status): n for status, n in answers.items()}}
 
 
 def load(run: str, clients: list[int], seconds: float) -> dict[str, Any]:
     """Each number of clients in turn, against one studio."""
     process, url = start(run)
     try:
-        asyncio.run(crowd(url, 2, 3))  # its threads and caches are there
+        asyncio.run(Crowd(url, 2, 5).run())  # its threads and caches are there
         found: dict[str, Any] = {"memory_mib": {"before": memory(process)}}
         for n in clients:
-            found[str(n)] = asyncio.run(crowd(url, n, seconds))
+            found[str(n)] = asyncio.run(Crowd(url, n, seconds).run())
             found["memory_mib"][f"after {n}"] = memory(process)
         return found
     finally:

@@ -7,7 +7,7 @@ export function el(kind, properties = {}, ...children) {
   for (const [name, value] of Object.entries(properties)) {
     if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
     else if (name === "style") for (const [key, one] of Object.entries(value)) made.style.setProperty(key, one);
-    else if (name in made && !name.startsWith("aria") && name !== "list") made[name] = value;
+    else if (name in made) made[name] = value;
     else made.setAttribute(name, value);
   }
   made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
