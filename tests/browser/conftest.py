@@ -39,7 +39,7 @@ def serving(sources, *words):
 
 def stopped(process):
     process.terminate()
-    process.wait(20)
+    process.wait(120)  # closing is a second of work, which a shared machine may stretch
 
 
 def save_default(out, side):

@@ -28,6 +28,13 @@ _GIF: dict[int | str, dict[str, Any]] = {200: {"content": {"image/gif": {}, "ima
 def router(studio: Studio) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["editing"], responses=ERRORS)
+    _drawn(routes, studio)
+    _told(routes, studio)
+    return routes
+
+
+def _drawn(routes: APIRouter, studio: Studio) -> None:
+    """Those that answer with a picture."""
 
     @routes.post("/edit", response_class=Response, responses=_PNG)
     async def edit(request: Request, asked: schemas.Edit) -> Response:
@@ -37,13 +44,6 @@ def router(studio: Studio) -> APIRouter:
         edited = await answer(request, served.worker.submit(studio.mover(served), move, alone=asked.alone))
         took = {"Server-Timing": f"model;dur={1000 * (time.perf_counter() - start):.1f}"}
         return Response(images.png(edited), media_type="image/png", headers=took)
-
-    @routes.post("/project")
-    async def project(request: Request, asked: schemas.Project) -> schemas.Projections:
-        """Where an opened picture lies along every direction, taught ones among them."""
-        served, picture = studio.opened(asked.picture)
-        work = partial(_read, served, studio.directions(served, asked.taught))
-        return schemas.Projections(projections=await answer(request, served.worker.submit(work, picture)))
 
     @routes.post("/sweep", response_class=Response, responses=_GIF)
     async def sweep(request: Request, asked: schemas.Sweep) -> Response:
@@ -57,15 +57,6 @@ def router(studio: Studio) -> APIRouter:
         content = images.film(frames) if gif else images.strip(frames)
         return Response(content, media_type="image/gif" if gif else "image/png")
 
-    @routes.post("/likelihood")
-    async def likelihood(request: Request, asked: schemas.Edit) -> schemas.Likelihoods:
-        """Bits per dimension, or nats, of the picture as it was read and after the edit."""
-        served, move = _move(studio, asked)
-        if served.bound is None:
-            return schemas.Likelihoods(before=None, after=None, unit=None, bound=None)
-        before, after = await answer(request, served.worker.submit(partial(_measured, served, studio.mover(served)), move))
-        return schemas.Likelihoods(before=before.value, after=after.value, unit=before.unit, bound=served.bound)
-
     @routes.post("/mix", response_class=Response, responses=_PNG)
     async def mix(request: Request, asked: schemas.Mix) -> Response:
         """The picture whose code is the weighted mean of the others' codes."""
@@ -77,6 +68,26 @@ def router(studio: Studio) -> APIRouter:
         mixed = await answer(request, served.worker.submit(work, (pictures, asked.weights)))
         return Response(images.png(mixed), media_type="image/png")
 
+
+def _told(routes: APIRouter, studio: Studio) -> None:
+    """Those that answer with numbers."""
+
+    @routes.post("/project")
+    async def project(request: Request, asked: schemas.Project) -> schemas.Projections:
+        """Where an opened picture lies along every direction, taught ones among them."""
+        served, picture = studio.opened(asked.picture)
+        work = partial(_read, served, studio.directions(served, asked.taught))
+        return schemas.Projections(projections=await answer(request, served.worker.submit(work, picture)))
+
+    @routes.post("/likelihood")
+    async def likelihood(request: Request, asked: schemas.Edit) -> schemas.Likelihoods:
+        """Bits per dimension, or nats, of the picture as it was read and after the edit."""
+        served, move = _move(studio, asked)
+        if served.bound is None:
+            return schemas.Likelihoods(before=None, after=None, unit=None, bound=None)
+        before, after = await answer(request, served.worker.submit(partial(_measured, served, studio.mover(served)), move))
+        return schemas.Likelihoods(before=before.value, after=after.value, unit=before.unit, bound=served.bound)
+
     @routes.post("/recipe")
     async def recipe(asked: schemas.Edit) -> dict[str, Any]:
         """The edit as a file that `triptych edit RUN PICTURE --recipe FILE` replays."""
@@ -84,8 +95,6 @@ def router(studio: Studio) -> APIRouter:
         own = served.directions
         added = {name: move.directions[name] for name in (*move.values, *move.hold) if name not in own}
         return EditRecipe.of(served.weights, move.values, move.hold, move.directions, added).to_json()
-
-    return routes
 
 
 def _move(studio: Studio, asked: schemas.Edit) -> tuple[Served, Move]:

@@ -27,8 +27,14 @@ _PICTURE = "instead of file: the id of a picture that is open already"
 def router(studio: Studio) -> APIRouter:
     """The routes."""
     routes = APIRouter(tags=["pictures"], responses=ERRORS)
+    _one(routes, studio)
+    _several(routes, studio)
+    return routes
+
+
+def _one(routes: APIRouter, studio: Studio) -> None:
+    """Those that open pictures."""
     upload = form_docs(studio.limits, "file", model="a model's id", picture=_PICTURE)
-    several = form_docs(studio.limits, "files", model="a model's id")
 
     @routes.post("/encode", openapi_extra=upload)
     async def encode(request: Request) -> schemas.Encoded:
@@ -60,6 +66,11 @@ def router(studio: Studio) -> APIRouter:
             pictures=[schemas.Sampled(picture=studio.keep(one), image=images.data_url(one.stored)) for one in kept]
         )
 
+
+def _several(routes: APIRouter, studio: Studio) -> None:
+    """Those that learn from, or judge, many."""
+    several = form_docs(studio.limits, "files", model="a model's id")
+
     @routes.post("/teach")
     async def teach(request: Request, asked: schemas.Teach) -> schemas.Taught:
         """Learns a direction from two piles of opened pictures, and judges it by pictures that it has not seen."""
@@ -89,8 +100,6 @@ def router(studio: Studio) -> APIRouter:
             for row in found.rows
         ]  # fmt: skip
         return schemas.Scores(by=found.by, scores=rows, refused=refused)
-
-    return routes
 
 
 def _each(work: Any) -> Any:
