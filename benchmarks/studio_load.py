@@ -104,14 +104,25 @@ def load(run: str, clients: list[int], seconds: float) -> dict[str, Any]:
     process, url = start(run)
     try:
         asyncio.run(Crowd(url, 2, 5).run())  # its threads and caches are there
-        found: dict[str, Any] = {"memory_mib": {"before": memory(process)}}
+        found: dict[str, Any] = {}
         for n in clients:
+            held = [memory(process)]
+            watch = threading.Thread(target=_watch, args=(process, held, seconds), daemon=True)
+            watch.start()
             found[str(n)] = asyncio.run(Crowd(url, n, seconds).run())
-            found["memory_mib"][f"after {n}"] = memory(process)
+            watch.join()
+            found[str(n)]["memory_mib"] = held
         return found
     finally:
         process.terminate()
         process.wait()
+
+
+def _watch(process: subprocess.Popen[str], held: list[float], seconds: float) -> None:
+    """Memory at each third of the time, to tell what grows from what a picture of each visitor takes."""
+    for _ in range(3):
+        time.sleep(seconds / 3)
+        held.append(memory(process))
 
 
 def attack(run: str, count: int) -> dict[str, Any]:
