@@ -126,8 +126,9 @@ def test_a_recipe_of_other_weights_or_directions_is_refused(client, runs, tmp_pa
         assert part in capsys.readouterr().err
 
 
-def test_edits_that_come_together_are_those_that_come_alone(client):
-    """In batches of different pictures and names: to the rounding of a grey level."""
+@pytest.mark.parametrize(("by_itself", "most"), [(True, 0), (False, 1)])
+def test_edits_that_come_together_are_those_that_come_alone(client, by_itself, most):
+    """Sixteen threads, different pictures and names: to the bit outside of batches, in them to the rounding of a level."""
     found = [opened(client, "glow", picture(seed)) for seed in range(4)]
     asked = [
         {"picture": one["picture"], "set": values}
@@ -138,14 +139,15 @@ def test_edits_that_come_together_are_those_that_come_alone(client):
     together = [None] * len(asked)
 
     def ask(i):
-        together[i] = pixels(client.post("/api/edit", json=asked[i]).content).astype(int)
+        answer = client.post("/api/edit", json={**asked[i], "alone": by_itself})
+        together[i] = pixels(answer.content).astype(int)
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(asked))]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert max(abs(a - b).max() for a, b in zip(alone, together, strict=True)) <= 1
+    assert max(abs(a - b).max() for a, b in zip(alone, together, strict=True)) <= most
     assert len({a.tobytes() for a in alone}) == len(asked)
 
 
@@ -414,6 +416,23 @@ def test_a_worker_does_alike_work_together_and_one_failure_is_not_the_others():
     worker.close()
     with pytest.raises(Busy):
         worker.submit(halves, 1)
+
+
+def test_one_model_that_fails_in_any_way_does_not_stop_the_others(runs, monkeypatch):
+    from triptych.studio import served
+
+    load = served.load
+
+    def failing(folder):
+        if folder.name == "vae":
+            raise RuntimeError("no such operator")
+        return load(folder)
+
+    monkeypatch.setattr(served, "load", failing)
+    registry = Registry([runs / "vae", runs / "glow"])
+    assert [one.id for one in registry.served] == ["glow"]
+    assert registry.broken[0].problem == "RuntimeError: no such operator"
+    registry.close()
 
 
 def test_runs_are_found_and_loaded_again_when_they_change(runs, tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ class Registry:
         before, self._marks[name] = self._found.get(name), marks
         try:
             self._found[name] = load_served(name, folder, self.limits)
-        except TriptychError as error:
+        except Exception as error:  # whatever a foreign folder holds, the other models serve
             self._found[name] = Broken(name, folder, _said(folder, error))
         if isinstance(before, Served):
             before.worker.close()
@@ -141,8 +141,9 @@ def _marks(folder: Path) -> Marks:
     return tuple(found)
 
 
-def _said(folder: Path, error: TriptychError) -> str:
+def _said(folder: Path, error: Exception) -> str:
     """Why a run does not load, in one line, without the folders above it."""
     if not (folder / "model.safetensors").exists():
         return "it has no checkpoint yet: it appears here once its training has saved one"
-    return " ".join(str(error).split()).replace(f"{folder.parent}/", "")
+    sentence = " ".join(str(error).split()).replace(f"{folder.parent}/", "")
+    return sentence if isinstance(error, TriptychError) else f"{type(error).__name__}: {sentence}"
