@@ -125,7 +125,7 @@ def _watch(process: subprocess.Popen[str], held: list[float], seconds: float) ->
         held.append(memory(process))
 
 
-def attack(run: str, count: int) -> dict[str, Any]:
+def attack(run: str, count: int, out: Path) -> dict[str, Any]:
     """Random requests to every route, valid and not, by schemathesis: no answer may be a 500, nor take long."""
     process, url = start(run)
     try:
@@ -134,7 +134,7 @@ def attack(run: str, count: int) -> dict[str, Any]:
         words = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{url}/openapi.json", "--max-examples",
                  str(-(-count // routes)), "--mode", "all", "--phases", "fuzzing", "--checks", "not_a_server_error",
                  "--request-timeout", "30", "--suppress-health-check", "all", "--no-color"]  # fmt: skip
-        said = subprocess.run(words, capture_output=True, text=True).stdout
+        said = subprocess.run(words, capture_output=True, text=True, cwd=out).stdout
         lines = [
             line.strip() for line in said.splitlines() if re.search(r"generated|passed|failed|errored|Server error", line)
         ]
@@ -163,7 +163,7 @@ def main() -> None:
     options = parser.parse_args()
     out = begin(options)
     if options.random:
-        write(out, "attack", attack(options.run, options.random))
+        write(out, "attack", attack(options.run, options.random, out))
         return
     clients = [int(n) for n in options.clients.split(",")]
     found = load(options.run, clients, options.seconds)

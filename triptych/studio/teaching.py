@@ -66,6 +66,8 @@ def teach(served: Served, piles: Piles) -> Taught:
         Problem: for too few pictures, and a name that the model has already.
     """
     name = piles.name
+    if not name:
+        raise Problem("expected a name for what the first pile shows, got spaces")
     if name in served.directions:
         raise Problem(f"the model {served.id} has a direction {name} already: choose another name")
     for what, pile in (("with", piles.shown), ("without", piles.lacking)):
