@@ -191,7 +191,7 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
 
 
 def _check_memory(recipe: Recipe, split: Split, context_dim: int) -> None:
-    """Raises a `TriptychError` for a model that this machine cannot hold, laid out without memory first."""
+    """Raises a `TriptychError` for a model that this machine cannot hold, laid out without memory first, and a minibatch."""
     import torch
 
     batch = first_batch(split)
@@ -203,9 +203,15 @@ def _check_memory(recipe: Recipe, split: Split, context_dim: int) -> None:
             f"the recipe asks for {weights:.1e} weights, whose training takes {4 * _COPIES * weights / 2**30:,.0f} GiB; "
             f"this machine has {memory / 2**30:,.0f}: lower the model's width, depth or layers, or --size"
         )
+    numbers = recipe.training.batch * math.prod(split.event_shape)
+    if 4 * _COPIES * numbers > memory:
+        raise TriptychError(
+            f"a minibatch of {recipe.training.batch} examples takes {4 * _COPIES * numbers / 2**30:,.0f} GiB at the least; "
+            f"this machine has {memory / 2**30:,.0f}: lower --training.batch, or --size"
+        )
 
 
-_COPIES = 3  # at the least: the weights, their average and their gradient
+_COPIES = 3  # at the least: weights, their average and their gradient; examples, what is made of them, and its gradient
 
 
 def first_examples(
