@@ -313,6 +313,12 @@ def test_a_slower_stage_is_seen_beforehand(tmp_path, digits, monkeypatch):
     assert rates == {("vae",): 1.0, ("prior",): 0.25, ("discriminator", "decoder"): 3.0}
     spent = clock.now  # planning is part of the time
     assert found.seconds == pytest.approx(600 - spent, rel=0.01)
+
+    def long(recipe):
+        clock.now += 700
+        return make(recipe)
+
+    assert plan_minutes(10.0, staged(), long, digits, clock=clock).seconds == pytest.approx(300, rel=0.02)
     assert [s.last - s.first for s in found.stretches] == [
         pytest.approx(found.rounds * share, abs=1) for share in (0.5, 0.25, 0.25)
     ]

@@ -38,6 +38,7 @@ FEW = 100  # steps of a run, below which it is not timed beforehand: that would 
 _SHARE, _MOST = 0.05, 2.0  # of a stretch's rounds, and seconds, that are played to time it
 _TOGETHER = 4  # rounds that are timed at once: penalties come at every fourth
 _SEEN = 500  # examples with which players begin while they are timed
+_LEAST = 0.5  # of the time asked for is trained, though planning on a crowded machine took more than the rest
 _CLOSE, _TRIES = 0.005, 8  # of the time asked for, by which a plan may miss it; plans that are tried
 
 Make = Callable[[Recipe], GenerativeModel]
@@ -151,7 +152,8 @@ def plan_minutes(
     as if its steps had been asked for.
 
     Args:
-        minutes: of training, from this call to its end, on this machine as busy as it is now.
+        minutes: of training, from this call to its end, on this machine as busy as it is now; where planning itself takes
+            long, half of them at the least are trained.
         make: recipe -> a new model for it, such as `partial(families.build_for, split=data)`.
         data: the training examples.
         start: steps that were played before, in a run that goes on.
@@ -176,7 +178,7 @@ def plan_minutes(
 def _planned(seconds: float, began: float, recipe: Recipe, make: Make, data: Split, start: int, clock: Clock) -> Plan:
     model = make(recipe)
     timed = _timed(recipe, model, data, start, min(_MOST, 0.03 * seconds), clock)
-    (left,) = of_first(max(0.0, seconds - (clock() - began)))
+    (left,) = of_first(max(_LEAST * seconds, seconds - (clock() - began)))
 
     def at(steps: int) -> Plan:
         """The plan of so many steps more, by the same costs."""
