@@ -123,6 +123,15 @@ def split_column(path: Path) -> Path:
     return path
 
 
+def cub(path: Path) -> Path:
+    names = [f"{i % 3:03}.bird/{i}.png" for i in range(N)]
+    for i, name in enumerate(names):
+        picture(path / "images" / name, i)
+    (path / "images.txt").write_text("".join(f"{i + 1} {name}\n" for i, name in enumerate(names)))
+    (path / "train_test_split.txt").write_text("".join(f"{i + 1} {int(i < 16)}\n" for i in range(N)))
+    return path
+
+
 def unicode_names(path: Path) -> Path:
     for i in range(N):
         picture(path / unicodedata.normalize("NFD", f"é{i:02}.png"), i)
@@ -309,6 +318,9 @@ LAYOUTS = {
     "CelebA": Layout(
         "CelebA as distributed, `list_attr_celeba` and `list_eval_partition`, .txt or .csv", celeba, PICTURE,
         {"train": 12, "valid": 6, "test": 6}, {"Smiling": "binary", "Young": "binary"}, means="splits and attributes"),
+    "CUB": Layout(
+        "CUB as distributed, `images.txt` and `train_test_split.txt`", cub, PICTURE, {"train": 16, "test": 8},
+        {"label": "class"}, means="splits and classes"),
     "two folders": Layout(
         "two folders, `smiling` and `not_smiling`", two_folders, PICTURE, {}, {"smiling": "binary"},
         means="a binary attribute, called by what is there at 1"),
@@ -316,7 +328,8 @@ LAYOUTS = {
         "any table with a column of file names", table("labels.csv", lambda i: f"{i:03}.png,{i % 2}", "img,smile"),
         PICTURE, {}, {"smile": "binary"}, means="attributes"),
     "metadata.jsonl": Layout(
-        "`metadata.jsonl`", table("metadata.jsonl", lambda i: json.dumps({"file_name": f"{i:03}.png", "age": i / 2}), ""),
+        "`metadata.jsonl`; .json with a list of objects, columns, or labels by name",
+        table("metadata.jsonl", lambda i: json.dumps({"file_name": f"{i:03}.png", "age": i / 2}), ""),
         PICTURE, {}, {"age": "continuous"}, means="attributes"),
     "a spreadsheet": Layout(
         "semicolons, tabs, decimal commas, UTF-16, blank rows and columns",

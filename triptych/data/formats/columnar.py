@@ -15,7 +15,7 @@ import numpy as np
 from triptych.data.album import Album
 from triptych.data.arrays import Array
 from triptych.data.attributes import LABELS, RawColumn
-from triptych.data.delimited import MISSING, read_delimited
+from triptych.data.delimited import MISSING, NUMBERING, read_delimited
 from triptych.data.formats.reading import readable
 from triptych.data.pictures import Encoded, is_picture
 from triptych.data.stored import identity
@@ -156,8 +156,7 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
 
 def _counts(name: str, column: np.ndarray) -> bool:
     """Whether a column only numbers the rows."""
-    nameless = name.lower() in ("id", "index", "unnamed: 0", "column 1", "__index_level_0__")
-    return nameless and len(column) > 1 and np.array_equal(column - column[0], np.arange(len(column)))
+    return name.lower() in NUMBERING and len(column) > 1 and np.array_equal(column - column[0], np.arange(len(column)))
 
 
 def _as_pixels(names: list[str], data: np.ndarray) -> tuple[int, int] | None:

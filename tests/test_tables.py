@@ -1,0 +1,119 @@
+"""Tables beside pictures, as spreadsheets, scripts and published sets write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from layouts import N, picture, pictures
+
+from triptych.data import load
+
+SMILE = [i % 2 for i in range(N)]
+
+
+def csv(row: Callable[[int], str], header: str = "file,smile", before: str = "", end: str = "\n") -> str:
+    return before + end.join([header, *map(row, range(N))]) + end
+
+
+def plain(i: int) -> str:
+    return f"{i:03}.png,{SMILE[i]}"
+
+
+ROWS = [{"file_name": f"{i:03}.png", "smile": SMILE[i]} for i in range(N)]
+TABLES = {
+    "Excel's first line": ("labels.csv", csv(lambda i: plain(i).replace(",", ";"), "file;smile", "sep=;\n")),
+    "a comment": ("labels.csv", csv(plain, before="# by a tool, in 2020\n")),
+    "a header in a comment": ("labels.csv", csv(plain, "# file,smile")),
+    "old line ends": ("labels.csv", csv(plain, end="\r")),
+    "a column that counts": ("labels.csv", csv(lambda i: f"{i},{plain(i)}", ",file,smile")),
+    "zeros that a spreadsheet took": ("labels.csv", csv(lambda i: f"{i},{SMILE[i]}", "id,smile")),
+    "pictures that were converted": ("labels.csv", csv(lambda i: f"{i:03}.JPG,{SMILE[i]}")),
+    "a list with a header": ("labels.txt", csv(lambda i: plain(i).replace(",", " "), "file smile")),
+    "UTF-32": ("labels.csv", csv(plain).encode("utf-32")),
+    "a quoted line break": ("labels.csv", csv(lambda i: f'"{i:03}.png",{SMILE[i]},"a\n""b"" {i}"', "file,smile,note")),
+    "a JSON list": ("labels.json", json.dumps(ROWS)),
+    "JSON by name": ("labels.json", json.dumps({row["file_name"]: {"smile": row["smile"]} for row in ROWS})),
+    "JSON columns": ("x.json", json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]})),
+    "nested JSON": ("metadata.jsonl", "\n".join(json.dumps({"file_name": f"{i:03}.png", "face": {"smile": SMILE[i]}})
+                                                for i in range(N))),
+    "a separator inside JSON": ("metadata.jsonl", "\n".join(json.dumps(row | {"a": f"\u2028b\x85 {i}"}, ensure_ascii=False)
+                                                           for i, row in enumerate(ROWS))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "text"), TABLES.values(), ids=TABLES)
+def test_tables_as_people_write_them(name: str, text: str | bytes, tmp_path: Path) -> None:
+    (pictures(tmp_path) / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    splits = load(tmp_path, notice=lambda line: None)
+    assert dict(splits.train.kinds) == {"smile": "binary"}
+    for split in splits.values():
+        assert split.attributes["smile"].tolist() == [SMILE[int(Path(one).stem)] for one in split.names]
+
+
+def boxes(i: int) -> str:
+    return f"{i:03}.png,{i},5\n{i:03}.png,{i + 1},9"
+
+
+ASIDE = {
+    "several rows for one": ("labels.csv", csv(boxes, "file,x,y"), "labels.csv (several rows for one picture)"),
+    "names alone": ("mine.txt", "".join(f"{i:03}.png\n" for i in range(N)), "mine.txt (names alone)"),
+    "a column that counts": (
+        "labels.csv",
+        csv(lambda i: f"{i},{plain(i)}", ",file,smile"),
+        "column 1 of labels.csv (counts",
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "text", "words"), ASIDE.values(), ids=ASIDE)
+def test_what_is_left_aside_is_said(name: str, text: str, words: str, tmp_path: Path) -> None:
+    (pictures(tmp_path) / name).write_text(text)
+    assert words in load(tmp_path).summary
+
+
+@pytest.mark.parametrize(
+    "names", [("trainlist01.txt", "testlist01.txt"), ("train_ids.txt", "test_ids.txt"), ("train.csv", "test.csv")]
+)
+def test_lists_say_splits_by_any_usual_name(names: Sequence[str], tmp_path: Path) -> None:
+    pictures(tmp_path)
+    for name, rows in zip(names, (range(16), range(16, N)), strict=True):
+        several = ["file,x", *(f"{i:03}.png,{k}" for i in rows for k in (1, 2))]
+        (tmp_path / name).write_text("\n".join(several if name.endswith("csv") else [f"{i:03}.png" for i in rows]))
+    assert {name: len(split) for name, split in load(tmp_path).items()} == {"train": 16, "test": 8}
+
+
+CLASSES = {
+    "one stray picture": (["cat/1", "dog/2"], ["cover"], {"dog": "binary"}, ("cat", "dog")),
+    "Unicode of two systems": (["train/é/1", "train/o/2"], ["test/e\u0301/3"], {"é": "binary"}, ("o", "é")),
+    "with and without": (["with_mask/1", "without_mask/2"], [], {"with_mask": "binary"}, ("without_mask", "with_mask")),
+    "names in capitals": (["Glasses/1", "NoGlasses/2"], [], {"Glasses": "binary"}, ("NoGlasses", "Glasses")),
+}
+
+
+@pytest.mark.parametrize(("many", "once", "kinds", "classes"), CLASSES.values(), ids=CLASSES)
+def test_classes_by_folders(
+    many: list[str], once: list[str], kinds: dict[str, str], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    names = [f"{name}{k}" for name in many for k in range(8)] + once
+    for i, name in enumerate(names):
+        picture(tmp_path / f"{name}.png", i)
+    train = load(tmp_path, notice=lambda line: None).train
+    assert dict(train.kinds) == kinds and train.classes[next(iter(kinds))] == classes
+
+
+def test_a_tenth_that_cannot_be_read_is_held_out_anew(tmp_path: Path) -> None:
+    for broken in range(10):
+        folder = pictures(tmp_path / str(broken), 10)
+        (folder / f"{broken:03}.png").write_bytes(b"")
+        splits = load(folder, notice=lambda line: None)
+        assert len(splits.test) > 0 and len(splits.train) + len(splits.test) == 9 and "1 unreadable" in splits.summary
+
+
+def test_numbers_beyond_float32_are_unknown(tmp_path: Path) -> None:
+    (pictures(tmp_path) / "labels.csv").write_text(csv(lambda i: f"{i:03}.png,{i}{'e300' if i == 5 else '.5'}", "file,v"))
+    values = np.concatenate([split.attributes["v"] for split in load(tmp_path, notice=lambda line: None).values()])
+    assert np.isnan(values).sum() == 1 and not np.isinf(values).any()
