@@ -183,6 +183,42 @@ def one_npy_each(path: Path) -> Path:
     return path
 
 
+def npy_pair(path: Path) -> Path:
+    for name, values in (("X", STACK), ("y", LABELS)):
+        np.save(path / f"{name}.npy", values)
+    return path
+
+
+def pixels_as_text(path: Path) -> Path:
+    rows = [
+        f"{i % 7},{' '.join(map(str, pixels(i)[:8, :8, 0].flat))},{'Training' if i < 16 else 'PrivateTest'}"
+        for i in range(N)
+    ]
+    (path / "faces.csv").write_text("\n".join(["label,pixels,Usage", *rows]) + "\n")
+    return path / "faces.csv"
+
+
+def lists_of_numbers(path: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    codes = np.random.default_rng(0).normal(size=(N, 5)).tolist()
+    pq.write_table(pa.table({"code": codes, "age": [i / 2 for i in range(N)]}), path / "x.parquet")
+    return path / "x.parquet"
+
+
+def saved_lists(path: Path) -> Path:
+    import datasets
+
+    datasets.disable_progress_bars()
+    features = datasets.Features(
+        {"image": datasets.Array3D((3, H, W), "uint8"), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    rows = {"image": [pixels(i).transpose(2, 0, 1) for i in range(N)], "label": [i % 2 for i in range(N)]}
+    datasets.Dataset.from_dict(rows, features).save_to_disk(str(path / "set"))
+    return path / "set"
+
+
 def idx(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     header = struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape)
@@ -363,6 +399,11 @@ LAYOUTS = {
     "images and labels": Layout(
         "npz of `images` and `labels`", npz(images=STACK, labels=LABELS[:, None]), PICTURE, {}, {"label": "class"},
         means="pictures and labels"),
+    "xtrain and ytrain": Layout(
+        "", npz(xtrain=STACK, ytrain=LABELS, testX=STACK[:6], testy=LABELS[:6]), PICTURE, {"train": N, "test": 6},
+        {"label": "class"}),
+    "X.npy and y.npy": Layout(
+        "`X.npy` and `y.npy`, `x_train.npy`, …, in one folder", npy_pair, PICTURE, {}, {"label": "class"}, means="the same"),
     "one npy each": Layout("a folder of `.npy`, an example each", one_npy_each, PICTURE, {}, {}, means="examples"),
     "torchvision": Layout(
         "torchvision's roots (`MNIST/raw`)", torchvision, GREY, {"train": N, "test": 6}, {"label": "class"},
@@ -381,6 +422,11 @@ LAYOUTS = {
         means="rows whose columns are counted"),
     "pixels in columns": Layout(
         "CSV of `label, pixel0, pixel1, …`", pixel_columns, (1, 8, 8), {}, {"label": "class"}, means="pictures"),
+    "pixels as text": Layout(
+        "a column whose cells hold many numbers each, as text or lists", pixels_as_text, (1, 8, 8), {"train": 16, "test": 8},
+        {"label": "class"}, means="pictures, or rows; the other columns are attributes"),
+    "lists of numbers": Layout("", lists_of_numbers, (5,), {}, {"age": "continuous"}),
+    "save_to_disk of arrays": Layout("", saved_lists, PICTURE, {}, {"b": "binary"}),
     "encoded pictures": Layout(
         "parquet with encoded pictures in a column of any name", parquet_of_bytes, PICTURE, {}, {"age": "continuous"},
         means="pictures"),

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from layouts import N, picture, pictures
+from layouts import N, picture, pictures, pixels
 
 from triptych.data import load
+from triptych.errors import TriptychError
 
 SMILE = [i % 2 for i in range(N)]
 
@@ -117,3 +118,48 @@ def test_numbers_beyond_float32_are_unknown(tmp_path: Path) -> None:
     (pictures(tmp_path) / "labels.csv").write_text(csv(lambda i: f"{i:03}.png,{i}{'e300' if i == 5 else '.5'}", "file,v"))
     values = np.concatenate([split.attributes["v"] for split in load(tmp_path, notice=lambda line: None).values()])
     assert np.isnan(values).sum() == 1 and not np.isinf(values).any()
+
+
+def test_a_broken_example_is_left_aside(tmp_path: Path) -> None:
+    for i in range(N):
+        np.save(tmp_path / f"{i}.npy", np.full((4, 4), i, np.uint8))
+    (tmp_path / "3.npy").write_bytes(b"no")
+    splits = load(tmp_path)
+    assert sum(map(len, splits.values())) == N - 1 and "1 broken file (3.npy)" in splits.summary
+
+
+def refused_tables(path: Path) -> dict[str, tuple[Path, str]]:
+    """Tables that say something other than their numbers do."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pictures(path)
+    (path / "labels.csv").write_text(csv(plain))
+    pq.write_table(pa.table({"a": [1.0, 2.0, 3.0], "b": [1, None, 3]}), path / "x.parquet")
+    pq.write_table(pa.table({"a": [[1.0, 2.0], [3.0]]}), path / "ragged.parquet")
+    np.savez(path / "x.npz", x=np.zeros((4, 3), np.float32), y=np.array(["a", "b", "a", "b"], object))
+    (path / "t.csv.gz").write_bytes(b"\x1f\x8b")
+    return {
+        "names pictures": (path / "labels.csv", "give their folder"),
+        "a missing number": (path / "x.parquet", r"none in b \(1\)"),
+        "lists of several lengths": (path / "ragged.parquet", "as many numbers in each row of a"),
+        "objects": (path / "x.npz", "y holds Python objects"),
+        "packed": (path / "t.csv.gz", "gunzip"),
+    }
+
+
+def test_tables_that_mean_something_else_are_refused(tmp_path: Path) -> None:
+    for path, words in refused_tables(tmp_path).values():
+        with pytest.raises(TriptychError, match=words):
+            load(path)
+
+
+def test_a_saved_set_may_lack_a_picture(tmp_path: Path) -> None:
+    import datasets
+    from PIL import Image
+
+    datasets.disable_progress_bars()
+    rows = {"image": [None, *(Image.fromarray(pixels(i)) for i in range(9))], "age": [i / 2 for i in range(10)]}
+    features = datasets.Features({"image": datasets.Image(), "age": datasets.Value("float32")})
+    datasets.Dataset.from_dict(rows, features).save_to_disk(str(tmp_path / "set"))
+    assert "1 unreadable" in load(tmp_path / "set", notice=lambda line: None).summary
