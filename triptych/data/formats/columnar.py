@@ -159,11 +159,7 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
             values[name] = numbers.astype(np.float64)
         else:
             attributes[name] = raw
-    counted = [name for name, column in values.items() if _counts(name, column) and len(values) > 1]
-    values = {name: column for name, column in values.items() if name not in counted}
-    aside = tuple(f"column {name} (counts the rows)" for name in counted)
-    aside += tuple(f"column {name} (empty)" for name, column in values.items() if np.isnan(column).all())
-    values = {name: column for name, column in values.items() if not np.isnan(column).all()}
+    values, aside = _that_vary(values)
     if not values:
         raise TriptychError(
             f"{where}: expected columns of numbers, or one of encoded pictures named {' or '.join(IMAGE_COLUMNS[:2])} or "
@@ -181,6 +177,14 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
     array = Array.of(data, where, key, attributes)
     array.names, array.aside = tuple(values), aside
     return array
+
+
+def _that_vary(values: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The columns that say something, and which others were left aside: those that are empty, or number the rows."""
+    counted = [name for name, column in values.items() if _counts(name, column) and len(values) > 1]
+    empty = [name for name, column in values.items() if name not in counted and np.isnan(column).all()]
+    aside = (*(f"column {name} (counts the rows)" for name in counted), *(f"column {name} (empty)" for name in empty))
+    return {name: column for name, column in values.items() if name not in (*counted, *empty)}, aside
 
 
 def _refuse_names(where: str, columns: dict[str, RawColumn]) -> None:
