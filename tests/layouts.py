@@ -123,6 +123,15 @@ def split_column(path: Path) -> Path:
     return path
 
 
+def cub(path: Path) -> Path:
+    names = [f"{i % 3:03}.bird/{i}.png" for i in range(N)]
+    for i, name in enumerate(names):
+        picture(path / "images" / name, i)
+    (path / "images.txt").write_text("".join(f"{i + 1} {name}\n" for i, name in enumerate(names)))
+    (path / "train_test_split.txt").write_text("".join(f"{i + 1} {int(i < 16)}\n" for i in range(N)))
+    return path
+
+
 def unicode_names(path: Path) -> Path:
     for i in range(N):
         picture(path / unicodedata.normalize("NFD", f"é{i:02}.png"), i)
@@ -172,6 +181,42 @@ def one_npy_each(path: Path) -> Path:
     for i in range(N):
         np.save(path / f"{i:03}.npy", pixels(i))
     return path
+
+
+def npy_pair(path: Path) -> Path:
+    for name, values in (("X", STACK), ("y", LABELS)):
+        np.save(path / f"{name}.npy", values)
+    return path
+
+
+def pixels_as_text(path: Path) -> Path:
+    rows = [
+        f"{i % 7},{' '.join(map(str, pixels(i)[:8, :8, 0].flat))},{'Training' if i < 16 else 'PrivateTest'}"
+        for i in range(N)
+    ]
+    (path / "faces.csv").write_text("\n".join(["label,pixels,Usage", *rows]) + "\n")
+    return path / "faces.csv"
+
+
+def lists_of_numbers(path: Path) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    codes = np.random.default_rng(0).normal(size=(N, 5)).tolist()
+    pq.write_table(pa.table({"code": codes, "age": [i / 2 for i in range(N)]}), path / "x.parquet")
+    return path / "x.parquet"
+
+
+def saved_lists(path: Path) -> Path:
+    import datasets
+
+    datasets.disable_progress_bars()
+    features = datasets.Features(
+        {"image": datasets.Array3D((3, H, W), "uint8"), "label": datasets.ClassLabel(names=["a", "b"])}
+    )
+    rows = {"image": [pixels(i).transpose(2, 0, 1) for i in range(N)], "label": [i % 2 for i in range(N)]}
+    datasets.Dataset.from_dict(rows, features).save_to_disk(str(path / "set"))
+    return path / "set"
 
 
 def idx(path: Path, values: np.ndarray) -> None:
@@ -309,6 +354,9 @@ LAYOUTS = {
     "CelebA": Layout(
         "CelebA as distributed, `list_attr_celeba` and `list_eval_partition`, .txt or .csv", celeba, PICTURE,
         {"train": 12, "valid": 6, "test": 6}, {"Smiling": "binary", "Young": "binary"}, means="splits and attributes"),
+    "CUB": Layout(
+        "CUB as distributed, `images.txt` and `train_test_split.txt`", cub, PICTURE, {"train": 16, "test": 8},
+        {"label": "class"}, means="splits and classes"),
     "two folders": Layout(
         "two folders, `smiling` and `not_smiling`", two_folders, PICTURE, {}, {"smiling": "binary"},
         means="a binary attribute, called by what is there at 1"),
@@ -316,7 +364,8 @@ LAYOUTS = {
         "any table with a column of file names", table("labels.csv", lambda i: f"{i:03}.png,{i % 2}", "img,smile"),
         PICTURE, {}, {"smile": "binary"}, means="attributes"),
     "metadata.jsonl": Layout(
-        "`metadata.jsonl`", table("metadata.jsonl", lambda i: json.dumps({"file_name": f"{i:03}.png", "age": i / 2}), ""),
+        "`metadata.jsonl`; .json with a list of objects, columns, or labels by name",
+        table("metadata.jsonl", lambda i: json.dumps({"file_name": f"{i:03}.png", "age": i / 2}), ""),
         PICTURE, {}, {"age": "continuous"}, means="attributes"),
     "a spreadsheet": Layout(
         "semicolons, tabs, decimal commas, UTF-16, blank rows and columns",
@@ -350,6 +399,11 @@ LAYOUTS = {
     "images and labels": Layout(
         "npz of `images` and `labels`", npz(images=STACK, labels=LABELS[:, None]), PICTURE, {}, {"label": "class"},
         means="pictures and labels"),
+    "xtrain and ytrain": Layout(
+        "", npz(xtrain=STACK, ytrain=LABELS, testX=STACK[:6], testy=LABELS[:6]), PICTURE, {"train": N, "test": 6},
+        {"label": "class"}),
+    "X.npy and y.npy": Layout(
+        "`X.npy` and `y.npy`, `x_train.npy`, …, in one folder", npy_pair, PICTURE, {}, {"label": "class"}, means="the same"),
     "one npy each": Layout("a folder of `.npy`, an example each", one_npy_each, PICTURE, {}, {}, means="examples"),
     "torchvision": Layout(
         "torchvision's roots (`MNIST/raw`)", torchvision, GREY, {"train": N, "test": 6}, {"label": "class"},
@@ -368,6 +422,11 @@ LAYOUTS = {
         means="rows whose columns are counted"),
     "pixels in columns": Layout(
         "CSV of `label, pixel0, pixel1, …`", pixel_columns, (1, 8, 8), {}, {"label": "class"}, means="pictures"),
+    "pixels as text": Layout(
+        "a column whose cells hold many numbers each, as text or lists", pixels_as_text, (1, 8, 8), {"train": 16, "test": 8},
+        {"label": "class"}, means="pictures, or rows; the other columns are attributes"),
+    "lists of numbers": Layout("", lists_of_numbers, (5,), {}, {"age": "continuous"}),
+    "save_to_disk of arrays": Layout("", saved_lists, PICTURE, {}, {"b": "binary"}),
     "encoded pictures": Layout(
         "parquet with encoded pictures in a column of any name", parquet_of_bytes, PICTURE, {}, {"age": "continuous"},
         means="pictures"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -430,6 +432,25 @@ def test_decoded_pictures_are_kept_within_bounds(tmp_path: Path, monkeypatch: py
     said: list[str] = []
     assert torch.equal(load(tmp_path / "moved", notice=said.append).train[:], first.train[:])
     assert any("not kept" in line for line in said)
+
+
+def test_what_a_kill_leaves_in_the_cache_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from triptych.data import stored
+
+    monkeypatch.setattr(stored, "WORTH_KEEPING", 1)
+    monkeypatch.setenv("TRIPTYCH_CACHE", str(tmp_path / "kept"))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    entry = tmp_path / "kept" / ("0" * 32)
+    for place in (entry, tmp_path / "kept"):
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f".rows.triptych-{ended.pid}-0123abcd").write_bytes(b"half")
+    (entry / "rows").write_bytes(bytes(10**6))  # the kill came before about.json
+    (tmp_path / "kept" / "mine").mkdir()
+    monkeypatch.setenv("TRIPTYCH_CACHE_BYTES", "900000")
+    load(pictures(tmp_path / "photos"))
+    left = {path.name for path in (tmp_path / "kept").rglob("*")}
+    assert entry.name not in left and "mine" in left and not any("triptych-" in name for name in left)
 
 
 def test_a_run_says_where_its_data_have_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

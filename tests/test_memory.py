@@ -80,6 +80,7 @@ PICTURES: dict[str, Any] = {
     ),
     "data set, attributes": lambda files: Items(lambda i: (PIXELS[i], {"smile": SMILES[i], "pose": PIXELS[i, 0, 0] / 255})),
     "data set of dictionaries": lambda files: Items(lambda i: {"image": opened(i), "smile": bool(SMILES[i])}),
+    "labels in a list": lambda files: (PIXELS, CODES.tolist()),
     "TensorDataset": lambda files: TensorDataset(torch.from_numpy(PIXELS), torch.from_numpy(CODES)),
     "dictionary of splits": lambda files: {"train": PIXELS},
 }
@@ -188,6 +189,11 @@ def test_broken_pictures_are_skipped(folder: Path) -> None:
         (
             pd.DataFrame({"city": ["Oslo", "Rome"]}),
             "expected a column of picture files or bytes, or columns of numbers, got city",
+        ),
+        (pd.DataFrame(np.ones((5, 2)), columns=["a", "a"]), "each column once, got 'a' twice"),
+        (
+            [opened(0), PIXELS[1], opened(2)],
+            "the list: expected files, bytes or Pillow pictures throughout, got an array at 1",
         ),
         (Items(lambda i: {"jpg": opened(i)}), "expected items with a picture under image or img, got jpg"),
         (Items(lambda i: (PIXELS[i], [object()])), "expected numbers or text as label, got list"),

@@ -42,6 +42,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.parametrize("size", ["12x8", "12,8", (12, 8)])
+def test_a_size_may_be_a_height_and_a_width(size: Any, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    model = triptych.train("vae", PICTURES, out=run, steps=2, size=size, **QUICK)
+    assert model.event_shape == (3, 12, 8) and read_recipe(run).size == "12x8"
+    assert triptych.resume(run, PICTURES, steps=3).event_shape == (3, 12, 8)
+
+
+def test_the_command_line_takes_a_height_and_a_width(folder: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    assert (
+        main(["train", "vae", "--data", str(folder / "photos"), "--out", str(run), "--size", "12x8", "--steps", "2", *FLAGS])
+        == 0
+    )
+    assert read_recipe(run).size == "12x8"
+    assert main(["train", "vae", "--data", str(folder / "photos"), "--out", str(tmp_path / "x"), "--size", "12y8"]) == 2
+
+
 class _Started(Exception):
     """What a model was about to be built of: its weights are a pure function of both."""
 

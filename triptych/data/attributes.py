@@ -19,8 +19,11 @@ LABELS = ("label", "labels", "class", "target", "targets", "y")
 MOST_CLASSES = 1000
 """More different strings than this are names, not classes."""
 _WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0, "": np.nan}
-_NEGATIVE = frozenset(["n", "f", "no", "false", "negative", "neg", "absent", "off", "without", "none", "normal"])
+_NEGATIVE = frozenset(
+    ["n", "f", "no", "nein", "false", "negative", "neg", "absent", "off", "without", "none", "normal", "healthy", "benign"]
+)
 _DENIALS = re.compile(r"(?:no|not|non|without|un)[ _-]+|un(?=[a-z]{4})")
+_ASSERTS = re.compile(r"(?:with|has|is)[ _-]+")
 
 
 class Column(NamedTuple):
@@ -56,7 +59,7 @@ def encode(name: str, raw: RawColumn) -> Column | str:
         if found is None:
             return _class_column(words)
         numbers = found
-    numbers[~np.isfinite(numbers)] = np.nan
+    numbers[~(np.abs(numbers) <= np.finfo(np.float32).max)] = np.nan
     known = numbers[~np.isnan(numbers)]
     if not known.size:
         return "it is empty"
@@ -95,10 +98,13 @@ def absent_first(one: str, other: str) -> tuple[str, str]:
 
     >>> absent_first("smiling", "not_smiling"), absent_first("cats", "dogs"), absent_first("PNEUMONIA", "NORMAL")
     (('not_smiling', 'smiling'), ('cats', 'dogs'), ('NORMAL', 'PNEUMONIA'))
+    >>> absent_first("with_mask", "without_mask"), absent_first("Glasses", "NoGlasses")
+    (('without_mask', 'with_mask'), ('NoGlasses', 'Glasses'))
     """
     for absent, present in ((one, other), (other, one)):
-        denied = _DENIALS.sub("", absent.lower(), count=1)
-        if absent.lower() in _NEGATIVE or (denied != absent.lower() and denied == present.lower()):
+        said, opposite = (re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower() for word in (absent, present))
+        denied = _DENIALS.sub("", said, count=1)
+        if said in _NEGATIVE or (denied != said and denied == _ASSERTS.sub("", opposite, count=1)):
             return absent, present
     return one, other
 

@@ -17,11 +17,18 @@ MOST_BYTES = 2**30
 """A larger table is a mistake, or should be parquet."""
 MISSING = frozenset(["", "na", "n/a", "nan", "null", "none", "-", "?"])
 """Words, in small letters, for a number that is not known."""
-_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_MARKS = {b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _BLANKS = "\xa0\u2007\u2009\u202f '’"  # between thousands
 _NUMBER = re.compile(r"[+-]?\d+")
 _GROUPED = {mark: re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:[{mark}]\d{{3}})+") for mark in (",", ".", _BLANKS)}
 _SCALED = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+
+
+NAMING = ("file_name", "filename", "file", "image_id", "image_name", "image", "img", "path", "file_path", "name", "id")
+"""Usual names of a column that names pictures: of several that might, the first of these does."""
+
+NUMBERING = frozenset(["id", "index", "unnamed: 0", "column 1", "__index_level_0__"])
+"""Names, in small letters, of a column that may only number the rows."""
 
 
 class Table(NamedTuple):
@@ -54,7 +61,7 @@ def read_text(path: Path) -> str:
         except UnicodeDecodeError:
             continue
         if "\0" not in text:
-            return text
+            return text.replace("\r\n", "\n").replace("\r", "\n")
     raise TriptychError(f"{path}: expected a table as text, got other bytes: save it as CSV, UTF-8")
 
 
@@ -68,18 +75,19 @@ def _zeros(content: bytes) -> str | None:
 def read_delimited(path: Path) -> Table:
     """A table with a header: commas, semicolons, tabs or bars between cells, whichever the header has most of, or blanks.
 
-    Rows without any word are left out, and so are columns without a name that hold none; numbers are written as programs
-    write them, with a point and without marks between thousands. Columns of a table of numbers without a header are counted.
+    Lines that begin with # before the header are left out, but for a last one of as many cells as the rows have. Rows
+    without any word are left out, and so are columns without a name that hold none; numbers are written as programs write
+    them, with a point and without marks between thousands. Columns of a table of numbers without a header are counted.
     A file that begins with the number of its rows, as CelebA's lists do, has blanks between cells.
 
     Raises:
         TriptychError: for a row with more words than the header has names, and for a file without rows.
     """
-    lines = read_text(path).splitlines(keepends=True)
+    lines, said = _begun(read_text(path).splitlines(keepends=True))
     first = next((line for line in lines if line.strip()), "")
     if _NUMBER.fullmatch(first.strip()) and any(len(line.split()) > 1 for line in lines):
         return _celeba(lines)
-    delimiter = max(DELIMITERS, key=_unquoted(first).count)
+    delimiter = said or max(DELIMITERS, key=_unquoted(first).count)
     if delimiter not in _unquoted(first) and (cells := _blank_separated(lines)):
         delimiter = " "
     else:
@@ -89,6 +97,21 @@ def read_delimited(path: Path) -> Table:
         return headless(_plain(cells, delimiter))
     header, rows = _rectangle(path, cells)
     return Table(header, _plain(rows, delimiter))
+
+
+def _begun(lines: list[str]) -> tuple[list[str], str]:
+    """The lines from the header on, and the delimiter where the file says it: Excel's first line may be sep=;"""
+    lines = lines[next((i for i, line in enumerate(lines) if line.strip()), 0) :]
+    if lines and (said := re.fullmatch(r'"?sep=(.)"?', lines[0].strip())):
+        return lines[1:], said[1]
+    count = next((i for i, line in enumerate(lines) if not line.startswith("#")), 0)
+    if not count or not (rest := lines[count:]):
+        return lines, ""
+    named = lines[count - 1].lstrip("# ")  # numpy writes its header so
+    delimiter = max(DELIMITERS, key=rest[0].count)
+    if named.count(delimiter) == rest[0].count(delimiter) and any(map(_is_number, rest[0].split(delimiter))):
+        return [named, *rest], ""
+    return rest, ""
 
 
 def headless(rows: list[list[str]]) -> Table:
@@ -147,14 +170,17 @@ def read_list(path: Path, known: Callable[[str], bool]) -> Table | None:
     for cut in parts:
         rows = [cut(line) for line in lines]
         if rows and len({len(row) for row in rows}) == 1 and 2 * sum(any(map(known, row)) for row in rows) > len(rows):
-            columns = [column for column in zip(*rows, strict=True) if not _counts_rows(column)]
+            columns = [column for column in zip(*rows, strict=True) if not counts_rows(column)]
             at = max(range(len(columns)), key=lambda i: sum(map(known, columns[i])))
+            if columns[at][0].lower() in NAMING:  # a header after all
+                return Table(tuple(column[0] for column in columns), [list(row) for row in zip(*columns, strict=True)][1:])
             others = [f"label{f' {i + 1}' * (i > 0)}" for i in range(len(columns) - 1)]
             return Table((*others[:at], "file_name", *others[at:]), [list(row) for row in zip(*columns, strict=True)])
     return None
 
 
-def _counts_rows(words: Sequence[str]) -> bool:
+def counts_rows(words: Sequence[str]) -> bool:
+    """Whether a column only numbers the rows, from 0 or 1."""
     return len(words) > 1 and list(words) == [str(i) for i in range(int(words[0] == "1"), len(words) + (words[0] == "1"))]
 
 

@@ -28,7 +28,7 @@ READERS: dict[str, Callable[[Path], Part | dict[str, Array]]] = {
     ".hdf5": read_hdf5,
     ".parquet": read_parquet,
     **dict.fromkeys(TEXTS, read_csv),
-    ".gz": read_idx,
+    ".gz": lambda path: _read_packed(path),
     ".bin": lambda path: read_cifar([path]),
 }
 """By suffix; `read_file` knows the rest."""
@@ -51,6 +51,12 @@ def read_file(path: Path) -> dict[str, Part]:
         f"{path}: expected .npy, .npz, .parquet, .csv, .mat, .h5, .zip or .tar, an IDX file (.gz or not), a picture of "
         f"several frames or a folder of pictures, got {suffix or 'no suffix'}; convert it to one of these"
     )
+
+
+def _read_packed(path: Path) -> Array:
+    if Path(path.stem).suffix.lower() in READERS:
+        raise TriptychError(f"{path} is packed: expected a plain {Path(path.stem).suffix} or an IDX file; gunzip it first")
+    return read_idx(path)
 
 
 def read_frames(path: Path) -> Album:

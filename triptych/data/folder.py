@@ -18,7 +18,8 @@ from triptych.data.formats.archives import unpacked
 from triptych.data.formats.columnar import read_parquet
 from triptych.data.formats.idx import read_cifar, read_idx
 from triptych.data.formats.reading import readable
-from triptych.data.formats.several import read_npy
+from triptych.data.formats.roles import describes
+from triptych.data.formats.several import read_npys
 from triptych.data.hub import read_saved
 from triptych.data.labels import Labels, columns_of, read_labels
 from triptych.data.layout import placed, split_in
@@ -97,6 +98,8 @@ def _is_idx_name(name: str) -> bool:
 
 def _read_data(paths: list[Path]) -> dict[str, Part]:
     """One file for each split, or files that hold splits themselves; parquet and CIFAR may come in shards."""
+    if len(paths) > 1 and {path.suffix for path in paths} == {".npy"} and any(describes(path.stem) for path in paths):
+        return dict(read_npys(paths[0].parent, [path.name for path in paths]))
     named = [split_in(path.name) for path in paths]
     if len(set(named) - {None}) > 1:  # what is called by no split beside those that are is something else
         paths, named = [p for p, its in zip(paths, named, strict=True) if its], [its for its in named if its]
@@ -129,26 +132,38 @@ def _read_shards(paths: list[Path]) -> dict[str, Part]:
 
 
 def _read_examples(folder: Path, names: list[str]) -> dict[str, Part]:
-    """Arrays of one shape, an example each, with splits and classes by their folders."""
+    """Arrays of one shape, an example each, with splits and classes by their folders; broken ones are left aside."""
     place = placed(names)
     parts: dict[str, Part] = {}
     for split in dict.fromkeys(s for s in place.splits if s):
-        chosen = [i for i, its in enumerate(place.splits) if its == split]
-        first, rows = read_npy(folder / names[chosen[0]]), []
-        for i in chosen:
-            with readable(folder / names[i], "npy file of numbers"):
-                row = np.load(folder / names[i], allow_pickle=False, mmap_mode=None)
-            if row.shape != first.shape or row.dtype != first.dtype:
+        rows: dict[int, np.ndarray] = {}
+        broken: dict[str, TriptychError] = {}
+        for i in (i for i, its in enumerate(place.splits) if its == split):
+            try:
+                rows[i] = _example(folder / names[i])
+            except TriptychError as error:
+                broken[names[i]] = error
+        if not rows:
+            raise next(iter(broken.values()))
+        first, *others = rows
+        for i in others:
+            if rows[i].shape != rows[first].shape or rows[i].dtype != rows[first].dtype:
                 raise TriptychError(
                     f"{folder}: expected one array for each split, or arrays of one shape, an example each, got "
-                    f"{names[chosen[0]]} {first.shape} {first.dtype} and {names[i]} {row.shape} {row.dtype}; "
-                    "name the one you mean"
+                    f"{names[first]} {rows[first].shape} {rows[first].dtype} and {names[i]} {rows[i].shape} "
+                    f"{rows[i].dtype}; name the one you mean"
                 )
-            rows.append(row)
-        classes = [place.classes[i] for i in chosen]
+        classes = [place.classes[i] for i in rows]
         columns = {"label": RawColumn(classes)} if any(classes) else {}
-        parts[split] = Array.of(np.stack(rows), str(folder), [str(folder / names[i]) for i in chosen], columns)
+        parts[split] = Array.of(np.stack(list(rows.values())), str(folder), [str(folder / names[i]) for i in rows], columns)
+        some = f"{', '.join([*broken][:3])}{', …' * (len(broken) > 3)}"
+        parts[split].aside = (f"{counted(len(broken), 'broken file')} ({some})",) if broken else ()
     return parts
+
+
+def _example(path: Path) -> np.ndarray:
+    with readable(path, "npy file of numbers"):
+        return np.load(path, allow_pickle=False, mmap_mode=None)
 
 
 def _read_archives(paths: list[Path]) -> dict[str, Part]:

@@ -74,11 +74,7 @@ def _part(where: str, table: Any) -> Album | Array:
 
     images = [name for name, feature in table.features.items() if isinstance(feature, datasets.Image)]
     if not images:
-        numbers = [name for name, feature in table.features.items() if isinstance(feature, datasets.Value)]
-        if not any(table.features[name].dtype.startswith(("int", "float", "uint")) for name in numbers):
-            got = ", ".join(table.features)
-            raise TriptychError(f"{where}: expected a column of pictures, got {got}: choose a set of pictures")
-        columns = {name: RawColumn(np.asarray(table[name])) for name in numbers}
+        columns = {name: _column(table, name) for name in table.features}
         return of_columns(where, columns, (where, getattr(table, "_fingerprint", None), len(table)))
     image = next((name for name in IMAGE_COLUMNS if name in images), images[0])
     encoded = table.select_columns([image]).cast_column(image, datasets.Image(decode=False))
@@ -89,9 +85,21 @@ def _part(where: str, table: Any) -> Album | Array:
     def read(wanted: np.ndarray) -> Iterator[Encoded]:
         for index in wanted.tolist():
             cell = encoded[index][image]
+            cell = cell or {"path": None, "bytes": None}
             yield Encoded(index, cell.get("path") or f"row {index}", cell["bytes"])
 
-    first = encoded[0][image] if len(table) else None
+    first = next((cell for cell in encoded[:100][image] if cell), None)
     if first is not None and first["bytes"] is None:  # a row may say any path
         raise TriptychError(f"{where} names files in place of pictures: download its files and give their folder")
     return Album(where, len(table), read, columns)
+
+
+def _column(table: Any, name: str) -> RawColumn:
+    """Numbers and words, with class names; lists of numbers, which may be the examples, as an array (N, …)."""
+    import datasets
+
+    feature = table.features[name]
+    if isinstance(feature, datasets.Value | datasets.ClassLabel):
+        return RawColumn(np.asarray(table[name]), tuple(getattr(feature, "names", ())))
+    stacked = np.asarray(table.with_format("numpy")[name][:])
+    return RawColumn(list(table[name]) if stacked.dtype == object else stacked)

@@ -7,16 +7,16 @@ pictures are in it.
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from triptych.data.delimited import Table, headless, read_delimited, read_list, read_text
+from triptych.data import objects
+from triptych.data.delimited import NAMING, NUMBERING, Table, counts_rows, headless, read_delimited, read_list, read_text
 from triptych.data.layout import split_in, split_word
 from triptych.data.listing import TEXTS, Listing
+from triptych.data.pictures import SUFFIXES
 from triptych.data.splits import counted
 from triptych.errors import TriptychError
 
@@ -24,8 +24,6 @@ METADATA = "metadata"
 """Stem of a file that must describe pictures; others are left aside where they do not."""
 _SPLIT_COLUMNS = ("split", "partition", "subset", "set", "fold", "usage")
 _NUMBERED = {"0": "train", "1": "valid", "2": "test"}  # CelebA's list_eval_partition
-_NAMING = ("file_name", "filename", "file", "image_id", "image", "img", "path", "name", "id")
-"""Usual names of a column that names pictures: of several that might, the first of these does."""
 _YES, _NO = frozenset(["1", "true", "True", "TRUE", "yes", "1.0"]), frozenset(["0", "false", "False", "FALSE", "no", "0.0"])
 
 
@@ -77,6 +75,8 @@ class Names:
     def __init__(self, names: Iterable[str]):
         self.exact: dict[str, str] = {}
         self.looser: list[dict[str, list[str]]] = [{}, {}, {}, {}, {}]
+        self.numbered: dict[str, str] = {}  # by their numbers in images.txt, for lists of these
+        self.digits = 0  # of the names that are numbers, where all of these have as many
         for name in names:
             plain = _composed(name)
             path = PurePosixPath(plain)
@@ -84,6 +84,8 @@ class Names:
             low = (plain.casefold(), path.name.casefold(), path.stem.casefold())
             for index, key in zip(self.looser, (path.name, path.stem, *low), strict=True):
                 index.setdefault(key, []).append(name)
+        lengths = {len(stem) for stem in self.looser[1] if stem.isdecimal()}
+        self.digits = lengths.pop() if len(lengths) == 1 else 0
 
     def find(self, word: str, at: str = "") -> str | None:
         """The picture that a word in a table in the folder `at` means."""
@@ -127,6 +129,9 @@ def read_labels(folder: Path, found: Listing) -> Labels:
         TriptychError: for a metadata file that names no picture, or says two things of one.
     """
     labels, names = Labels(), Names(found.pictures)
+    if "images.txt" in found.tables:
+        lines = (line.split(None, 1) for line in read_text(folder / "images.txt").split("\n"))
+        names.numbered = dict(words for words in lines if len(words) == 2)
     for table in sorted(found.tables, key=lambda name: (Path(name).stem == METADATA, name)):  # metadata has the last word
         _read(folder / table, table, names, labels)
     labels.divide(found.pictures)
@@ -134,7 +139,7 @@ def read_labels(folder: Path, found: Listing) -> Labels:
 
 
 def _read(path: Path, table: str, names: Names, labels: Labels) -> None:
-    must = path.stem.lower() == METADATA and path.suffix.lower() != ".txt"
+    must = _must(path)
     at = PurePosixPath(table).parent.as_posix()
     at = "" if at == "." else at
     try:
@@ -147,6 +152,10 @@ def _read(path: Path, table: str, names: Names, labels: Labels) -> None:
         labels.leave(table, "text" if path.suffix.lower() == ".txt" else "not a table with a header")
         return
     column, hits = _naming_column(read, names, at)
+    if not hits and not _no_names(path, read, None, names, at):
+        respelled = _respelled(read, names)
+        found, hits = _naming_column(respelled, names, at)
+        read, column = (respelled, found) if hits else (read, column)
     if column is None or not hits:
         why = _no_names(path, read, column, names, at)
         if must:
@@ -176,9 +185,11 @@ def _table(path: Path, names: Names, at: str) -> Table | None:
     """Whatever can be read as rows of words; None for text that is not a table."""
     suffix, stem = path.suffix.lower(), path.stem.lower()
     if suffix == ".jsonl":
-        return _json_lines(path)
+        return objects.read_lines(path)
     if suffix == ".json":
-        return _json_lists(path)
+        return objects.read_document(path)
+    if names.numbered and stem.startswith("train_test_split"):
+        return _keyed(path, names.numbered)
     if suffix in TEXTS and not stem.startswith("list_attr"):
         return read_list(path, lambda word: names.find(word, at) is not None and (_said(stem) or "." in word))
     table = read_delimited(path)
@@ -187,44 +198,24 @@ def _table(path: Path, names: Names, at: str) -> Table | None:
     return table
 
 
-def _said(stem: str) -> bool:
-    """Whether a list is called by what it says, so that bare numbers in it are names: train.txt, list_eval_partition.txt."""
-    return split_in(stem) is not None or any(word in stem for word in (*_SPLIT_COLUMNS[:3], "list"))
-
-
-def _json_lists(path: Path) -> Table | None:
-    """An object of lists of names by split, as rows of a name and its split."""
-    with suppress(json.JSONDecodeError):
-        said = json.loads(read_text(path))
-        if isinstance(said, dict) and said and all(split_word(key) for key in said):
-            rows = [[word, key] for key, listed in said.items() if isinstance(listed, list) for word in listed]
-            if rows and all(isinstance(word, str) for word, _ in rows):
-                return Table(("file_name", "split"), rows)
+def _keyed(path: Path, numbered: Mapping[str, str]) -> Table | None:
+    """The split of each picture by its number, as CUB has it: 1 is training."""
+    rows = [line.split() for line in read_text(path).split("\n") if line.strip()]
+    if all(len(row) == 2 and row[1] in ("0", "1") for row in rows):
+        return Table(("file_name", "is_train"), [[numbered[key], said] for key, said in rows if key in numbered])
     return None
 
 
-def _json_lines(path: Path) -> Table:
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise TriptychError(
-                    f"{path}: expected a JSON object on each line, line {number} is not ({error.msg})"
-                ) from None
-            if not isinstance(row, dict):
-                raise TriptychError(f"{path}: expected a JSON object on each line, got {line[:40]!r} on line {number}")
-            rows.append(row)
-    plain = dict.fromkeys(key for row in rows for key, value in row.items() if not isinstance(value, dict | list))
-    return Table(tuple(plain), [["" if row.get(key) is None else str(row[key]) for key in plain] for row in rows])
+def _said(stem: str) -> bool:
+    """Whether a list is called by what it says, so that bare numbers in it are names: train.txt, list_eval_partition.txt."""
+    return split_in(stem) is not None or any(word in stem for word in (*_SPLIT_COLUMNS[:3], "list"))
 
 
 def _naming_column(table: Table, names: Names, at: str) -> tuple[str | None, int]:
     """The column that names most pictures; `file_name` where none names any but it is there."""
     columns = dict(zip(table.header, zip(*table.rows, strict=True), strict=False))
     hits = {name: sum(names.find(cell, at) is not None for cell in cells) for name, cells in columns.items()}
-    usual = [name for alias in _NAMING for name in hits if name.lower().replace(" ", "_") == alias and hits[name]]
+    usual = [name for alias in NAMING for name in hits if _alias(name) == alias and hits[name]]
     if usual:
         return usual[0], hits[usual[0]]
     # a column of mere numbers names pictures called by numbers only where nothing else does
@@ -235,28 +226,59 @@ def _naming_column(table: Table, names: Names, at: str) -> tuple[str | None, int
     return best, hits[best]
 
 
+def _respelled(table: Table, names: Names) -> Table:
+    """The same with names of pictures as these are called now: with the zeros that spreadsheets take from 00012, and without
+    the suffix that they had before they were converted."""
+    at = [i for i, head in enumerate(table.header) if _alias(head) in NAMING]
+
+    def respelled(word: str) -> str:
+        plain = word.removesuffix(PurePosixPath(word).suffix) if PurePosixPath(word).suffix.lower() in SUFFIXES else word
+        return plain.zfill(names.digits) if plain.isdecimal() else plain
+
+    return Table(table.header, [[respelled(w) if i in at else w for i, w in enumerate(row)] for row in table.rows])
+
+
+def _alias(column: str) -> str:
+    return column.lower().replace(" ", "_")
+
+
 def _take(path: Path, table: Table, column: str, names: Names, at: str, labels: Labels) -> None:
-    """Adds what a table says, row by row."""
+    """Adds what a table says of each picture; of its attributes nothing where it has several rows for one, as lists of boxes
+    and captions have."""
     parts = _split_column(table, path)
     key, missing, shared = table.header.index(column), 0, 0
     seen: dict[str, list[str]] = {}
+    several = ""
     for row in table.rows:
         meant = names.meant(row[key], at)
         missing, shared = missing + (not meant), shared + (len(meant) > 1)
-        if len(meant) != 1:
-            continue
-        (name,) = meant
-        if seen.setdefault(name, row) != row:
-            raise TriptychError(f"{path}: expected one row for each picture, got two for {row[key]}: remove one")
-        said = {head: cell for head, cell in zip(table.header, row, strict=True) if head not in (column, parts)}
-        labels.rows.setdefault(name, {}).update(said)
-        if parts and (split := split_meant(row[table.header.index(parts)], parts)):
+        if len(meant) == 1 and seen.setdefault(meant[0], row) != row:
+            several = row[key]
+    if several and _must(path):
+        raise TriptychError(f"{path}: expected one row for each picture, got two for {several}: remove one")
+    counting = [head for head in table.header if head.lower() in NUMBERING and counts_rows(table.column(head))]
+    heads = [head for head in table.header if head not in (column, parts, *counting)]
+    for name, row in seen.items():
+        cells = dict(zip(table.header, row, strict=True))
+        labels.rows.setdefault(name, {}).update({} if several else {head: cells[head] for head in heads})
+        if parts and (split := split_meant(cells[parts], parts)):
             labels.splits[name], labels.by = split, f"by column {parts} of {path.name}"
-    if not parts and (split := split_in(path.stem)):
+    split = None if parts else split_in(path.stem)
+    if split:
         labels.lists[path.name] = split, list(seen)
+    if several and heads:
+        labels.leave(path.name, "several rows for one picture")
+    elif not heads and not parts and not split:
+        labels.leave(path.name, "names alone")
+    labels.unused += [f"column {head} of {path.name} (counts the rows)" for head in counting if head != column]
     for count, why in ((missing, "without their picture"), (shared, "whose name several pictures have")):
         if count:
             labels.unused.append(f"{counted(count, 'row')} of {path.name} {why}")
+
+
+def _must(path: Path) -> bool:
+    """Whether a table is there to describe pictures, so that it is an error if it does not."""
+    return path.stem.lower() == METADATA and path.suffix.lower() not in (".txt", ".json")
 
 
 def _split_column(table: Table, path: Path) -> str | None:

@@ -9,6 +9,7 @@ Placed(splits=['train', 'train'], classes=['cat', 'dog'], divided=False)
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence, Set
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -20,6 +21,7 @@ SPLIT_NAMES = {
 }
 """Words in names of files and folders, and the split that each means."""
 _DEEPEST = 3  # levels of folders among which splits are looked for
+_JOINED = re.compile("(?:set|list|lists|split|ids|files|data|images|imgs)$")  # trainset, testlist01
 _FILLERS = frozenset(["set", "sets", "images", "image", "imgs", "img", "data", "dataset", "pictures", "photos", "folder"])
 
 
@@ -55,10 +57,11 @@ def named(name: str) -> Named | None:
 
 
 def _plain(word: str) -> str:
-    """Without a number, or "set", that is written together with the name of a split; nothing of a number alone."""
+    """Without a number, or a word such as "set" or "list", that is written together with the name of a split; nothing of a
+    number alone."""
     if word in SPLIT_NAMES:
         return word
-    short = word.rstrip("0123456789").removesuffix("set")
+    short = _JOINED.sub("", word.rstrip("0123456789"))
     return short if not short or short in SPLIT_NAMES else word
 
 
@@ -119,10 +122,12 @@ def _divided(folders: Set[str]) -> dict[str, Named]:
 
 
 def _classes(folders: Sequence[tuple[str, ...]]) -> list[str | None]:
-    """The first level of folders, in which every file lies, whose names differ."""
-    depth = min(map(len, folders), default=0)
-    for level in range(depth):
-        names: list[str | None] = [folder[level] for folder in folders]
-        if len(set(names)) > 1:
+    """The first level of folders whose names differ, in which nine files in ten lie; None for a stray one beside them.
+
+    Unicode is compared in its composed form: an archive from another system has "é" as two characters.
+    """
+    for level in range(max(map(len, folders), default=0)):
+        names = [unicodedata.normalize("NFC", folder[level]) if len(folder) > level else None for folder in folders]
+        if len(set(names) - {None}) > 1 and names.count(None) * 10 <= len(names):
             return names
     return [None] * len(folders)

@@ -81,10 +81,19 @@ def _labelled(data: Any) -> Any:
     if isinstance(data, tuple | list) and len(data) in (2, 3):
         if all(isinstance(part, tuple) and isinstance(_labelled(part), Mapping) for part in data):
             return dict(zip(("train", "test") if len(data) == 2 else ("train", "valid", "test"), data, strict=True))
-        shapes = [np.shape(part) for part in data if isinstance(part, np.ndarray) or _is(part, "torch", "Tensor")]
+        shapes = [np.shape(part) for part in data if _is_column(part) or (isinstance(data, tuple) and _is_numbers(part))]
         if len(data) == len(shapes) == 2 and len(shapes[0]) > len(shapes[1]) > 0 and shapes[0][0] == shapes[1][0]:
             return {"x": data[0], "y": data[1]}
     return data
+
+
+def _is_column(data: Any) -> bool:
+    return isinstance(data, np.ndarray) or _is(data, "torch", "Tensor") or _is(data, "pandas", "Series")
+
+
+def _is_numbers(data: Any) -> bool:
+    """Whether it is a list of numbers or words, as labels are."""
+    return isinstance(data, list) and bool(data) and all(isinstance(value, int | float | str | np.number) for value in data)
 
 
 def _part(data: Any, budget: int) -> Part:
@@ -156,6 +165,10 @@ def _arrays(data: Mapping[str, Any], where: str) -> dict[str, Array]:
 def _table(frame: Any, where: str, budget: int) -> Part:
     """A pandas table: a column of pictures or arrays and attributes, or rows of numbers and the attributes that are not
     numbers."""
+    if len(set(map(str, frame.columns))) < frame.shape[1]:
+        names = [str(name) for name in frame.columns]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise TriptychError(f"{where}: expected each column once, got {twice!r} twice: rename or remove one")
     columns = {str(name): _column(frame[name]) for name in frame.columns}
     for name, column in columns.items():
         first = next((value for value in column if value is not None), None) if column.dtype == object else None
@@ -201,6 +214,11 @@ def _album(pictures: Sequence[Any] | np.ndarray, columns: dict[str, RawColumn], 
     def read(wanted: np.ndarray) -> Iterator[Encoded]:
         for row in wanted.tolist():
             content = _divided(pictures[row], where)[0]
+            if _is_column(content):
+                raise TriptychError(
+                    f"{where}: expected files, bytes or Pillow pictures throughout, got an array at {row}: convert it by "
+                    "PIL.Image.fromarray"
+                )
             is_file = isinstance(content, str | Path)
             yield Encoded(row, str(content) if is_file else f"row {row}", at_home(content) if is_file else content)
 

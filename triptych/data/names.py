@@ -177,7 +177,7 @@ def _splits(
     chosen["train"] = _choose(parts["train"], "test" not in parts, seed, n, by)
     splits: dict[str, Split] = {}
     for (name, part), columns in zip(parts.items(), attributes, strict=True):
-        splits |= _read_part(part, chosen[name], columns, options, survey)
+        splits |= _read_part(part, chosen[name], columns, options, survey, seed)
     shapes = {name: split.event_shape for name, split in splits.items()}
     if len(set(shapes.values())) > 1:
         got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
@@ -276,10 +276,22 @@ def _choose(part: Part, hold_out: bool, seed: int, n: int | None, by: HeldOutBy)
 
 
 def _read_part(
-    part: Part, chosen: dict[str, np.ndarray], columns: dict[str, Column], options: Options, survey: Survey
+    part: Part,
+    chosen: dict[str, np.ndarray],
+    columns: dict[str, Column],
+    options: Options,
+    survey: Survey,
+    seed: int,
 ) -> dict[str, Split]:
-    """Reads the chosen rows of a part once, and divides them among its splits."""
-    data, indices, skipped = part.rows(np.sort(np.concatenate(list(chosen.values()))), options, survey)
+    """Reads the chosen rows of a part once, and divides them among its splits.
+
+    Where all that one of them was to get cannot be read, what can be is divided anew, also in `chosen`.
+    """
+    wanted = np.sort(np.concatenate(list(chosen.values())))
+    data, indices, skipped = part.rows(wanted, options, survey)
+    if len(chosen) > 1 and not all(np.isin(rows, indices).any() for rows in chosen.values()):
+        apart = holding.held_out(part.prints[indices], seed, part.where, copies=part.copies)
+        chosen |= {"train": np.setdiff1d(wanted, indices[apart]), "test": indices[apart]}
     whole = Split(
         data,
         {name: column.values[indices] for name, column in columns.items()},

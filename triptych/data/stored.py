@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
@@ -32,6 +33,7 @@ WORTH_KEEPING = 2**20
 """Bytes of decoded pictures from which on they are kept."""
 CHUNK = 16 * 2**20
 """Bytes read, converted or written at a time."""
+_ENTRY = re.compile(r"[0-9a-f]{32}|unpacked-[0-9a-f]{24}")  # names of what is kept; other folders there are not ours
 _ADVICE = "set TRIPTYCH_CACHE to a writable folder with space"
 _VERSION = 3  # of the decoding and of the files: raise it when the same file would give other bytes
 
@@ -140,12 +142,18 @@ def _keep_if_possible(folder: Path, rows: np.ndarray, noted: dict[str, Any], opt
 
 
 def trimmed(newest: Path) -> None:
-    """Removes what was not used for longest, but not the newest, until the cache takes no more than it may."""
-    entries = []
-    for about in cache_root().glob("*/about.json"):
+    """Removes what kills have left half written, and, but for the newest, what was not used for longest, until the cache
+    takes no more than it may."""
+    from triptych.storage import sweep
+
+    entries, root = [], cache_root()
+    sweep(root, *(folder for folder in root.glob("*") if _ENTRY.fullmatch(folder.name)))
+    for folder in root.glob("*"):
         with contextlib.suppress(OSError):  # another process may be at it too
-            size = sum(file.stat().st_size for file in about.parent.rglob("*") if file.is_file())
-            entries.append((about.stat().st_mtime, size, about.parent))
+            if _ENTRY.fullmatch(folder.name):
+                size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+                about = folder / "about.json"  # a kill may have come before it was written
+                entries.append(((about if about.exists() else folder).stat().st_mtime, size, folder))
     for folder in least_used(entries, most()):
         if folder != newest:
             shutil.rmtree(folder, ignore_errors=True)

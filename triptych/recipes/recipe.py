@@ -78,7 +78,7 @@ def check_fields(settings: Any) -> None:
             check_choice(item.name, value, get_args(hint))
             continue
         check_argument(item.name, value, hint)
-        if item.name in RANGES and value is not None:
+        if item.name in RANGES and value is not None and not isinstance(value, str):
             check_range(item.name, value, *RANGES[item.name])
         elif item.name == "hidden":
             check_layers("hidden", value)
@@ -151,8 +151,8 @@ class Recipe:
     """What is optimised, and what is watched."""
     data: str = "faces"
     """A name (faces, digits, mnist, …), a folder of pictures, a parquet, npz, npy or IDX file, or hf:owner/name."""
-    size: int | None = None
-    """Resize the shorter side to this and crop the centre."""
+    size: int | None | str = None  # noqa: RUF036  # in this order, for the command line takes "None" for None
+    """Resize the shorter side to this and crop the centre; 28x20: to a height and a width."""
     augment: str = ""
     """Augmentations, joined by commas: flip, shift; a GAN's discriminator sees pictures through diffaug (all of them), ada
     (as many as needed) or none: where nothing is said, diffaug if it is to see each picture 500 times, else none."""
@@ -174,6 +174,8 @@ class Recipe:
         return self.model.family
 
     def __post_init__(self) -> None:
+        if self.size is not None and not isinstance(self.size, int):
+            object.__setattr__(self, "size", _sized(self.size))
         for settings in (self, self.model, self.objective, self.training):
             check_fields(settings)
         if self.training.decay == "exponential" and not self.training.rate_end:
@@ -232,6 +234,20 @@ class Recipe:
     def conditions(self) -> list[str]:
         """The names of the attributes that the model is given."""
         return [name.strip() for name in self.given.split(",") if name.strip()]
+
+
+def _sized(size: Any) -> int | str:
+    """A size as a recipe keeps it: one number, or HxW.
+
+    >>> _sized("28x20"), _sized((28, 20)), _sized("64"), _sized([64, 64])
+    ('28x20', '28x20', 64, 64)
+    """
+    from triptych.data.pictures import parse_size
+
+    height, width = parse_size(size) or (0, 0)
+    for side in (height, width):
+        check_range("size", side, *RANGES["size"])
+    return height if height == width else f"{height}x{width}"
 
 
 def to_json(recipe: Recipe) -> dict[str, Any]:

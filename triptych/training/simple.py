@@ -39,7 +39,7 @@ def train(
     steps: int | None = None,
     minutes: float | None = None,
     seed: int | None = None,
-    size: int | None = None,
+    size: int | str | tuple[int, int] | None = None,
     preset: str | None = None,
     init: str | Path | None = None,
     given: str | Sequence[str] | None = None,
@@ -160,7 +160,7 @@ def _folder(out: str | Path | None, track: Sequence[str]) -> Iterator[Path]:
 
 
 def _training_split(
-    recipe: Recipe, data: Any, size: int | None, init: str | Path | None, factory: Factory | None
+    recipe: Recipe, data: Any, size: int | str | tuple[int, int] | None, init: str | Path | None, factory: Factory | None
 ) -> tuple[Split, Recipe]:
     """What is trained on, and the recipe without a size where the data were loaded before."""
     if not isinstance(data, Split | Splits):

@@ -6,7 +6,9 @@ promise more than any disk holds.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import shutil
 import stat
 import tarfile
@@ -37,6 +39,8 @@ def unpacked(path: Path) -> Path:
             _unpack(path, fresh)
             (fresh / "about.json").write_text("{}")
         trimmed(folder)
+    with contextlib.suppress(OSError):
+        os.utime(folder / "about.json")  # the cache keeps what was used last
     return folder
 
 

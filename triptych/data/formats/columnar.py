@@ -15,14 +15,16 @@ import numpy as np
 from triptych.data.album import Album
 from triptych.data.arrays import Array
 from triptych.data.attributes import LABELS, RawColumn
-from triptych.data.delimited import MISSING, read_delimited
+from triptych.data.delimited import MISSING, NUMBERING, read_delimited
 from triptych.data.formats.reading import readable
-from triptych.data.pictures import Encoded, is_picture
+from triptych.data.pictures import SUFFIXES, Encoded, is_picture
 from triptych.data.stored import identity
 from triptych.errors import TriptychError
+from triptych.opening import exists
 
 IMAGE_COLUMNS = ("image", "img", "picture", "photo")
 """Usual names of a column of encoded pictures."""
+_MANY = re.compile(r"\s*[+-]?[\d.]+(?:[eE][+-]?\d+)?(?:\s+[+-]?[\d.]+(?:[eE][+-]?\d+)?){7,}\s*")  # eight numbers or more
 _PIXEL = re.compile(r"(?:pixel|pix|px|p)?[ _.]?\d+(?:x\d+)?")
 
 
@@ -38,19 +40,40 @@ def read_parquet(*paths: Path) -> Album | Array:
         recorded = (schema.metadata or {}).get(b"huggingface")  # by the `datasets` library, if it wrote the file
         features = json.loads(recorded)["info"].get("features", {}) if recorded else {}
         image = _image_column(files[0], features)
-        plain = [field.name for field in schema if field.name != image and not pa.types.is_nested(field.type)]
+        nested = pa.types.is_struct if image is None else pa.types.is_nested  # lists of numbers may be the examples
+        plain = [field.name for field in schema if field.name != image and not nested(field.type)]
         plain = [name for name in plain if image or not _is_bytes(schema.field(name).type)]
         table = pa.concat_tables([file.read(columns=plain) for file in files])
     columns = {}
     for name, column in zip(plain, table.columns, strict=True):
-        quick = pa.types.is_primitive(column.type) and not column.null_count and not pa.types.is_temporal(column.type)
+        if pa.types.is_decimal(column.type) or (column.null_count and pa.types.is_integer(column.type)):
+            column = column.cast(pa.float64())
+        numbers = pa.types.is_floating(column.type) or (pa.types.is_primitive(column.type) and not column.null_count)
+        quick = numbers and not pa.types.is_temporal(column.type)
         classes = tuple(features.get(name, {}).get("names") or ())
-        columns[name] = RawColumn(column.to_numpy() if quick else column.to_pylist(), classes)
+        lists = None if quick else _stacked(column)
+        values = column.to_numpy() if quick else column.to_pylist() if lists is None else lists
+        columns[name] = RawColumn(values, classes)
     count = sum(file.metadata.num_rows for file in files)
     where = str(paths[0] if len(paths) == 1 else paths[0].parent)
     if image:
         return Album(where, count, partial(_parquet_rows, paths, image), columns)
     return of_columns(where, columns, [identity(path) for path in paths])
+
+
+def _stacked(column: Any) -> np.ndarray | None:
+    """Lists of numbers, nested or not and all of one length, as an array; None for any other column."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    shape, flat = [len(column)], column.combine_chunks()
+    while pa.types.is_list(flat.type) or pa.types.is_large_list(flat.type) or pa.types.is_fixed_size_list(flat.type):
+        lengths = pc.list_value_length(flat).unique().to_pylist()
+        if len(lengths) != 1 or not lengths[0]:
+            return None
+        shape, flat = [*shape, lengths[0]], flat.flatten()
+    numbers = len(shape) > 1 and (pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type))
+    return flat.to_numpy(zero_copy_only=False).reshape(shape) if numbers and not flat.null_count else None
 
 
 def _is_bytes(kind: Any) -> bool:
@@ -120,9 +143,15 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
 
     Columns pixel0, pixel1, … of bytes, as many as a square has, are grey pictures.
 
+    Where one column holds all numbers of a row, as a list or as text, these are the vector, and the others are attributes.
+
     Raises:
         TriptychError: without columns of numbers, and for missing values among them.
     """
+    _refuse_names(where, columns)
+    for name, raw in columns.items():
+        if (rows := _vectors(where, name, raw.values)) is not None:
+            return _of_vectors(where, rows, key, {other: its for other, its in columns.items() if other != name})
     values, attributes = {}, {}
     for name, raw in columns.items():
         numbers = np.asarray(raw.values) if not raw.classes else np.array([], object)
@@ -130,11 +159,7 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
             values[name] = numbers.astype(np.float64)
         else:
             attributes[name] = raw
-    counted = [name for name, column in values.items() if _counts(name, column) and len(values) > 1]
-    values = {name: column for name, column in values.items() if name not in counted}
-    aside = tuple(f"column {name} (counts the rows)" for name in counted)
-    aside += tuple(f"column {name} (empty)" for name, column in values.items() if np.isnan(column).all())
-    values = {name: column for name, column in values.items() if not np.isnan(column).all()}
+    values, aside = _that_vary(values)
     if not values:
         raise TriptychError(
             f"{where}: expected columns of numbers, or one of encoded pictures named {' or '.join(IMAGE_COLUMNS[:2])} or "
@@ -154,14 +179,69 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
     return array
 
 
+def _that_vary(values: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """The columns that say something, and which others were left aside: those that are empty, or number the rows."""
+    counted = [name for name, column in values.items() if _counts(name, column) and len(values) > 1]
+    empty = [name for name, column in values.items() if name not in counted and np.isnan(column).all()]
+    aside = (*(f"column {name} (counts the rows)" for name in counted), *(f"column {name} (empty)" for name in empty))
+    return {name: column for name, column in values.items() if name not in (*counted, *empty)}, aside
+
+
+def _refuse_names(where: str, columns: dict[str, RawColumn]) -> None:
+    """Raises for a table that names pictures beside it: these are meant, not its numbers."""
+    for name, raw in columns.items():
+        first = next((word for word in raw.values[:100] if isinstance(word, str) and word), "")
+        if Path(first).suffix.lower() in SUFFIXES and exists(Path(where).parent / first):
+            raise TriptychError(
+                f"{where} names pictures in column {name}: give their folder, {Path(where).parent}, whose tables are read; "
+                "or remove the column to read the numbers alone"
+            )
+
+
+def _vectors(where: str, name: str, cells: Any) -> np.ndarray | None:
+    """The rows of a column each of whose cells holds many numbers; None for other columns.
+
+    Raises:
+        TriptychError: where cells hold different numbers of them, or none.
+    """
+    if isinstance(cells, np.ndarray) and cells.ndim > 1:
+        return cells
+    first = next((cell for cell in cells if cell is not None), None)
+    text = isinstance(first, str) and _MANY.fullmatch(first)
+    if not text and not isinstance(first, list):
+        return None
+    try:
+        rows = np.array([cell.split() for cell in cells] if text else list(cells), float if text else None)
+    except (ValueError, AttributeError):
+        rows = np.array([], object)
+    if rows.dtype.kind not in "biuf":
+        if not text and not any(isinstance(value, int | float) for value in np.ravel(np.asarray(first, object))):
+            return None  # lists of words
+        raise TriptychError(
+            f"{where}: expected as many numbers in each row of {name}, got other ones: pad or drop these rows"
+        )
+    return rows
+
+
+def _of_vectors(where: str, rows: np.ndarray, key: Any, attributes: dict[str, RawColumn]) -> Array:
+    """Whole bytes as many as a square of at least 8 × 8 has are a grey picture."""
+    side = math.isqrt(rows.shape[1])
+    if rows.ndim == 2 and side >= 8 and side * side == rows.shape[1] and _are_bytes(rows):
+        rows = rows.astype(np.uint8).reshape(-1, 1, side, side)
+    return Array.of(rows, where, key, attributes)
+
+
+def _are_bytes(data: np.ndarray) -> bool:
+    return bool(((data >= 0) & (data <= 255) & (data == np.rint(data))).all())
+
+
 def _counts(name: str, column: np.ndarray) -> bool:
     """Whether a column only numbers the rows."""
-    nameless = name.lower() in ("id", "index", "unnamed: 0", "column 1", "__index_level_0__")
-    return nameless and len(column) > 1 and np.array_equal(column - column[0], np.arange(len(column)))
+    return name.lower() in NUMBERING and len(column) > 1 and np.array_equal(column - column[0], np.arange(len(column)))
 
 
 def _as_pixels(names: list[str], data: np.ndarray) -> tuple[int, int] | None:
     """The sides of a square picture whose pixels the columns are, by their names and values."""
     side = math.isqrt(len(names))
     named = side > 3 and side * side == len(names) and all(_PIXEL.fullmatch(name.lower()) for name in names)
-    return (side, side) if named and ((data >= 0) & (data <= 255) & (data == np.rint(data))).all() else None
+    return (side, side) if named and _are_bytes(data) else None

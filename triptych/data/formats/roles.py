@@ -18,6 +18,7 @@ from triptych.errors import TriptychError
 
 DATA = frozenset({"x", "images", "image", "imgs", "img", "data", "inputs", "pictures", "features", "ff"})
 LABELS = frozenset({"y", "labels", "label", "targets", "target", "classes", "class"})
+_PAIR = re.compile(rf"(?:(x|y)({'|'.join(SPLIT_NAMES)})|({'|'.join(SPLIT_NAMES)})(x|y))")  # xtrain, trainX
 MOST_COLUMNS = 64
 """Labels (N, K) of more columns than this are not attributes."""
 
@@ -88,9 +89,22 @@ def columns_of_array(name: str, values: np.ndarray) -> dict[str, RawColumn]:
     return {f"{name}_{i}": RawColumn(values[:, i]) for i in range(values.shape[1])}
 
 
+def describes(name: str) -> bool:
+    """Whether an array's name says that it holds labels.
+
+    >>> describes("y_train"), describes("ytest"), describes("images")
+    (True, True, False)
+    """
+    return bool(set(_words(name)) & LABELS)
+
+
 def _words(name: str) -> list[str]:
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
-    return [word for word in re.split(r"[^a-z0-9]+", spaced.lower()) if word]
+    parts: list[str] = []
+    for word in filter(None, re.split(r"[^a-z0-9]+", spaced.lower())):
+        pair = _PAIR.fullmatch(word)
+        parts += filter(None, pair.groups()) if pair else [word]
+    return parts
 
 
 def _split(name: str) -> str:

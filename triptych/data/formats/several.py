@@ -42,6 +42,11 @@ def read_npz(path: Path) -> dict[str, Array]:
         packed = {name: archive.getinfo(f"{name}.npy").compress_size for name in headers}
 
     def whole(name: str) -> np.ndarray:
+        if headers[name].dtype.kind == "O":
+            raise TriptychError(
+                f"{path}: {name} holds Python objects, which may run whatever they say: save it as text or numbers "
+                "(.astype(str))"
+            )
         with readable(path, "npz file of numbers"), zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as file:
             return npy.read_array(file)
 
@@ -57,6 +62,21 @@ def read_npz(path: Path) -> dict[str, Array]:
         if header.dtype.kind in "buif":
             refuse_short(str(path), *header, packed[name] * DEFLATE)
     return _arrays(path, headers, whole, chunks)
+
+
+def read_npys(folder: Path, names: list[str]) -> dict[str, Array]:
+    """Arrays in .npy files of one folder, with the roles that their names say: X and y, images and labels, x_train, …"""
+    values = {}
+    for name in names:
+        with readable(folder / name, "npy file of numbers"):
+            values[Path(name).stem] = np.load(folder / name, mmap_mode="r", allow_pickle=False)
+    headers = {name: Header(value.shape, value.dtype) for name, value in values.items()}
+
+    def chunks(name: str) -> Iterator[np.ndarray]:
+        step = rows_in_chunk(values[name].shape[1:], values[name].dtype)
+        return (np.asarray(values[name][i : i + step]) for i in range(0, len(values[name]), step))
+
+    return _arrays(folder, headers, lambda name: np.asarray(values[name]), chunks)
 
 
 def _npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
@@ -78,7 +98,7 @@ def _arrays(
         for name, key in role.attributes.items():
             columns |= columns_of_array(name, whole(key))
         shape, dtype = headers[role.data]
-        its = (identity(path), role.data)
+        its = (identity(path / f"{role.data}.npy" if path.is_dir() else path), role.data)
         parts[split] = Array(f"{path}[{role.data}]", shape, dtype, _again(chunks, role.data), its, columns=columns)
     over = [f"{name} {headers[name].shape}" for name in unused(headers, found)]
     parts["train"].aside = (f"arrays {', '.join(over[:3])}{', …' * (len(over) > 3)}",) if over else ()
