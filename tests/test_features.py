@@ -435,7 +435,7 @@ def test_samples_that_are_not_finite_are_named():
     "held_out, words, expected",
     [
         (60, ["--samples", "10"], "at least 50 samples, got 10"),
-        (60, ["--samples", "-5"], "at least 50 samples, got -5"),
+        (60, ["--samples", "-5"], "from 0 to 100000, got -5"),
         (5, [], "at least 50 training examples, got 46"),
         (5, ["--split", "train"], "at least 50 training examples, got 46"),
     ],
@@ -471,7 +471,7 @@ def test_json_has_a_line_for_each_measure(measured, tmp_path):
             "nearest_ratio"} <= set(stored)  # fmt: skip
     for name, numbers in stored.items():
         expected = {"value", "stderr", "n", "features", "samples", "held_out", "against", "reference", "temperature"}
-        expected |= set() if name in ("nearest_ratio", "copied") else {"floor", "floor_stderr", "floor_n"}
+        expected |= set() if name in ("nearest_ratio", "copied") else {"floor", "floor_stderr", "floor_n", "floor_samples"}
         expected |= {"scales", "window"} if name == "ms_ssim" else set()
         assert set(numbers) == expected and numbers["features"] == "pixels" and numbers["samples"] == 200
     storage.write_json(tmp_path / "quality.json", stored)

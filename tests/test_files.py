@@ -123,8 +123,8 @@ def test_names_of_any_length_can_be_written(tmp_path: Path) -> None:
 
 
 def test_only_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
-    kept = [".a.tmp1", ".a.tmp99999999", f"a.{LEFT}", f".a.{LEFT}.png", f".a.triptych-{os.getppid()}-00c0ffee", f".{LEFT}"]
-    for name in [*kept, f".a.png.{LEFT}"]:
+    kept = [".a.tmp1", f"a.{LEFT}", f".a.{LEFT}.png", f".a.triptych-{os.getppid()}-00c0ffee", f".{LEFT}"]
+    for name in [*kept, f".a.png.{LEFT}", ".a.tmp99999999"]:
         (tmp_path / name).write_text("")
     (tmp_path / f".link.{LEFT}").symlink_to(tmp_path / kept[0])
     (tmp_path / f".folder.{LEFT}" / "deep").mkdir(parents=True)

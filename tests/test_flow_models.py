@@ -393,7 +393,7 @@ def test_training_lets_bad_data_through_to_the_loss():
         ((8,), {"levels": 0}, r"levels should be 1 to 3"),
         ((1, 5, 5), {"levels": 0}, r"5×5 cannot be halved even once: resize or pad the data to 6,6, or use realnvp"),
         ((1, 8, 8), {"levels": 0}, r"levels should be 1 to 3"),
-        ((3, 4, 4), {"levels": -1}, r"levels should be 0 to 2"),
+        ((3, 4, 4), {"levels": -1}, r"levels should be .*0 to"),
         (
             (3, 4, 4),
             {"levels": 1, "permutation": "rotate"},

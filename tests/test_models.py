@@ -248,13 +248,13 @@ def test_copies_are_independent(name):
 def test_bits_per_dim_agrees_with_nats(name):
     model, stored = made(name)
     if adversarial(model):
-        with pytest.raises(TriptychError, match=r"has no density|needs a model of pixels"):
+        with pytest.raises(TriptychError, match=r"has no density|needs a model of 8-bit pixels"):
             triptych.bits_per_dim(model, stored)
         return
     try:
         depth = model.codec.added_bits(model.measure)
     except TriptychError:
-        with pytest.raises(TriptychError, match="needs a model of pixels"):
+        with pytest.raises(TriptychError, match="needs a model of 8-bit pixels"):
             triptych.bits_per_dim(model, stored)
         return
     bits = triptych.bits_per_dim(model, stored, k=1, generator=torch.Generator().manual_seed(3))

@@ -63,6 +63,10 @@ FUNCTIONS: dict[str, Callable] = {
     "apply": lambda m, g: edit.apply(m, g.x, {g.name: 1.0}, g.directions),
     "sweep": lambda m, g: edit.sweep(m, g.x, g.name, [0.0, 1.0], g.directions),
     "change_context": lambda m, g: edit.change_context(m, g.x, None, torch.ones(1, m.context_dim)),
+    "optimise": lambda m, g: edit.optimise(m, g.x, lambda x: x.flatten(1).mean(1), steps=2).x,
+    "fit_perturbation": lambda m, g: (
+        edit.fit_perturbation(m, g.x[:1], torch.eye(3), lambda x, _: x.flatten(1).mean(1), steps=2).bias
+    ),
     "interpolate": lambda m, g: edit.interpolate(m, g.x[:1], g.x[1:2], 3),
     "manifold": lambda m, g: edit.manifold(m, g.x, 4),
     "shown": lambda m, g: shown(m, g.stored[:2], lambda x, z: x[:, None]),

@@ -252,8 +252,8 @@ def test_what_cannot_be_read_or_shown(model: triptych.VAE, tmp_path: Path) -> No
     for wrong, said in (
         (lambda: triptych.read([], model), "expected at least one file"),
         (lambda: triptych.read("none.png", model), "none.png does not exist"),
-        (lambda: triptych.read("none.npy", model), "none.npy cannot be read"),
-        (lambda: triptych.read(tmp_path / "broken.npy", model), "broken.npy cannot be read"),
+        (lambda: triptych.read("none.npy", model), "none.npy does not exist"),
+        (lambda: triptych.read(tmp_path / "broken.npy", model), "broken.npy: expected a complete npy"),
         (lambda: triptych.read(tmp_path / "x.npy", model), r"takes \(B, 3, 16, 16\), got \(40, 4\)"),
         (lambda: triptych.read("face.png", vectors), "give an array instead"),
         (lambda: triptych.show(torch.zeros(2, 4), vectors), "are not 8-bit pictures"),

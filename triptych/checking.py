@@ -6,7 +6,7 @@ annotation says what its argument may be, and this file alone what that means:
     Tensor                  a tensor of at least one number, none NaN; not infinite but where a function may take scores
     int, float              a whole, a finite number, no truth value; within `BOUNDS`, by the argument's name
     Literal, a class        one of the choices, an instance
-    Sequence, Mapping, …    a container of these; NaN in a mapping's arrays is a value that is not known
+    Sequence, Mapping, …    a container of these; in a mapping NaN is a value that is not known, or was measured
 
 What passes, and does not fit together all the same (shapes, ranks, lengths), is one line that names the shapes.
 """
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import numpy as np
 
-from triptych.errors import TriptychError, check_range
+from triptych.errors import TriptychError, check_range, check_size
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +41,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
     "components": (1, 65_536),
     "context_dim": (0, 65_536),
     "couplings": (0, 1_000),
-    "count": (1, 1e9),
+    "count": (0, 1e9),
     "depth": (0, 65_536),
     "dims": (1, 1e12),
     "draws": (1, 1e6),
@@ -147,8 +147,11 @@ def check_argument(name: str, value: Any, hint: Any, values: str = _FINITE) -> N
     if problem:
         raise TriptychError(f"{name} should be {problem}, got {described(value)}")
     if name in BOUNDS and isinstance(value, Real):
-        # numpy's numbers are numbers too
-        check_range(name, int(value) if isinstance(value, Integral) else float(value), *BOUNDS[name])
+        low, high = BOUNDS[name]
+        if isinstance(value, Integral) and low == int(low):  # NumPy's are too
+            check_size(name, int(value), int(high), int(low))
+        else:
+            check_range(name, float(value), low, high)
 
 
 def check_numbers(values: Tensor, dtype: torch.dtype | None, symbol: Literal["x", "z"], look: bool) -> Tensor:
@@ -223,8 +226,8 @@ def _mapping(value: Any, inner: tuple[Any, ...]) -> str:
 
 
 def _loosely(value: Any, hints: tuple[Any, ...]) -> str:
-    """Arrays of a mapping hold NaN where a value is not known."""
-    if not hints or isinstance(value, np.ndarray) or (_is_tensor_type(type(value)) and value.numel()):
+    """Arrays of a mapping hold NaN where a value is not known, and records hold what was measured, finite or not."""
+    if not hints or isinstance(value, np.ndarray | float) or (_is_tensor_type(type(value)) and value.numel()):
         return ""
     return _problem(value, hints[0])
 
@@ -238,6 +241,8 @@ def _container(value: Any, kind: Any, inner: tuple[Any, ...], values: str) -> st
         array: Any = value
         if array.ndim != 1:
             return f"several of: {_problem(None, inner[0], values) or 'values'}" if inner else "a sequence"
+        if getattr(array, "is_meta", False):  # laid out without memory: its numbers are not there
+            return ""
         value = array.tolist()
     if not isinstance(value, abc.Sequence) or not inner:
         return ""

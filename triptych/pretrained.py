@@ -78,9 +78,12 @@ def load(source: str | Path, *, revision: str | None = None, **own: Any) -> Gene
 
 
 def _check_finite(model: GenerativeModel, folder: Path) -> None:
-    """Raises a `TriptychError` that names the first weight that is not finite; a buffer may be infinite, such as a mask."""
+    """Raises a `TriptychError` that names the first weight that is not finite.
+
+    A buffer may be infinite, such as a mask, and one of a single number NaN, where that was not measured yet.
+    """
     broken = (name for name, p in model.named_parameters() if not p.isfinite().all())
-    unknown_value = (name for name, b in model.named_buffers() if b.is_floating_point() and b.isnan().any())
+    unknown_value = (name for name, b in model.named_buffers() if b.ndim and b.is_floating_point() and b.isnan().any())
     if name := next(itertools.chain(broken, unknown_value), None):
         raise TriptychError(f"{folder}: {not_finite(f'weights ({name})')}")
 

@@ -25,7 +25,7 @@ class History:
         damaged: lines that could not be read and were skipped.
     """
 
-    def __init__(self, lines: Sequence[dict[str, float | None]], damaged: int = 0):
+    def __init__(self, lines: Sequence[dict[str, Any]], damaged: int = 0):
         self.lines = [line for line in lines if isinstance(line.get("step"), int | float)]
         self.damaged = damaged
 
