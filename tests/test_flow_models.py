@@ -158,7 +158,7 @@ def test_what_is_no_x_is_refused_in_words(name):
             call(pixels.double() / 256)
     with pytest.raises(TriptychError, match="the codes hold NaN"):
         model.decode(torch.full((1, model.latent_dim), torch.nan))
-    with pytest.raises(TriptychError, match="temperature ≥ 0"):
+    with pytest.raises(TriptychError, match="temperature should be"):
         model.sample(1, temperature=math.inf)
     if name == "realnvp":
         with pytest.raises(TriptychError, match=r"not finite.*pixels belong in"):

@@ -309,3 +309,26 @@ def test_what_cannot_be_trained_or_loaded_is_refused(name: str, argument: str) -
         with pytest.raises(TriptychError) as error:
             call(**{**start, argument: wrong})
         assert "\n" not in str(error.value), wrong
+
+
+METHODS: dict[str, dict[str, Any]] = {
+    "sample": {"n": 2, "temperature": 1.0, "context": None, "generator": None},
+    "sample_prior": {"n": 2, "temperature": 1.0, "generator": None},
+    "decode": {"z": torch.zeros(3, 2)},
+    **{name: {"x": X} for name in ("encode", "posterior", "log_prob", "logits")},
+}
+
+
+@pytest.mark.parametrize("model", [VAE, NICE, triptych.GAN((4,), 2).eval()], ids=lambda model: type(model).__name__)
+def test_a_models_methods_say_what_is_wrong(model: Any) -> None:
+    """They are called more than any function: a tensor of finite numbers, or one line."""
+    for method in (name for name in METHODS if callable(getattr(type(model), name, None))):
+        right = METHODS[method]
+        for argument in right:
+            for said, value in (WRONG | {"whole numbers": torch.ones(3, 2 + 2 * (argument == "x")).long()}).items():
+                try:
+                    result = getattr(model, method)(**right | {argument: value})
+                except TriptychError as error:
+                    assert "\n" not in str(error)
+                    continue
+                assert all(part.isfinite().all() for part in (result if isinstance(result, tuple) else (result,))), said

@@ -213,11 +213,11 @@ def test_errors_name_shapes(name):
         seen(model, torch.zeros(2, 1, *model.event_shape[1:], 3))
     with pytest.raises(TriptychError, match="z should be"):
         model.decode(torch.zeros(2, model.latent_dim + 1))
-    with pytest.raises(TriptychError, match="n ≥ 1"):
+    with pytest.raises(TriptychError, match="n should be"):
         model.sample(0)
     if adversarial(model):
         return
-    with pytest.raises(TriptychError, match="k ≥ 1"):
+    with pytest.raises(TriptychError, match="k should be"):
         model.log_prob(model.codec.encode(stored), k=0)
 
 

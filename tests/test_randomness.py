@@ -10,7 +10,7 @@ from test_train import pixels, start, tiny, weights
 from torch import nn
 
 from triptych.families import preset
-from triptych.randomness import seeded
+from triptych.randomness import _DRAWS, seeded
 from triptych.training import loop as train
 
 X = torch.linspace(0.1, 0.9, 24).view(2, 3, 4)
@@ -26,6 +26,8 @@ DRAWS = {
     "rand_like": lambda: torch.rand_like(X, dtype=torch.float64),
     "randn_like": lambda: torch.randn_like(X.mT),
     "randint_like": lambda: torch.randint_like(X, 3, 9),
+    "randint_like by name": lambda: torch.randint_like(input=X, low=3, high=9),
+    "rand_like by name": lambda: torch.rand_like(input=X),
     "uniform_": lambda: torch.empty(9).uniform_(1, 2),
     "normal_": lambda: torch.empty(9).normal_(1, 2),
     "bernoulli_": lambda: torch.empty(9).bernoulli_(0.3),
@@ -51,6 +53,12 @@ DRAWS = {
     "attention": lambda: F.scaled_dot_product_attention(X, X, X, dropout_p=0.5),
     "MultiheadAttention": lambda: nn.MultiheadAttention(4, 2, dropout=0.5)(X, X, X)[0],
     "TransformerEncoderLayer": lambda: nn.TransformerEncoderLayer(4, 2, 8)(X),
+    "dropout_": lambda: torch.dropout_(X.clone(), 0.5, True),
+    "feature_dropout": lambda: torch.feature_dropout(X, 0.5, True),
+    "rrelu_": lambda: torch.rrelu_(-X, training=True),
+    "LSTM with dropout": lambda: nn.LSTM(4, 3, 2, dropout=0.5)(X)[0],
+    "GRU with dropout": lambda: nn.GRU(4, 3, 2, dropout=0.5)(X)[0],
+    "FractionalMaxPool2d": lambda: nn.FractionalMaxPool2d(2, output_size=1)(X),
     "svd_lowrank": lambda: torch.svd_lowrank(X[0], 2)[2].abs(),
 }
 
@@ -68,6 +76,24 @@ def test_draws_are_those_of_a_seeded_torch_and_leave_its_state_alone(name):
         second = draw()
     assert torch.equal(first, expected[0]) and torch.equal(second, expected[1])
     assert torch.equal(before, torch.get_rng_state())
+
+
+def test_every_function_of_torch_that_draws_is_known():
+    """Those that torch itself marks so, without its inner ones."""
+    ops = {
+        schema.name.removeprefix("aten::") for schema in torch._C._jit_get_all_schemas() if schema.name.startswith("aten::")
+    }
+    places = (torch._C._VariableFunctions, torch.Tensor)
+    public = {name: [f for place in places if (f := getattr(place, name, None))] for name in ops if name[0] != "_"}
+    drawing = {
+        f
+        for name in public
+        for op in [getattr(torch.ops.aten, name, None)]
+        if op is not None and any(torch.Tag.nondeterministic_seeded in getattr(op, o).tags for o in op.overloads())
+        for f in public[name]
+    }
+    elsewhere = {torch._C._VariableFunctions.miopen_rnn}  # of one maker's machines
+    assert len(drawing) > 30 and drawing <= _DRAWS.keys() | elsewhere
 
 
 def test_a_generator_that_is_named_is_used():

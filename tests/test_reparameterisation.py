@@ -280,6 +280,19 @@ def test_far_draws_of_a_student_t_have_its_law_in_float32(df: float) -> None:
     assert far.item() == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("df", [0.01, 0.1, 0.5])
+@pytest.mark.parametrize("vectors", [False, True])
+def test_the_gradients_of_a_student_t_are_finite_in_float32(df: float, vectors: bool) -> None:
+    """Also where draws lie beyond the largest float: ∇σ E clip(x) has 0, not 0 · ∞, of those."""
+    mu = torch.zeros(2, requires_grad=True)
+    sigma = (2 * torch.eye(2) if vectors else torch.full((2,), 2.0)).requires_grad_()
+    nu = torch.tensor(df, requires_grad=True)
+    q = (MultivariateStudentT if vectors else distributions.StudentT)(nu, mu, sigma)
+    x = drawn("tail gradients", q, 5_000)
+    for h in (x.clamp(-5, 5).square(), q.log_prob(x)):
+        assert all(g.isfinite().all() for g in torch.autograd.grad(h.mean(), (nu, mu, sigma), retain_graph=True))
+
+
 @pytest.mark.parametrize("values", [(3.0, 1e5), (1e5, 3.0), (0.3, 1e5), (0.05, 3.0)])
 def test_the_gradients_of_a_beta_hold_where_its_concentrations_are_unequal(values: tuple[float, float]) -> None:
     """Where torch's own approximation is wrong, up to sixfold at (3, 10⁵): E log x and E log(1 − x) have closed forms."""

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 import shutil
 import signal
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from resuming import interrupted_and_resumed
 
 import triptych
-from triptych import families, recipes, storage
+from triptych import families, pretrained, recipes, storage
 from triptych.data import Split
 from triptych.errors import TriptychError
 from triptych.families import FAMILIES
@@ -522,6 +523,17 @@ def test_damaged_models_are_named(finished):
         triptych.load(finished)
     with pytest.raises(TriptychError, match="no run folder"):
         triptych.load(finished.parent / "nowhere")
+
+
+def test_a_file_that_was_only_made_long_is_not_read(finished, monkeypatch):
+    """2 TiB that take no room on the disk would be hashed for hours."""
+    monkeypatch.setattr(storage.hashlib, "file_digest", lambda *_: pytest.fail("it was read"))
+    for path in (finished / "model.safetensors", finished / "state/000000012/state.safetensors"):
+        os.truncate(path, 2**41)
+    with pytest.raises(TriptychError, match="not fully covered"):
+        pretrained.stamp(finished)
+    with pytest.raises(TriptychError, match="not fully covered"):
+        Run.resume(finished)
 
 
 def test_a_recipe_cannot_ask_for_memory_or_another_class(finished):

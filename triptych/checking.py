@@ -20,11 +20,15 @@ import sys
 import types
 from collections.abc import Callable, Collection
 from numbers import Integral, Real
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from triptych.errors import TriptychError, check_range, check_size
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 BOUNDS: dict[str, tuple[float, float]] = {
     "batch": (1, 1e6),
@@ -144,10 +148,23 @@ def check_argument(name: str, value: Any, hint: Any, values: str = _FINITE) -> N
         raise TriptychError(f"{name} should be {problem}, got {described(value)}")
     if name in BOUNDS and isinstance(value, Real):
         low, high = BOUNDS[name]
-        if isinstance(value, Integral):  # NumPy's are too
+        if isinstance(value, Integral) and low == int(low):  # NumPy's are too
             check_size(name, int(value), int(high), int(low))
         else:
             check_range(name, float(value), low, high)
+
+
+def check_numbers(values: Tensor, dtype: torch.dtype | None, symbol: Literal["x", "z"], look: bool) -> Tensor:
+    """The tensor itself, if it is of a model's dtype and, where one is to look, finite; else a `TriptychError`."""
+    what = {"x": "the data", "z": "the codes"}[symbol]
+    if dtype is not None and values.dtype != dtype:
+        convert = f"convert one, such as {symbol}.to({dtype})"
+        read = "stored values become model coordinates by x=model.codec.encode(stored)"
+        advice = convert if values.is_floating_point() or symbol == "z" else read
+        raise TriptychError(f"{what} are {values.dtype}, the model is {dtype}: {advice}")
+    if look and not values.isfinite().all():
+        raise TriptychError(f"{what} hold NaN or infinity: remove or impute those values first")
+    return values
 
 
 def _problem(value: Any, hint: Any, values: str = _FINITE) -> str:

@@ -20,6 +20,7 @@ from huggingface_hub import ModelHubMixin
 from torch import Tensor, nn
 
 from triptych.capabilities import Encodes, HasDensity, HasPosterior, Layered
+from triptych.checking import check_argument, check_numbers
 from triptych.errors import NotSupported, TriptychError, check_size
 from triptych.modes import in_eval_mode
 from triptych.parts import Part
@@ -248,7 +249,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
         Args:
             context: (n, K), or (1, K) for all.
         """
-        _check_sampling(n, temperature)
+        _check_sampling(n, temperature, generator)
         z = self.sample_prior(n, temperature=1.0 if self.truncates else temperature, generator=generator)
         parts = in_parts(z, self.check_context(context, n))
         return torch.cat([self.truncated_decode(z, c, temperature) for z, c in parts])
@@ -261,7 +262,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
     @in_eval_mode
     def sample_prior(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ p(z), (n, L); the temperature acts on the noise that z is made of."""
-        _check_sampling(n, temperature)
+        _check_sampling(n, temperature, generator)
         if isinstance(self.prior, StandardNormal):
             return temperature * standard_normal(n, self.latent_dim, generator=generator, device=self.device)
         return self.prior.sample(n, temperature=temperature, generator=generator).to(self.device)  # type: ignore[operator]
@@ -286,11 +287,25 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
             )
         return x
 
+    def check_coordinates(self, x: Tensor, *, look: bool = False) -> Tensor:
+        """x itself if it is a batch (B, *E) of the model's dtype, finite outside of training, or where one is to `look`."""
+        return check_numbers(self.check_event(x), self._dtype, "x", look or self._looks())
+
     def check_latent(self, z: Tensor) -> Tensor:
-        """z itself if it is (B, L), else a `TriptychError` that names both shapes."""
-        if z.ndim != 2 or z.shape[1] != self.latent_dim:
-            raise TriptychError(f"z should be (B, {self.latent_dim}), got {tuple(z.shape)}: z is flat for every family")
-        return z
+        """z itself if it is (B, L), of the model's dtype and outside of training finite, else a `TriptychError`."""
+        if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] != self.latent_dim:
+            got = tuple(z.shape) if isinstance(z, Tensor) else f"{z!r:.60}"
+            raise TriptychError(f"z should be (B, {self.latent_dim}), got {got}: z is flat for every family")
+        # a z that is being optimised may leave the range of floats: whoever optimises it passes over it
+        return check_numbers(z, self._dtype, "z", self._looks() and not z.requires_grad)
+
+    @property
+    def _dtype(self) -> torch.dtype | None:
+        return next((p.dtype for p in self.parameters()), None)
+
+    def _looks(self) -> bool:
+        """Whether to look at values, which costs a synchronisation: the training loop looks for itself."""
+        return not self.training and not torch.compiler.is_compiling()
 
     def check_context(self, context: Tensor | None, n: int) -> Tensor | None:
         """The context of n examples, (n, K): given, given once for all, or zeros, which stand for "unknown"; None if K = 0.
@@ -354,10 +369,11 @@ def in_parts(rows: Tensor, context: Tensor | None) -> list[tuple[Tensor, Tensor 
     return [*zip(parts, [None] * len(parts) if context is None else context.split(_AT_ONCE), strict=True)]
 
 
-def _check_sampling(n: int, temperature: float) -> None:
-    """Raises a `TriptychError` for no samples, and for a temperature that is negative or not finite."""
-    if n < 1 or not 0 <= temperature < math.inf:
-        raise TriptychError(f"sample expects n ≥ 1 and temperature ≥ 0, got n={n}, temperature={temperature}")
+def _check_sampling(n: int, temperature: float, generator: torch.Generator | None) -> None:
+    """Raises a `TriptychError` for what cannot be sampled."""
+    check_argument("n", n, int)
+    check_argument("temperature", temperature, float)
+    check_argument("generator", generator, torch.Generator | None)
 
 
 def _checked_shape(event_shape: Sequence[int]) -> tuple[int, ...]:

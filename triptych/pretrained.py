@@ -91,7 +91,7 @@ def _check_finite(model: GenerativeModel, folder: Path) -> None:
 def stamp(folder: Path) -> str:
     """Which weights a run holds now ("" for none): kept with what is learned of them, which belongs to no others."""
     weights = folder / "model.safetensors"
-    return storage.digest(weights) if exists(weights) else ""
+    return storage.digest_of_tensors(weights) if exists(weights) else ""
 
 
 def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:

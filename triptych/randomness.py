@@ -67,13 +67,18 @@ class _Seeded(TorchFunctionMode):
         self.generators = generators
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _DRAWS:  # a hundred calls of a small model's step: nothing else is done for them
+            return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
-        draw = _DRAWS.get(func)
-        if draw is None or kwargs.get("generator") is not None:
-            return func(*args, **kwargs)
-        place = args[0].device if args and isinstance(args[0], Tensor) else torch.device(kwargs.get("device") or "cpu")
-        generator = self.generators.get(place.type)
-        return func(*args, **kwargs) if generator is None else draw(func, generator, args, kwargs)
+        generator = None if kwargs.get("generator") is not None else self.generators.get(_place(args, kwargs))
+        return func(*args, **kwargs) if generator is None else _DRAWS[func](func, generator, args, kwargs)
+
+
+def _place(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """The kind of device that a call draws on: that of its first tensor, else the one it names or the default."""
+    tensor = next((value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)), None)
+    place = tensor.device if tensor is not None else kwargs.get("device") or torch.get_default_device()
+    return torch.device(place).type
 
 
 def _given(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Any:
@@ -84,9 +89,11 @@ def _given(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Any
 def _filled(fill: str) -> Callable[..., Tensor]:
     """torch.rand_like and its kin, which earlier versions of torch give no generator: empty_like, filled."""
 
-    def draw(_func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Tensor:
-        plain = {name: value for name, value in kwargs.items() if name not in ("requires_grad", "generator")}
-        filled: Tensor = getattr(torch.empty_like(args[0], **plain), fill)(*args[1:], generator=generator)
+    def draw(_func: Any, generator: torch.Generator, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        own = {"input", "low", "high", "requires_grad", "generator"}
+        like, *bounds = [*args, *(kwargs[name] for name in ("input", "low", "high") if name in kwargs)]
+        plain = {name: value for name, value in kwargs.items() if name not in own}
+        filled: Tensor = getattr(torch.empty_like(like, **plain), fill)(*bounds, generator=generator)
         return filled.requires_grad_(kwargs.get("requires_grad", False))
 
     return draw
@@ -138,9 +145,13 @@ _DRAWS: Mapping[Any, Callable[..., Any]] = {
     F.dropout: _dropout,
     **dict.fromkeys(
         (
-            torch.dropout, torch.svd_lowrank, torch.pca_lowrank, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout,
-            F.feature_alpha_dropout, F.rrelu, F.gumbel_softmax, F.multi_head_attention_forward,
-            F.scaled_dot_product_attention,
+            torch.dropout, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout, torch.rrelu,
+            torch.dropout_, torch.feature_dropout_, torch.alpha_dropout_, torch.feature_alpha_dropout_, torch.rrelu_,
+            torch.native_dropout, torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu,
+            torch.svd_lowrank, torch.pca_lowrank,
+            F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout, F.rrelu, F.gumbel_softmax,
+            F.fractional_max_pool2d, F.fractional_max_pool2d_with_indices, F.fractional_max_pool3d,
+            F.fractional_max_pool3d_with_indices, F.multi_head_attention_forward, F.scaled_dot_product_attention,
         ),
         _whole,
     ),

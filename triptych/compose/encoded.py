@@ -71,7 +71,7 @@ class EncodedGAN(GAN, Encodes):
 
     def encode(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """E(x), (B, L)."""
-        context = self.check_context(context, len(self.check_event(x)))
+        context = self.check_context(context, len(self.check_coordinates(x)))
         with self.networks():
             z = call(self.encoder, x, context)
         return check_output(self.encoder, "the encoder", z, (len(x), self.latent_dim)).to(x.dtype)

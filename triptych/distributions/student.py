@@ -29,7 +29,7 @@ class StudentT(Precise, distributions.StudentT):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws (*sample_shape, *batch_shape), differentiable in every parameter."""
         epsilon = torch.randn(self._extended_shape(sample_shape), dtype=self.loc.dtype, device=self.loc.device)
-        return finite(self.loc + self.scale * (epsilon * _stretch(self.df.expand(epsilon.shape))), positive=False)
+        return finite(self.loc + self.scale * epsilon * _stretch(self.df.expand(epsilon.shape)), positive=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -93,9 +93,13 @@ class MultivariateStudentT(Distribution):
 
 
 def _stretch(df: Tensor) -> Tensor:
-    """√(ν/χ²_ν), of ν's shape, at most the largest float: for small ν many draws lie beyond."""
+    """√(ν/χ²_ν), of ν's shape, at most the largest float: for small ν many draws lie beyond.
+
+    It is finite, and the last factor of a draw, so that the gradient of a draw beyond, 0, is not multiplied by ∞.
+    """
     log_stretch = 0.5 * ((df / 2).log() - log_gamma(df / 2))
-    return log_stretch.clamp(max=math.log(torch.finfo(df.dtype).max)).exp()
+    largest = torch.finfo(df.dtype).max
+    return log_stretch.clamp(max=math.log(largest)).exp().clamp(max=largest)  # the logarithm may have been rounded up
 
 
 def _log_density(y: Tensor, df: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from triptych.bijections.bijection import sum_event, wanted
 from triptych.bijections.dequantise import VariationalDequantisation
 from triptych.bijections.whiten import MOST_CHANNELS
 from triptych.capabilities import Encodes, HasDensity, Layered
+from triptych.checking import check_argument
 from triptych.codecs import Dequantised, Floats
 from triptych.core import LOG_2PI, Codec, GenerativeModel
 from triptych.errors import TriptychError, check_choice, check_size
@@ -84,8 +85,7 @@ class Flow(GenerativeModel, Encodes, HasDensity, Layered):
 
     def latent(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """z (B, L) and ladj (B,). Outside of training, values that are not finite raise a `TriptychError`, here as in z."""
-        self._check_values(self.check_event(x), "the data", "x")
-        context = self.check_context(context, len(x))
+        context = self.check_context(context, len(self.check_coordinates(x)))
         with torch.autocast(x.device.type, enabled=False):  # the networks enter their own
             z, ladj = self.bijection(x, context)
         if tuple(z.shape) != (len(x), self.latent_dim):
@@ -108,8 +108,7 @@ class Flow(GenerativeModel, Encodes, HasDensity, Layered):
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """x = f⁻¹(z; c), (B, *E)."""
-        self._check_values(self.check_latent(z), "the codes", "z")
-        context = self.check_context(context, len(z))
+        context = self.check_context(context, len(self.check_latent(z)))
         with torch.autocast(z.device.type, enabled=False):
             try:
                 return self.bijection.inverse(z, context)
@@ -121,8 +120,7 @@ class Flow(GenerativeModel, Encodes, HasDensity, Layered):
         self, x: Tensor, context: Tensor | None = None, *, k: int = 1, generator: torch.Generator | None = None
     ) -> Tensor:
         """log p(x | c), (B,) nats of density in model coordinates; exact, whatever k."""
-        if k < 1:
-            raise TriptychError(f"log_prob expects k ≥ 1 draws, got {k}")
+        check_argument("k", k, int)
         z, ladj = self.latent(x, context)
         return ladj - 0.5 * (sum_event(z.square()) + self.latent_dim * LOG_2PI)
 
@@ -133,7 +131,7 @@ class Flow(GenerativeModel, Encodes, HasDensity, Layered):
         Raises:
             TriptychError: where that has been done: it would undo what was learned since.
         """
-        self._check_values(self.check_event(x), "the data", "x", look=True)  # in training too: what it sets would stay
+        self.check_coordinates(x, look=True)  # in training too: what it sets would stay
         if any(layer.ready for layer in self.modules() if isinstance(layer, Initialised)):
             raise TriptychError("this flow is initialised already: to begin anew, build a new one")
         self.bijection.initialize(x, self.check_context(context, len(x)))
@@ -168,20 +166,6 @@ class Flow(GenerativeModel, Encodes, HasDensity, Layered):
             "they are far outside of what the model is for (pixels belong in [0, 1]: model.codec.encode), or a layer has "
             "become singular: triptych.flow.flow_health names it"
         )
-
-    def _looks(self) -> bool:
-        """Whether to look at values, which costs a synchronisation: the training loop looks for itself."""
-        return not self.training and not torch.compiler.is_compiling()
-
-    def _check_values(self, values: Tensor, what: str, symbol: str, look: bool = False) -> None:
-        own = next((p.dtype for p in self.parameters()), values.dtype)
-        if values.dtype != own:
-            convert = f"convert one, such as {symbol}.to({own})"
-            read = f"stored values become model coordinates by {symbol}=model.codec.encode(stored)"
-            advice = convert if values.is_floating_point() else read
-            raise TriptychError(f"{what} are {values.dtype}, the model is {own}: {advice}")
-        if (look or self._looks()) and not values.isfinite().all():
-            raise TriptychError(f"{what} hold NaN or infinity: remove or impute those values first")
 
 
 def read_as(reading: str, bits: int, event_shape: Sequence[int]) -> Codec:

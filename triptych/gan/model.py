@@ -49,7 +49,7 @@ class Adversarial(GenerativeModel):
 
     def logits(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """log D(x) − log(1 − D(x)), (B,): above 0 where D takes x for real. Nothing is augmented here."""
-        context = self.check_context(context, len(self.check_event(x)))
+        context = self.check_context(context, len(self.check_coordinates(x)))
         with self.networks():
             logits = call(self.discriminator, x, context)
         return check_output(self.discriminator, "the discriminator", logits, (len(x),)).to(x.dtype)

@@ -237,7 +237,7 @@ class ProgressiveGAN(Adversarial):
     def reals(self, x: Tensor) -> Tensor:
         """x (B, *E) at that size by averaging; while a level fades in, mixed with what the level before could show."""
         stage = self.stage_now
-        x = F.avg_pool2d(self.check_event(x), 2 ** (self.last - stage.level))
+        x = F.avg_pool2d(self.check_coordinates(x), 2 ** (self.last - stage.level))
         if stage.alpha < 1:
             x = torch.lerp(F.interpolate(F.avg_pool2d(x, 2), scale_factor=2.0), x, stage.alpha)
         return x

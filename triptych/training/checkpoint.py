@@ -118,7 +118,7 @@ def drop_after(folder: Path, step: int) -> None:
 
 def _read(folder: Path) -> Checkpoint:
     numbers = storage.read_json(folder / "state.json")
-    if storage.digest(folder / "state.safetensors") != numbers["sha256"]:
+    if storage.digest_of_tensors(folder / "state.safetensors") != numbers["sha256"]:
         raise TriptychError("state.safetensors is not what was written")
     progress = _progress(numbers)
     if progress.step != int(folder.name):

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from triptych.capabilities import Encodes, HasDensity, HasPosterior
+from triptych.checking import check_argument
 from triptych.core import GenerativeModel, Prior
-from triptych.errors import TriptychError
 from triptych.parts import call, check_output, check_part
 from triptych.vae.defaults import LATENT_DIM, convolutions, default_likelihood, perceptrons, suited_to_convolutions
 from triptych.vae.estimators import draw, log_terms
@@ -95,7 +95,7 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """q(z|x): the mean and log σ, each (B, L)."""
-        context = self.check_context(context, len(self.check_event(x)))
+        context = self.check_context(context, len(self.check_coordinates(x)))
         with self.networks():
             h = call(self.encoder, x, context)
         h = check_output(self.encoder, "the encoder", h, (len(x), 2 * self.latent_dim))
@@ -139,9 +139,8 @@ class VAE(GenerativeModel, Encodes, HasDensity, HasPosterior):
 
         Memory stays bounded whatever k is: draws are taken in chunks and summed in float64.
         """
-        if k < 1:
-            raise TriptychError(f"log_prob expects k ≥ 1 draws, got {k}")
-        self.likelihood.check(x)
+        check_argument("k", k, int)
+        self.likelihood.check(self.check_coordinates(x))
         chunk = max(1, _CHUNK_VALUES // max(1, x.numel()))
         total = torch.full((len(x),), -math.inf, dtype=torch.float64, device=x.device)
         for start in range(0, k, chunk):
