@@ -61,6 +61,7 @@ def boxes(i: int) -> str:
 
 ASIDE = {
     "several rows for one": ("labels.csv", csv(boxes, "file,x,y"), "labels.csv (several rows for one picture)"),
+    "lists by name": ("x.json", json.dumps({row["file_name"]: [1, 0] for row in ROWS}), "x.json (not a table"),
     "names alone": ("mine.txt", "".join(f"{i:03}.png\n" for i in range(N)), "mine.txt (names alone)"),
     "a column that counts": (
         "labels.csv",
@@ -85,6 +86,14 @@ def test_lists_say_splits_by_any_usual_name(names: Sequence[str], tmp_path: Path
         several = ["file,x", *(f"{i:03}.png,{k}" for i in rows for k in (1, 2))]
         (tmp_path / name).write_text("\n".join(several if name.endswith("csv") else [f"{i:03}.png" for i in rows]))
     assert {name: len(split) for name, split in load(tmp_path).items()} == {"train": 16, "test": 8}
+
+
+def test_a_table_that_says_train_alone_leaves_the_test_folder(tmp_path: Path) -> None:
+    pictures(tmp_path / "train")
+    for i in range(5):
+        picture(tmp_path / "test" / f"t{i}.png", 100 + i)
+    (tmp_path / "labels.csv").write_text(csv(lambda i: f"{i:03}.png,train", "file,split"))
+    assert {name: len(split) for name, split in load(tmp_path).items()} == {"train": N, "test": 5}
 
 
 CLASSES = {

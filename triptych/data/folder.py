@@ -192,7 +192,8 @@ def _read_pictures(folder: Path, found: listing.Listing) -> dict[str, Part]:
     if len(names) == 1 and has_frames(folder / names[0]):
         return {"train": read_frames(folder / names[0])}
     labels, place = read_labels(folder, found), placed(names)
-    said = labels.splits
+    only = place.divided and set(labels.splits.values()) == {"train"}  # then folders tell what is not trained on
+    said = {} if only else labels.splits
     splits = [said.get(name) for name in names] if said else place.splits
     where = "the lists" if labels.lists and said else "the table" if said else "the splits"
     aside = [*_beside(names, splits, where), *_others(found), *labels.left_aside()]

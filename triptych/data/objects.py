@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from triptych.data.delimited import Table, read_text
+from triptych.data.delimited import NAMING, Table, read_text
 from triptych.data.layout import split_word
 from triptych.errors import TriptychError
 
@@ -35,7 +35,8 @@ def read_lines(path: Path) -> Table:
 
 
 def read_document(path: Path) -> Table | None:
-    """A list of objects; columns; or by the name of a picture its label or an object; or by split the names in it.
+    """A list of objects; columns, one of them called as one of names is; by the name of a picture its label or an object; or
+    by split the names in it.
 
     None for anything else.
     """
@@ -54,7 +55,7 @@ def _of_object(said: Mapping[str, Any]) -> Table | None:
         if all(split_word(key) for key in said):
             rows = [{"file_name": word, "split": key} for key, listed in said.items() for word in listed]
             return _table(rows) if rows and all(isinstance(row["file_name"], str) for row in rows) else None
-        if len({len(value) for value in values}) == 1:
+        if len({len(value) for value in values}) == 1 and any(key.lower() in NAMING for key in said):
             return _table([dict(zip(said, row, strict=True)) for row in zip(*values, strict=True)])
         return None
     if all(isinstance(value, dict) for value in values):
