@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from triptych import edit
+from triptych import edit, storage
 from triptych.capabilities import Encodes
 from triptych.codecs import Floats
 from triptych.core import GenerativeModel
@@ -137,10 +137,10 @@ def test_a_single_held_out_example_is_judged_without_nonsense(tmp_path):
 
 def test_directions_of_other_weights_are_refused(tmp_path):
     model, x, attributes = world()
-    (tmp_path / "model.safetensors").write_bytes(b"these weights")
+    storage.write_tensors(tmp_path / "model.safetensors", {"these weights": torch.ones(1)})
     edit.learn_directions(model, x, attributes).save(tmp_path)
     assert edit.Directions.load(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"trained further")
+    storage.write_tensors(tmp_path / "model.safetensors", {"trained further": torch.ones(1)})
     with pytest.raises(TriptychError, match="other weights"):
         edit.Directions.load(tmp_path)
 
@@ -148,9 +148,9 @@ def test_directions_of_other_weights_are_refused(tmp_path):
 def test_directions_belong_to_the_weights_they_were_learned_of(tmp_path):
     """Also where a training has replaced those before the directions were stored."""
     model, x, attributes = world()
-    (tmp_path / "model.safetensors").write_bytes(b"these weights")
+    storage.write_tensors(tmp_path / "model.safetensors", {"these weights": torch.ones(1)})
     before = stamp(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"trained meanwhile")
+    storage.write_tensors(tmp_path / "model.safetensors", {"trained meanwhile": torch.ones(1)})
     edit.learn_directions(model, x, attributes).save(tmp_path, before)
     with pytest.raises(TriptychError, match="other weights"):
         edit.Directions.load(tmp_path)
