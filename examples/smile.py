@@ -5,10 +5,9 @@ python examples/smile.py --steps 1500 --out smile.png     (two minutes on two co
 
 import argparse
 
-import torch
-
 import triptych
 from triptych import edit
+from triptych.modes import flush_subnormals
 
 
 def main() -> None:
@@ -17,7 +16,7 @@ def main() -> None:
     parser.add_argument("--faces", type=int, default=10_000)
     parser.add_argument("--out", default="smile.png")
     options = parser.parse_args()
-    torch.set_flush_denormal(True)  # before the first parallel operation
+    flush_subnormals()  # before the first parallel operation
 
     faces = triptych.data.load("faces", size=32, n=options.faces)
     model = triptych.train("vae", faces, preset="faces", steps=options.steps)

@@ -1,4 +1,5 @@
-"""In which mode modules run: eval mode where something is measured, and parameters without gradients."""
+"""In which mode modules and threads compute: eval mode where something is measured, parameters without gradients, and
+subnormal numbers as zeros."""
 
 from __future__ import annotations
 
@@ -7,10 +8,20 @@ import functools
 from collections.abc import Callable, Iterator
 from typing import ParamSpec, TypeVar
 
+import numpy as np
+import torch
 from torch import nn
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def flush_subnormals() -> None:
+    """Subnormal numbers are zeros in this thread, and in those that it starts: before its first parallel operation, since a
+    flush after the pool of workers exists misses them."""
+    for kind in (np.float32, np.float64):
+        np.finfo(kind)  # NumPy before 2.4 looks once for the smallest number, and warns where it finds a zero
+    torch.set_flush_denormal(True)
 
 
 @contextlib.contextmanager

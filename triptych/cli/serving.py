@@ -8,15 +8,17 @@ from pathlib import Path
 
 from triptych.cli import parse
 from triptych.cli.options import Studio
-from triptych.cli.sources import flush_subnormals, notice
+from triptych.cli.sources import notice
 
 
 def studio(words: Sequence[str]) -> None:
     """Serves models until it is stopped."""
     options = parse(Studio, words, "triptych studio")
     token = options.token if options.token is not None else os.environ.get("TRIPTYCH_TOKEN") or None
-    flush_subnormals()
+    from triptych.modes import flush_subnormals
     from triptych.studio.serving import Address, serve
+
+    flush_subnormals()
 
     sources = options.runs or (("runs",) if Path("runs").is_dir() else (".",))
     serve(sources, Address(options.host, options.port, options.allow_host, token), notice)

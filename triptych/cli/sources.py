@@ -32,13 +32,6 @@ def kept_if_possible(what: str) -> Iterator[None]:
         notice(f"{what} is not kept in the run: {error}")
 
 
-def flush_subnormals() -> None:
-    """Before the first parallel operation: a flush after the pool of workers exists misses them."""
-    import torch
-
-    torch.set_flush_denormal(True)
-
-
 def own_factory(place: str) -> Callable[[tuple[int, ...]], Any]:
     """What --model my_package:MyVAE names, imported from the Python path or the current folder.
 
@@ -71,6 +64,7 @@ def load_model(source: str, own: str | None = None) -> GenerativeModel:
     Args:
         own: what --model says.
     """
+    from triptych.modes import flush_subnormals
     from triptych.pretrained import load
 
     flush_subnormals()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from triptych import folders
 from triptych.cli import parse
 from triptych.cli.options import Source, train_options
-from triptych.cli.sources import flush_subnormals, notice, own_factory, own_parts
+from triptych.cli.sources import notice, own_factory, own_parts
 from triptych.errors import TriptychError, unknown
 from triptych.families import FAMILIES
 
@@ -57,6 +57,7 @@ def _check_there(run: Path | None) -> None:
 
 
 def _resume(said: dict[str, Any]) -> None:
+    from triptych.modes import flush_subnormals
     from triptych.training import plan as timed
     from triptych.training.run import Run
     from triptych.training.starting import data_of, depth_of, flags, moved, recipe_of
@@ -96,6 +97,7 @@ def _longer(folder: Path, minutes: float, data: Split, own: dict[str, Any]) -> P
 
 
 def _start(name: str, said: dict[str, Any]) -> None:
+    from triptych.modes import flush_subnormals
     from triptych.training.planning import check_minutes
     from triptych.training.starting import check_place, flags, prepared, recipe_for, start
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from starlette.requests import Request
 
+from triptych.modes import flush_subnormals
 from triptych.studio.problems import Busy, Left
 
 P = TypeVar("P")
@@ -82,7 +83,7 @@ class Worker:
             self._ready.notify()
 
     def _run(self) -> None:
-        torch.set_flush_denormal(True)  # before this thread's pool of workers exists, which inherits it
+        flush_subnormals()  # before this thread's pool of workers exists, which inherits it
         with torch.no_grad():
             while batch := self._next():
                 _do([job for job in batch if job.future.set_running_or_notify_cancel()])

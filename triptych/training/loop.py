@@ -21,6 +21,7 @@ from triptych import progress
 from triptych.data.batches import Batch
 from triptych.data.splits import Split
 from triptych.errors import TriptychError
+from triptych.modes import flush_subnormals
 from triptych.training import health, optimisers
 from triptych.training.pace import Pace
 from triptych.training.recovery import report_bad_steps, roll_back
@@ -46,7 +47,7 @@ def train(run: Run, data: Split) -> Generator[Round, None, None]:
 
     Subnormal numbers slow CPU convolutions up to a hundredfold. Where the caller does not flush them, rounds run in a
     thread that does from its start, so that its pool of workers does too; the caller's own settings and random state stay
-    as they are. Programs should rather call torch.set_flush_denormal(True) before their first parallel operation, as the
+    as they are. Programs should rather call modes.flush_subnormals() before their first parallel operation, as the
     command line does: a second pool of workers competes with the caller's for the cores (seen: 13 ms a step, not 8).
     """
     stream = run.batches(data).stream(run.minibatches(run.step), run.minibatches(run.recipe.steps))
@@ -63,7 +64,7 @@ def flushing() -> Iterator[Callable[..., Round]]:
     if float(torch.tensor(1e-38) * 1e-3) == 0:
         yield lambda function, *arguments: function(*arguments)
         return
-    with ThreadPoolExecutor(1, initializer=torch.set_flush_denormal, initargs=(True,)) as worker:
+    with ThreadPoolExecutor(1, initializer=flush_subnormals) as worker:
         yield lambda function, *arguments: worker.submit(function, *arguments).result()
 
 
