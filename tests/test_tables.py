@@ -146,11 +146,13 @@ def refused_tables(path: Path) -> dict[str, tuple[Path, str]]:
     (path / "labels.csv").write_text(csv(plain))
     pq.write_table(pa.table({"a": [1.0, 2.0, 3.0], "b": [1, None, 3]}), path / "x.parquet")
     pq.write_table(pa.table({"a": [[1.0, 2.0], [3.0]]}), path / "ragged.parquet")
+    pq.write_table(pa.table({"a": [[[1.0], [2.0, 3.0]], [[4.0], [5.0]]]}), path / "nested.parquet")
     np.savez(path / "x.npz", x=np.zeros((4, 3), np.float32), y=np.array(["a", "b", "a", "b"], object))
     (path / "t.csv.gz").write_bytes(b"\x1f\x8b")
     return {
         "names pictures": (path / "labels.csv", "give their folder"),
         "a missing number": (path / "x.parquet", r"none in b \(1\)"),
+        "lists of lists": (path / "nested.parquet", "column"),
         "lists of several lengths": (path / "ragged.parquet", "as many numbers in each row of a"),
         "objects": (path / "x.npz", "y holds Python objects"),
         "packed": (path / "t.csv.gz", "gunzip"),

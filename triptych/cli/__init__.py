@@ -60,6 +60,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             terminal.abandon()
             return 141
+        except OSError:  # of an output that cannot be written, which `_run` has said
+            if traceback:
+                raise
+            terminal.abandon()
+            return 2
 
 
 def _run(words: list[str], asked: list[int], traceback: bool) -> int:

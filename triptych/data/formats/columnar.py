@@ -154,7 +154,7 @@ def of_columns(where: str, columns: dict[str, RawColumn], key: Any) -> Array:
             return _of_vectors(where, rows, key, {other: its for other, its in columns.items() if other != name})
     values, attributes = {}, {}
     for name, raw in columns.items():
-        numbers = np.asarray(raw.values) if not raw.classes else np.array([], object)
+        numbers = _array(raw.values) if not raw.classes else np.array([], object)
         if numbers.dtype.kind in "iuf" and name.lower() not in LABELS:
             values[name] = numbers.astype(np.float64)
         else:
@@ -245,3 +245,11 @@ def _as_pixels(names: list[str], data: np.ndarray) -> tuple[int, int] | None:
     side = math.isqrt(len(names))
     named = side > 3 and side * side == len(names) and all(_PIXEL.fullmatch(name.lower()) for name in names)
     return (side, side) if named and _are_bytes(data) else None
+
+
+def _array(values: Sequence[Any]) -> np.ndarray:
+    """A column as an array; of objects where its rows are lists of different lengths."""
+    try:
+        return np.asarray(values)
+    except ValueError:
+        return np.array([None] * len(values), object)
