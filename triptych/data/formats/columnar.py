@@ -247,7 +247,7 @@ def _as_pixels(names: list[str], data: np.ndarray) -> tuple[int, int] | None:
     return (side, side) if named and _are_bytes(data) else None
 
 
-def _array(values: Sequence[Any]) -> np.ndarray:
+def _array(values: Sequence[Any] | np.ndarray) -> np.ndarray:
     """A column as an array; of objects where its rows are lists of different lengths."""
     try:
         return np.asarray(values)
