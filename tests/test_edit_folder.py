@@ -179,8 +179,27 @@ def test_other_settings_are_refused_unless_overwritten(run, photos, tmp_path, ca
     line = refused(capsys, "edit", str(run), str(photos), *other, "--out", str(out))
     assert "other settings" in line and "--overwrite" in line and written(out) == before
     assert edits(run, photos, out, *other, "--overwrite") == 0 and edits(run, photos, fresh, *other) == 0
-    stale = {"more/f.gif"} if "--triptych" in other else set()
-    assert {name: content for name, content in written(out).items() if name not in stale} == written(fresh)
+    apart = {"edits.json", *(["more/f.gif"] if "--triptych" in other else [])}  # which says when the others were written
+    assert {n: content for n, content in written(out).items() if n not in apart} == {
+        n: content for n, content in written(fresh).items() if n != "edits.json"
+    }
+
+
+def test_what_is_overwritten_stays_until_its_successor_is_there(run, photos, tmp_path):
+    """Cut short after it began, the call goes on with all that is of before; what it wrote itself is not written again."""
+    out = tmp_path / "out"
+    assert edits(run, photos, out) == 0
+    before = written(out)
+    files = folders.files_of([photos])
+    targets = folders.targets_of(files, out, still=False)
+    assert set(folders.begin(files, targets, out, {"set": "other"}, overwrite=True)) == set(files)
+    assert {n: content for n, content in written(out).items() if n != "edits.json"} == {
+        n: content for n, content in before.items() if n != "edits.json"
+    }
+    first = next(iter(files))
+    later = targets[first].stat().st_mtime + 60
+    os.utime(targets[first], (later, later))
+    assert set(folders.begin(files, targets, out, {"set": "other"})) == set(files) - {first}
 
 
 def test_directions_and_weights_are_settings(run, photos, tmp_path, capsys):

@@ -125,15 +125,21 @@ def begin(
     """
     settings = json.loads(json.dumps(settings))
     there = [path for path in targets.values() if exists(path)]
-    if overwrite:
-        for path in there:  # before the record: a picture that is there was made with the settings in it
-            with storage.explained(str(path)):
-                path.unlink()
+    if overwrite:  # what is there stays until its successor is: it is known by its age
+        since = max([time.time(), *(path.stat().st_mtime for path in there)]) if there else 0.0
     else:
         _check_settings(out, settings, there)
-    storage.write_json(out / RECORD, {"settings": settings})
+        since = _since(out)
+    storage.write_json(out / RECORD, {"settings": settings} | ({"since": since} if since else {}))
     storage.sweep(*{path.parent for path in targets.values()})
-    return [name for name, path in targets.items() if not _is_done(path, files[name])]
+    return [name for name, path in targets.items() if not _is_done(path, files[name], since)]
+
+
+def _since(out: Path) -> float:
+    """The time up to which pictures in the folder are of other settings: of a call with `overwrite` that was cut short."""
+    stored = storage.read_json(out / RECORD) if exists(out / RECORD) else {}
+    since = stored.get("since", 0.0) if isinstance(stored, dict) else 0.0
+    return float(since) if isinstance(since, int | float) else 0.0
 
 
 def _check_settings(out: Path, settings: Mapping[str, Any], there: Sequence[Path]) -> None:
@@ -153,9 +159,10 @@ def _check_settings(out: Path, settings: Mapping[str, Any], there: Sequence[Path
     )
 
 
-def _is_done(target: Path, source: Path) -> bool:
+def _is_done(target: Path, source: Path, since: float) -> bool:
     try:
-        return target.stat().st_mtime >= source.stat().st_mtime
+        written = target.stat().st_mtime
+        return written >= source.stat().st_mtime and written > since
     except OSError:  # not there, or a source that reading will say cannot be read
         return False
 
