@@ -77,8 +77,8 @@ class Codec(Part, ABC):
         """Stored values -> x without noise, for editing."""
 
     def as_learned(self, stored: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Stored values -> x of the kind that a model learned from, for measures of codes and reconstructions: `centre`, and
-        draws where that is no value which x takes."""
+        """Stored values -> x of the kind that a model learned from, for measures of codes and reconstructions: `centre`, or
+        a draw where x never takes the value at the centre, as when it is binarised."""
         return self.centre(stored)
 
     @abstractmethod

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 T = TypeVar("T")
-Shown = Callable[[], str]  # makes the text about the newest step, such as its loss; called only when it is displayed
+Shown = Callable[[], str]  # returns a text such as the newest loss; called only when it is displayed
 
 EVERY = 30.0  # seconds between lines where there is no terminal
 _REDRAWN, _AT_ONCE = 1.0, 1.0  # seconds between two looks at numbers, and before a bar appears: short work has none

@@ -49,12 +49,11 @@ def _readable(path: Path, kind: str, advice: str) -> Iterator[None]:
 
 def _check_there(path: Path) -> None:
     try:
-        path.stat()
-    except FileNotFoundError as error:
-        raise TriptychError(f"{path} is missing: {path.parent} is not a triptych run, or is damaged") from error
-    except OSError:
-        pass  # which `regular` explains
-    regular(path)
+        regular(path)
+    except TriptychError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise TriptychError(f"{path} is missing: {path.parent} is not a triptych run, or is damaged") from error
+        raise
 
 
 @contextlib.contextmanager
@@ -124,8 +123,8 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:
-        pass
+    except PermissionError:  # it is there, and somebody else's
+        return True
     return True
 
 

@@ -96,7 +96,7 @@ def with_slope(measures: dict[str, object], slope: tuple[float, float] | None) -
 
 
 def why_worthless(judged: Mapping[str, Any]) -> str | None:
-    """What of a worthless direction is no better than chance, with the figures; None of any other."""
+    """Which measure of a worthless direction is not better than chance, with its figures; None for a direction of worth."""
     if not judged.get("worthless"):
         return None
     measure = "auc" if "auc" in judged else "correlation"

@@ -6,6 +6,7 @@ An ASGI middleware around the whole application, so that nothing is read before 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 import json
@@ -135,9 +136,8 @@ class Guard:
             await send(message)
 
         try:
-            await self.app(scope, body.receive, answer)
-        except _Refused:
-            pass
+            with contextlib.suppress(_Refused):  # `body.refused` says why, and is answered below
+                await self.app(scope, body.receive, answer)
         finally:
             self.held -= body.size
         if body.refused and not started:

@@ -21,8 +21,8 @@ class Served:
     """A model that loaded.
 
     Attributes:
-        model: with a way to encode, its own or by inversion.
-        parts: the model at each depth at which one of its directions moves codes; None is z.
+        model: it can encode, by an encoder of its own or by inversion.
+        parts: by depth, the model edited there, for each depth that a direction has; None stands for z.
         weights: `pretrained.stamp` of what was loaded.
         family, data: what the run says of itself; data "" where it does not.
         note: what a person should know, such as that there are no directions yet; "" for nothing.

@@ -141,7 +141,7 @@ def data_of(
 
 
 def depth_of(folder: str | Path) -> tuple[float, ...]:
-    """How a run's training pixels came of deeper values, by which it goes on (`Codec.depth`)."""
+    """The range of 16-bit or float values that a run's training pixels were scaled from (`Codec.depth`); () for 8 bits."""
     return tuple(read_description(local_folder(folder)).get("fitted", {}).get("depth", ()))
 
 
