@@ -1,4 +1,4 @@
-"""Small untrained runs for the studio's tests: their pictures mean nothing, what is done with them is the same."""
+"""Small untrained runs for tests of edits and of the studio: their pictures mean nothing, what is done to them is real."""
 
 import io
 import json
@@ -39,12 +39,18 @@ def flow():
     return model
 
 
-def save_run(make, out, count=3):
-    """A run with principal components as directions, of a flow after three layers."""
+def save_run(make, out, count=3, editable=None):
+    """A run with principal components as directions, of a flow after three layers.
+
+    Args:
+        editable: model, stored -> the model that encodes, where the saved one does not.
+    """
     torch.manual_seed(0)
     model = make().eval()
     model.save_pretrained(out)
     stored = torch.randint(0, 256, (40, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    if editable:
+        model = editable(model, stored)
     edit.unsupervised_directions(edit.AtDepth(model, 3) if make is flow else model, stored, count).save(out)
     return out
 

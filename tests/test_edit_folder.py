@@ -6,35 +6,18 @@ import os
 
 import numpy as np
 import pytest
+import studio_runs
 import torch
 from PIL import Image
+from studio_runs import SIZE, conditional, flow, vae
 
 import triptych
 from triptych import edit, gan
 from triptych.cli import main
-from triptych.codecs import Attribute, Conditions
 from triptych.edit import folder as folders
 from triptych.edit import inversion
 from triptych.errors import TriptychError
 from triptych.figures import read_picture
-
-SIZE = (3, 16, 16)
-
-
-def vae():
-    return triptych.VAE(SIZE, 4)
-
-
-def conditional():
-    model = triptych.VAE(SIZE, 4, context_dim=1)
-    model.conditions = Conditions([Attribute("glasses", "binary")])
-    return model
-
-
-def flow():
-    model = triptych.Glow(SIZE, levels=2, depth=1, width=8)
-    model.initialize(torch.rand(32, *SIZE))
-    return model
 
 
 def plain_gan():
@@ -42,17 +25,14 @@ def plain_gan():
 
 
 def save_run(make, out):
-    """An untrained run with two principal components, of a flow after three layers, and a GAN's encoder."""
-    torch.manual_seed(0)
-    model = make().eval()
-    model.save_pretrained(out)
-    stored = torch.randint(0, 256, (40, *SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    if make is plain_gan:
+    """An untrained run with two principal components, and a GAN's encoder."""
+
+    def inverting(model, stored):
         encoder = edit.learn_encoder(model, data=stored, steps=2, batch=4)
         inversion.save_encoder(encoder, out)
-        model = edit.Inverting(model, encoder)
-    edit.unsupervised_directions(edit.AtDepth(model, 3) if make is flow else model, stored, 2).save(out)
-    return out
+        return edit.Inverting(model, encoder)
+
+    return studio_runs.save_run(make, out, 2, inverting if make is plain_gan else None)
 
 
 @pytest.fixture
