@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import triptych
-from triptych import figures, storage
+from triptych import figures, folders, storage
 from triptych.cli import main, places
 from triptych.data import load
 from triptych.data.hub import read_hub
@@ -128,8 +128,43 @@ def test_only_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
         (tmp_path / name).write_text("")
     (tmp_path / f".link.{LEFT}").symlink_to(tmp_path / kept[0])
     (tmp_path / f".folder.{LEFT}" / "deep").mkdir(parents=True)
-    storage.sweep(tmp_path)
+    folders.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*kept, f".link.{LEFT}"])
+
+
+@pytest.mark.parametrize("verb", ["sample", "usual", "mix", "list"])
+def test_what_a_kill_left_of_an_output_goes_with_the_next(
+    verb: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of the same output, whatever the verb; another's, of a run that may be going on elsewhere, stays."""
+    monkeypatch.chdir(tmp_path)
+    picture = str(next((run / "samples").iterdir()))
+    words, out = {
+        "sample": (["sample", str(run), "--n", "1", "--out", "new.npy"], "new.npy"),
+        "usual": (["sample", str(run), "--n", "1"], "samples.png"),
+        "mix": (["mix", str(run), picture, picture, "--steps", "2"], "mix.png"),
+        "list": (["list", str(run), "--json", "deep/found.json"], "deep/found.json"),
+    }[verb]
+    path = Path(out)
+    path.parent.mkdir(exist_ok=True)
+    kept = [path.with_name(f".a{path.name}.{LEFT}"), path.with_name(f".{path.name}.triptych-{os.getppid()}-00c0ffee")]
+    for left in [*kept, path.with_name(f".{path.name}.{LEFT}")]:
+        left.write_text("")
+    assert main(words) == 0
+    assert {*path.parent.iterdir()} - {path} == {*kept}
+
+
+def test_a_folder_that_is_claimed_is_not_swept(tmp_path: Path) -> None:
+    left = tmp_path / f".run.{LEFT}"
+    left.mkdir()
+    with folders.claimed(left):
+        folders.sweep(tmp_path)
+        folders.sweep_beside(tmp_path / "run")
+        assert left.is_dir()
+    folders.sweep_beside(tmp_path / "other")
+    assert left.is_dir()
+    folders.sweep_beside(tmp_path / "run")
+    assert not left.is_dir()
 
 
 def test_a_runs_own_files_are_never_an_output(run: Path, tmp_path: Path, capsys: Any) -> None:

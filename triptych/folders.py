@@ -18,6 +18,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -40,8 +41,12 @@ _TEMPORARY = re.compile(r"\..+\.(?:triptych-(\d+)-[0-9a-f]{8}|tmp(\d+))", re.DOT
 
 def temporary(path: Path) -> Path:
     """A name beside `path` that says whose it is: this process's, and of this write alone."""
-    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST])
-    return path.with_name(f".{name}.triptych-{os.getpid()}-{secrets.token_hex(4)}")
+    return path.with_name(f"{_begins(path)}triptych-{os.getpid()}-{secrets.token_hex(4)}")
+
+
+def _begins(path: Path) -> str:
+    """What the temporary names of `path` begin with."""
+    return f".{os.fsdecode(os.fsencode(path.name)[:_LONGEST])}."
 
 
 def writer_of(name: str) -> int | None:
@@ -70,21 +75,57 @@ def original(path: Path) -> Path | None:
     return path.with_name(name[1 : -len(_BEFORE)]) if known else None
 
 
-def is_leftover(name: str) -> bool:
-    """Whether a name is one of ours that means nothing by itself: of a claim, or of a write that was cut off.
+writing: set[Path] = set()
+"""Temporary names of this process that are in use."""
 
-    >>> [is_leftover(name) for name in (".lock", ".recipe.json.triptych-77-0123abcd", ".thesis.tmp", "recipe.json")]
-    [True, True, False, False]
-    """
-    return name == LOCK or writer_of(name) is not None
+
+def sweep(*places: Path) -> None:
+    """Removes what kills left half written in these folders: names that `temporary` gave, of this user, of processes that
+    have ended; what another process has claimed, and everything else, stays."""
+    for place in places:
+        _sweep(place.glob(".*"))
 
 
 def sweep_beside(path: Path) -> None:
-    """Removes what kills left of folders that were to become `path`; those that a process has claimed stay."""
-    beside = [found for place in (path, aside(path)) for found in place.parent.glob(f".{glob.escape(place.name)}.*")]
-    for left in beside:
-        if is_leftover(left.name) and left.is_dir() and not _is_written(left):
-            shutil.rmtree(left, ignore_errors=True)
+    """The same of what was to become `path` alone: a file or a folder, or one that it replaces."""
+    for place in (path, aside(path)):
+        _sweep(place.parent.glob(f"{glob.escape(_begins(place))}*"))
+
+
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _sweep(names: Iterator[Path]) -> None:
+    for left in names:
+        if _is_left(left):
+            with contextlib.suppress(OSError):  # what may not be removed does not keep anybody from writing
+                remove(left)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether a write of this user that was killed has left it."""
+    writer = writer_of(path.name)
+    if writer is None or path in writing or (_runs(writer) and writer != os.getpid()):
+        return False
+    try:
+        status = path.lstat()
+    except FileNotFoundError:  # another process was faster
+        return False
+    if status.st_uid != os.getuid():
+        return False
+    return stat.S_ISREG(status.st_mode) or (stat.S_ISDIR(status.st_mode) and not _is_written(path))
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is there, and somebody else's
+        return True
+    return True
 
 
 def replace(successor: Path, path: Path) -> None:
@@ -163,7 +204,9 @@ def check_new(folder: Path, overwrite: bool) -> None:
     if folder.is_file():
         raise TriptychError(f"{folder} is a file: give --out the name of a folder")
     recover(folder)
-    held = sorted(path.name for path in folder.iterdir() if not is_leftover(path.name)) if folder.exists() else []
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    # a claim, or a write that was cut off, means nothing by itself
+    held = sorted(name for name in names if name != LOCK and writer_of(name) is None)
     if not held:
         return
     if "recipe.json" not in held:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -71,7 +70,7 @@ def replacing(path: Path, advice: str = _ADVICE, *, over: bool = True) -> Iterat
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = folders.temporary(path)
         try:
-            _writing.add(temporary)
+            folders.writing.add(temporary)
             yield temporary
             if path.is_file():
                 temporary.chmod(stat.S_IMODE(path.stat().st_mode))
@@ -80,11 +79,8 @@ def replacing(path: Path, advice: str = _ADVICE, *, over: bool = True) -> Iterat
             folders.replace(temporary, path) if over and temporary.is_dir() else temporary.replace(path)
             _flush(path.parent)
         finally:
-            _remove(temporary)
-            _writing.discard(temporary)
-
-
-_writing: set[Path] = set()  # temporary names of this process that are in use
+            folders.remove(temporary)
+            folders.writing.discard(temporary)
 
 
 def write_file(path: Path, write: Callable[[Path], object], advice: str = _ADVICE) -> None:
@@ -99,38 +95,6 @@ def write_folder(path: Path, *, over: bool = True) -> Iterator[Path]:
     with replacing(path, over=over) as temporary:
         temporary.mkdir()
         yield temporary
-
-
-def sweep(*places: Path) -> None:
-    """Removes what a kill left half written: names that `replacing` gave, of processes that have ended, nothing else."""
-    for place in places:
-        for left in place.glob(".*"):
-            if _is_left(left):
-                _remove(left)
-
-
-def _is_left(path: Path) -> bool:
-    """Whether a write of this user that was killed has left it."""
-    writer = folders.writer_of(path.name)
-    if writer is None or path in _writing or (_runs(writer) and writer != os.getpid()):
-        return False
-    status = path.lstat()
-    return status.st_uid == os.getuid() and (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode))
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # it is there, and somebody else's
-        return True
-    return True
-
-
-def _remove(path: Path) -> None:
-    """Removes a file or a folder, if it is there."""
-    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, advice: str = _ADVICE) -> None:

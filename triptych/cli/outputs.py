@@ -184,13 +184,13 @@ class Folder(Output):
     """
 
     def check(self) -> None:
-        from triptych import storage
+        from triptych import folders, storage
 
         if self.path.is_file():
             raise TriptychError(f"{self.path} is a file: give --out the name of a folder, or a suffix such as .npy")
         self.suffix, held = ".png" if shows(self.model) else ".npy", set()
         if self.path.is_dir():
-            storage.sweep(self.path)
+            folders.sweep(self.path)
             held = {path.name for path in self.path.iterdir()}
         if held and _ABOUT not in held:
             raise TriptychError(

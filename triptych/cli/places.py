@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from triptych import folders
 from triptych.errors import TriptychError
 from triptych.opening import exists, is_file, is_folder, writable
 
@@ -18,7 +19,7 @@ OWN = (
 
 def check_places(options: Any) -> None:
     """Raises a `TriptychError` for a command whose --out or --json cannot be written, or would replace what it must not:
-    a run's own file, the data that are scored, or one another."""
+    a run's own file, the data that are scored, or one another. What a kill has left of writing the same is removed."""
     named = {f"--{name}": getattr(options, name, None) for name in ("out", "json")}
     outs = {flag: Path(path) for flag, path in named.items() if path is not None and str(path) != "-"}
     for flag, path in outs.items():
@@ -27,6 +28,8 @@ def check_places(options: Any) -> None:
     real = [os.path.realpath(path) for path in (*outs.values(), *([data] if data and is_file(data) else []))]
     if len(set(real)) < len(real):
         raise TriptychError(f"{' or '.join(outs)} would be written over one another, or over {data}: choose another name")
+    for path in real[: len(outs)]:
+        folders.sweep_beside(Path(path))
 
 
 def _check_place(flag: str, path: Path) -> None:

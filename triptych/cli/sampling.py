@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from triptych.cli import parse
 from triptych.cli.options import Sample
 from triptych.cli.outputs import Output, kind_of_output, usual_name
+from triptych.cli.places import check_places
 from triptych.cli.sources import context_of, folder_of, load_model, notice
 from triptych.errors import TriptychError
 
@@ -36,7 +38,10 @@ def sample(words: Sequence[str]) -> None:
     if options.observe:
         require(model, HasPosterior)
     context = context_of(model, options.given)
-    out = options.out or usual_name(model)
+    if options.out is None:
+        options = dataclasses.replace(options, out=usual_name(model))
+        check_places(options)
+    out = options.out
     settings = {"temperature": options.temperature, "seed": options.seed, "given": options.given,
                 "observe": options.observe, "weights": weights}  # fmt: skip
     if len(temperatures) > 1:

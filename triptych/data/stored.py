@@ -144,7 +144,7 @@ def _keep_if_possible(folder: Path, rows: np.ndarray, noted: dict[str, Any], opt
 def trimmed(newest: Path) -> None:
     """Removes what kills have left half written, and, but for the newest, what was not used for longest, until the cache
     takes no more than it may."""
-    from triptych.storage import sweep
+    from triptych.folders import sweep
 
     entries, root = [], cache_root()
     sweep(root, *(folder for folder in root.glob("*") if _ENTRY.fullmatch(folder.name)))

@@ -23,7 +23,7 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, tensor
 
-from triptych import storage
+from triptych import folders, storage
 from triptych.errors import TriptychError, unknown
 from triptych.pretrained import stamp
 
@@ -135,7 +135,7 @@ class Directions(dict[str, Direction]):
         for left in folder.glob(f"{FILE}*.safetensors"):
             if left != named:
                 left.unlink(missing_ok=True)
-        storage.sweep(folder)  # what a kill has left half written of either
+        folders.sweep(folder)  # what a kill has left half written of either
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | None = None) -> Directions:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from triptych import storage
+from triptych import folders, storage
 from triptych.data.listing import listed
 from triptych.edit.showing import Shown
 from triptych.errors import TriptychError
@@ -131,7 +131,7 @@ def begin(
         _check_settings(out, settings, there)
         since = _since(out)
     storage.write_json(out / RECORD, {"settings": settings} | ({"since": since} if since else {}))
-    storage.sweep(*{path.parent for path in targets.values()})
+    folders.sweep(*{path.parent for path in targets.values()})
     return [name for name, path in targets.items() if not _is_done(path, files[name], since)]
 
 

@@ -145,7 +145,7 @@ class Run:
         run.restore(stored)
         run.accelerator.init_trackers("triptych", config=metrics.flat(to_json(recipe)))
         if run.is_main:
-            storage.sweep(folder, folder / "state", folder / "samples")
+            folders.sweep(folder, folder / "state", folder / "samples")
             # of this version, as the weights are; other steps are kept when the data are known to be right
             run.write_recipe(before)
             run._write_model()  # a kill may have come between the state and these
