@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import triptych
 from triptych import bijections, codecs, compose, data, doctor, edit, evaluate, flow, gan, nets, vae
+from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
 from triptych.errors import TriptychError
 
@@ -332,3 +333,24 @@ def test_a_models_methods_say_what_is_wrong(model: Any) -> None:
                     assert "\n" not in str(error)
                     continue
                 assert all(part.isfinite().all() for part in (result if isinstance(result, tuple) else (result,))), said
+
+
+class Wide(GenerativeModel):
+    """x = z."""
+
+    def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
+        return z
+
+
+@pytest.mark.parametrize("name", ["sample", "sample_prior", "interpolate", "VAE"])
+def test_memory_that_a_number_asks_for_in_vain_is_one_line(name: str) -> None:
+    """Within the bounds of what a number may be, and beyond any machine: refused by the allocator, whatever is free."""
+    pictures = torch.zeros(32, 1, 64, 64)
+    call: Callable[[], Any] = {
+        "sample": lambda: Wide((2**20,), 2**20, codecs.Floats()).sample(10**9),
+        "sample_prior": lambda: Wide((2**20,), 2**20, codecs.Floats()).sample_prior(10**9),
+        "interpolate": lambda: edit.interpolate(triptych.VAE((1, 64, 64), 2), pictures, pictures, n=10**9),
+        "VAE": lambda: triptych.VAE((2**42,)),
+    }[name]
+    with pytest.raises(TriptychError, match="not enough memory: lower the number"):
+        call()

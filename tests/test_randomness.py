@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from test_train import pixels, start, tiny, weights
 from torch import nn
 
+from triptych import randomness
 from triptych.families import preset
 from triptych.randomness import _DRAWS, seeded
 from triptych.training import loop as train
@@ -59,12 +61,15 @@ DRAWS = {
     "LSTM with dropout": lambda: nn.LSTM(4, 3, 2, dropout=0.5)(X)[0],
     "GRU with dropout": lambda: nn.GRU(4, 3, 2, dropout=0.5)(X)[0],
     "FractionalMaxPool2d": lambda: nn.FractionalMaxPool2d(2, output_size=1)(X),
+    "native_dropout": lambda: torch.native_dropout(X, 0.3, True)[0],
     "svd_lowrank": lambda: torch.svd_lowrank(X[0], 2)[2].abs(),
 }
 
 
 @pytest.mark.parametrize("name", DRAWS)
-def test_draws_are_those_of_a_seeded_torch_and_leave_its_state_alone(name):
+def test_draws_are_those_of_a_seeded_torch_and_leave_its_state_alone(name, monkeypatch):
+    """Not even for a moment, in which another thread might draw."""
+    monkeypatch.setattr(randomness, "_in_its_state", lambda func, *_: pytest.fail(f"{func} borrows torch's state"))
     draw = DRAWS[name]
     torch.manual_seed(7)
     expected = [draw(), draw()]
@@ -94,6 +99,36 @@ def test_every_function_of_torch_that_draws_is_known():
     }
     elsewhere = {torch._C._VariableFunctions.miopen_rnn}  # of one maker's machines
     assert len(drawing) > 30 and drawing <= _DRAWS.keys() | elsewhere
+
+
+def test_dropout_inside_of_torchs_layers_is_nothing_to_other_threads():
+    """Many draws of both at once: each thread has the numbers that it has alone."""
+    layer, ready = nn.GRU(4, 3, 2, dropout=0.5), threading.Barrier(2)
+
+    def inside():
+        ready.wait()
+        with seeded(1):
+            return [layer(X)[0] for _ in range(200)]
+
+    def outside():
+        ready.wait()
+        generator = torch.random.default_generator.manual_seed(2)
+        return [torch.rand(3, generator=generator) for _ in range(3000)]
+
+    with ThreadPoolExecutor(2) as pool:
+        together = [pool.submit(inside), pool.submit(outside)]
+        found = [f.result() for f in together]
+    ready = threading.Barrier(1)
+    for drawn, alone in zip(found, (inside(), outside()), strict=True):
+        assert all(map(torch.equal, drawn, alone))
+
+
+def test_gradients_of_what_draws_are_those_of_what_was_drawn():
+    x = X.clone().requires_grad_()
+    with seeded(3):
+        drawn = F.dropout1d(x, 0.5)
+    (slope,) = torch.autograd.grad(drawn.sum(), x)
+    assert torch.equal(drawn, x * slope) and {0.0, 2.0} == {*slope.flatten().tolist()}
 
 
 def test_a_generator_that_is_named_is_used():

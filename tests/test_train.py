@@ -536,6 +536,23 @@ def test_a_file_that_was_only_made_long_is_not_read(finished, monkeypatch):
         Run.resume(finished)
 
 
+def test_a_file_that_is_larger_than_its_model_is_not_read(finished, monkeypatch):
+    """8 GiB that its header promises, and that take no room on the disk."""
+    for path in (finished / "model.safetensors", finished / "state/000000012/state.safetensors"):
+        header = {"decoder.0.bias": {"dtype": "F32", "shape": [2**31], "data_offsets": [0, 2**33]}}
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text)
+        os.truncate(path, 8 + len(text) + 2**33)
+    for read in (storage.hashlib, "file_digest"), (storage, "load_file"):
+        monkeypatch.setattr(*read, lambda *_: pytest.fail("it was read"))
+    with pytest.raises(TriptychError, match="does not fit its recipe: decoder"):
+        pretrained.stamp(finished)
+    with pytest.raises(TriptychError, match="does not fit its recipe: decoder"):
+        triptych.load(finished)
+    with pytest.raises(TriptychError, match="larger than 16 MiB"):
+        Run.resume(finished)
+
+
 def test_a_recipe_cannot_ask_for_memory_or_another_class(finished):
     stored = json.loads((finished / "recipe.json").read_text())
     stored["model"]["arguments"]["encoder"]["arguments"]["hidden"] = [60_000]

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 
 import numpy as np
 
-from triptych.errors import TriptychError, check_range, check_size
+from triptych.errors import TriptychError, check_range, check_size, within_memory
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,8 @@ def checked(function: F, name: str, values: str = _FINITE, fit: bool = True) -> 
         fit: whether what it raises means that its arguments do not fit together.
 
     Raises:
-        TriptychError: for an argument that its annotation does not allow, and for arguments that do not fit together.
+        TriptychError: for an argument that its annotation does not allow, for arguments that do not fit together, and for
+            memory that cannot be had.
     """
     signature = inspect.signature(function)
 
@@ -118,7 +119,8 @@ def checked(function: F, name: str, values: str = _FINITE, fit: bool = True) -> 
             if key in hints and signature.parameters[key].kind not in _SEVERAL:
                 check_argument(key, value, hints[key], values)
         try:
-            return function(*args, **kwargs)
+            with within_memory():
+                return function(*args, **kwargs)
         except _NOT_FITTING as error:
             if not fit or _is_anothers(error) or any(inspect.isfunction(value) for value in given.values()):
                 raise
@@ -135,7 +137,7 @@ _SEVERAL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 def _is_anothers(error: BaseException) -> bool:
-    """Whether an error says itself what is to be done: our own, a capability that is lacking, or memory that ran out."""
+    """Whether an error says itself what is to be done: our own, a capability that is lacking, or memory's."""
     # torch says "not implemented for" of a dtype
     lacking = isinstance(error, NotImplementedError) and "not implemented for" not in str(error)
     return isinstance(error, TriptychError) or lacking or "memory" in str(error).lower()

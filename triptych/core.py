@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from triptych.capabilities import Encodes, HasDensity, HasPosterior, Layered
 from triptych.checking import check_argument, check_numbers
-from triptych.errors import NotSupported, TriptychError, check_size
+from triptych.errors import NotSupported, TriptychError, check_size, within_memory
 from triptych.modes import in_eval_mode
 from triptych.parts import Part
 from triptych.randomness import standard_normal
@@ -236,6 +236,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
 
     @torch.no_grad()
     @in_eval_mode
+    @within_memory()
     def sample(
         self,
         n: int,
@@ -260,6 +261,7 @@ class GenerativeModel(nn.Module, ModelHubMixin, Part, ABC):
 
     @torch.no_grad()
     @in_eval_mode
+    @within_memory()
     def sample_prior(self, n: int, *, temperature: float = 1.0, generator: torch.Generator | None = None) -> Tensor:
         """z ~ p(z), (n, L); the temperature acts on the noise that z is made of."""
         _check_sampling(n, temperature, generator)

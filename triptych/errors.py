@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 
@@ -25,7 +26,11 @@ class NotSupported(TriptychError, AttributeError):
     """
 
 
-OUT_OF_MEMORY = "not enough memory: lower --training.batch, --n or --size, or the model's width and depth"
+OUT_OF_MEMORY = (
+    "not enough memory: lower the number or the size of the examples, the batch, or the model's width and depth (on the "
+    "command line --n, --size, --training.batch)"
+)
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "Storage size calculation overflowed")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -35,9 +40,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     True
     """
     said = str(error)
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in said or "out of memory" in said)
-    )
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(part in said for part in _NO_MEMORY))
+
+
+@contextlib.contextmanager
+def within_memory() -> Iterator[None]:
+    """Turns memory that cannot be had, where a caller's numbers ask for it, into one line.
+
+    >>> with within_memory():
+    ...     raise MemoryError
+    Traceback (most recent call last):
+        ...
+    triptych.errors.TriptychError: not enough memory: lower ...
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise TriptychError(OUT_OF_MEMORY) from error
 
 
 def not_finite(what: str) -> TriptychError:

@@ -27,6 +27,7 @@ from triptych.recipes import Recipe, to_json
 from triptych.version import FORMAT, __version__
 
 _HUB = frozenset({"cache_dir", "force_download", "local_files_only", "token", "endpoint", "proxies", "etag_timeout"})
+_WEIGHTS = "model.safetensors"
 _ROOMS = ("codecs", "nets", "bijections", "vae", "gan", "flow", "compose")
 
 
@@ -48,7 +49,7 @@ def save_model(model: GenerativeModel, folder: Path, recipe: Recipe | None = Non
     """The files of a run that a model needs: recipe.json, model.safetensors, README.md."""
     folder.mkdir(parents=True, exist_ok=True)
     storage.write_json(folder / "recipe.json", described(model, recipe))
-    storage.write_tensors(folder / "model.safetensors", model.state_dict())
+    storage.write_tensors(folder / _WEIGHTS, model.state_dict())
     write_card(model, folder, recipe)
 
 
@@ -72,7 +73,7 @@ def load(source: str | Path, *, revision: str | None = None, **own: Any) -> Gene
         raise unknown("argument of load that is not a part", name, _HUB)
     folder = local_folder(source, revision=revision, **{k: v for k, v in own.items() if k not in given})
     model = blank_model(folder, given)
-    storage.load_weights(model, storage.read_tensors(folder / "model.safetensors"), folder)
+    storage.read_weights(model, folder / _WEIGHTS, folder)
     _check_finite(model, folder)
     return model.eval()
 
@@ -90,8 +91,15 @@ def _check_finite(model: GenerativeModel, folder: Path) -> None:
 
 def stamp(folder: Path) -> str:
     """Which weights a run holds now ("" for none): kept with what is learned of them, which belongs to no others."""
-    weights = folder / "model.safetensors"
-    return storage.digest_of_tensors(weights) if exists(weights) else ""
+    weights = folder / _WEIGHTS
+    if not exists(weights):
+        return ""
+    try:
+        expected = blank_model(folder).state_dict()
+    except TriptychError:  # of a user's own parts, or damaged: they are hashed unseen, and `load` says what is lacking
+        return storage.digest_of_tensors(weights)
+    storage.check_header(expected, weights, folder)
+    return storage.digest_of_tensors(weights)
 
 
 def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:

@@ -7,6 +7,7 @@ the same whatever other threads draw meanwhile, a second training among them, an
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
 
 def standard_normal(
@@ -110,7 +112,56 @@ def _dropout(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> A
 
 
 def _whole(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Any:
-    """A call that takes no generator, with torch's own in the state of ours meanwhile: one thread after the other."""
+    """A call that takes no generator: the operations that it is made of are given it, in this thread alone."""
+    with _Operations(generator):
+        return func(*args, **kwargs)
+
+
+class _Operations(TorchDispatchMode):
+    """Gives a generator to the operations of this thread that draw."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        if func is torch.ops.aten.native_dropout.default:
+            return _native_dropout(self.generator, *args, **kwargs)
+        given = _taking_generator(func)
+        if given is None:
+            return _in_its_state(func, self.generator, args, kwargs)
+        return given(*args, **{**kwargs, "generator": self.generator})
+
+
+@functools.cache
+def _taking_generator(func: Any) -> Any:
+    """The operation itself, or the overload of the same arguments, that takes a generator; None where none does."""
+    others = (getattr(func.overloadpacket, name) for name in func.overloadpacket.overloads())
+    own = _arguments(func) - {"generator"}
+    return next((f for f in (func, *others) if _arguments(f) == own | {"generator"}), None)
+
+
+def _arguments(func: Any) -> set[str]:
+    return {argument.name for argument in func._schema.arguments}
+
+
+def _native_dropout(generator: torch.Generator, x: Tensor, p: float, train: bool | None) -> tuple[Tensor, Tensor]:
+    """(x · m / (1 − p), m), m ~ Bernoulli(1 − p)."""
+    if train is False or not x.numel():
+        return x.clone(), torch.ones_like(x, dtype=torch.bool)
+    kept = torch.empty_like(x, dtype=torch.bool).bernoulli_(1 - p, generator=generator)
+    return x * kept * (1 / (1 - p) if p < 1 else 0.0), kept
+
+
+def _in_its_state(func: Any, generator: torch.Generator, args: Any, kwargs: Any) -> Any:
+    """An operation without a generator, such as a GPU's fused attention with dropout: torch's own in the state of ours.
+
+    One thread after the other; one that draws on the same GPU outside of `seeded` would be seen. No operation on a CPU
+    comes here (`tests/test_randomness.py`).
+    """
     own = torch.default_generator
     if generator.device.type == "cuda":
         own = torch.cuda.default_generators[generator.device.index or 0]

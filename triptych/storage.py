@@ -144,9 +144,15 @@ def read_stamp(path: Path) -> str | None:
         return (file.metadata() or {}).get(_STAMP)
 
 
-def digest_of_tensors(path: Path) -> str:
-    """`digest` of a safetensors file, once its header fits its length: a file that was only made long is not read."""
+def digest_of_tensors(path: Path, most: int | None = None) -> str:
+    """`digest` of a safetensors file, once its header fits its length: a file that was only made long is not read.
+
+    Args:
+        most: bytes that it may have.
+    """
     with _readable(path, "safetensors", "restore it from a copy"), safe_open(path, "pt"):
+        if most is not None and path.stat().st_size > most:
+            raise TriptychError(f"{path} is larger than {most >> 20} MiB: not a file that triptych wrote for this run")
         return digest(path)
 
 
@@ -161,10 +167,32 @@ def check_names(
 ) -> None:
     """Raises a `TriptychError` that names the first tensor whose name, type or shape is not the expected one."""
     wanted, got = ({k: f"{v.dtype} {tuple(v.shape)}" for k, v in found.items()} for found in (expected, tensors))
+    _check_same(wanted, got, source, advice)
+
+
+def check_header(expected: Mapping[str, Tensor], path: Path, source: Path) -> None:
+    """The same of the names and shapes that a safetensors file promises, of which nothing else is read."""
+    with _readable(path, "safetensors", "restore it from a copy"), safe_open(path, "pt") as file:
+        promised = {name: f"{tuple(file.get_slice(name).get_shape())}" for name in file.keys()}  # noqa: SIM118  # no mapping
+    _check_same({name: f"{tuple(v.shape)}" for name, v in expected.items()}, promised, source, "use matching files")
+
+
+def _check_same(wanted: dict[str, str], got: dict[str, str], source: Path, advice: str) -> None:
     for name in sorted(wanted | got):
         if wanted.get(name) != got.get(name):
             difference = f"{name} should be {wanted.get(name, 'absent')}, is {got.get(name, 'absent')}"
             raise TriptychError(f"{source} does not fit its recipe: {difference}; {advice}")
+
+
+def read_weights(module: torch.nn.Module, path: Path, source: Path | None = None) -> None:
+    """`load_weights` of a safetensors file, whose sizes are compared with the module's before it is read.
+
+    Args:
+        source: what a message names; by default the file.
+    """
+    source = path if source is None else source
+    check_header(module.state_dict(), path, source)
+    load_weights(module, read_tensors(path), source)
 
 
 def load_weights(module: torch.nn.Module, tensors: dict[str, Tensor], source: Path) -> None:

@@ -242,7 +242,7 @@ def load_encoder(model: GenerativeModel, folder: Path, width: int = 32) -> nn.Mo
     if not (folder / FILE).is_file() or is_outdated(folder):
         return None
     encoder = blank_encoder(model.event_shape, model.latent_dim, width, model.context_dim)
-    storage.load_weights(encoder, storage.read_tensors(folder / FILE), folder / FILE)
+    storage.read_weights(encoder, folder / FILE)
     return encoder.to(model.device).eval()
 
 

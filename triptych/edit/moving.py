@@ -196,7 +196,11 @@ def interpolate(model: GenerativeModel, x0: Tensor, x1: Tensor, n: int, *, conte
         raise TriptychError(f"interpolate expects as many ends as beginnings, got {tuple(x0.shape)} and {tuple(x1.shape)}")
     encoder = require(model, Encodes)
     z0, z1 = (encoder.encode(model.check_event(x), context) for x in (x0, x1))
-    return torch.stack([model.decode(torch.lerp(z0, z1, t), context) for t in torch.linspace(0, 1, n).tolist()], dim=1)
+    first = model.decode(z0, context)
+    found = first[:, None].repeat(1, n, *[1] * (first.ndim - 1))  # what does not fit into memory is said before any work
+    for i, t in enumerate(torch.linspace(0, 1, n).tolist()):
+        found[:, i] = model.decode(torch.lerp(z0, z1, t), context)
+    return found
 
 
 @torch.no_grad()

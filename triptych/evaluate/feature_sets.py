@@ -104,7 +104,7 @@ def _learned(train: Split, steps: int, seed: int, keep: int, cache: bool, notice
 def _read(path: Path, train: Split, keep: int) -> Learned:
     """The features in a file, which should be those that its stamp names."""
     net, name = blank_network(train.event_shape), storage.read_stamp(path) or ""
-    storage.load_weights(net, storage.read_tensors(path), path)
+    storage.read_weights(net, path)
     taught, known = name.split("-")[1] if name.count("-") == 2 else "", kept_out(train, keep)
     learners = train.take(np.setdiff1d(np.arange(len(train)), known.rows)) if len(known.rows) else train
     found = Learned(net, taught, known, reading_of(learners))

@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from triptych import folders, storage
 from triptych.errors import TriptychError, check_range, check_size
 from triptych.pretrained import FORMAT
 
 KEPT = 2
+_COPIES = 16  # of the weights: their average and an optimiser's slots are five
 _MOST = 10**12  # steps and examples, as many as a recipe may ask for
 
 
@@ -82,11 +83,17 @@ def write(folder: Path, checkpoint: Checkpoint, every: int) -> None:
         folders.discard(old)
 
 
-def newest(folder: Path, every: int | None = None) -> Checkpoint:
+def largest(model: nn.Module) -> int:
+    """The bytes that a state of the model may have, so that what is larger is not even hashed."""
+    return 2**24 + _COPIES * sum(v.numel() * v.element_size() for v in model.state_dict().values())
+
+
+def newest(folder: Path, every: int | None = None, most: int | None = None) -> Checkpoint:
     """The newest checkpoint of the run in `folder`, verified.
 
     Args:
         every: steps between those by steps: the newest of them, if there is one.
+        most: bytes of its tensors' file.
 
     Raises:
         TriptychError: where there is none, or it is damaged; the message names the one before it.
@@ -96,7 +103,7 @@ def newest(folder: Path, every: int | None = None) -> Checkpoint:
     if not steps:
         raise TriptychError(f"{folder} has no checkpoint to resume from: train it anew with --overwrite")
     try:
-        return _read(steps[-1])
+        return _read(steps[-1], most)
     except (TriptychError, OSError, KeyError, TypeError) as error:
         older = f"delete {steps[-1]} to go on from {steps[-2].name}" if len(steps) > 1 else "train it anew with --overwrite"
         raise TriptychError(f"checkpoint {steps[-1]} is damaged ({error}): {older}") from error
@@ -116,9 +123,9 @@ def drop_after(folder: Path, step: int) -> None:
             folders.discard(path)
 
 
-def _read(folder: Path) -> Checkpoint:
+def _read(folder: Path, most: int | None) -> Checkpoint:
     numbers = storage.read_json(folder / "state.json")
-    if storage.digest_of_tensors(folder / "state.safetensors") != numbers["sha256"]:
+    if storage.digest_of_tensors(folder / "state.safetensors", most) != numbers["sha256"]:
         raise TriptychError("state.safetensors is not what was written")
     progress = _progress(numbers)
     if progress.step != int(folder.name):

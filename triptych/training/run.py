@@ -134,7 +134,7 @@ class Run:
         if right is not None:
             checkpoint.settle(folder)
         processes().wait_for_everyone()
-        stored, before = checkpoint.newest(folder), recipe.steps
+        stored, before = checkpoint.newest(folder, most=checkpoint.largest(model)), recipe.steps
         if steps is not None and steps < stored.progress.step:
             at = stored.progress.step
             raise TriptychError(f"{folder} is at step {at} already: give --steps that or more, the length of the whole run")
