@@ -9,10 +9,11 @@ import torch
 
 from triptych.core import Estimate
 from triptych.doctor.columns import Column
+from triptych.evaluate.balls import _changes, precision_recall
 from triptych.evaluate.detection import auroc
 from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.latent import active_units
-from triptych.evaluate.neighbours import copied, distinct_outputs, nearest_ratio, precision_recall, two_sample_test
+from triptych.evaluate.neighbours import copied, distinct_outputs, nearest_ratio, two_sample_test
 from triptych.evaluate.parzen import parzen_log_likelihood
 from triptych.evaluate.sliced import sliced_wasserstein
 from triptych.evaluate.spread import Traced, by_halves, difference, jackknife, jeffreys, share_of
@@ -111,6 +112,18 @@ def test_the_error_of_a_difference_leaves_out_what_both_share(name):
     stated = np.mean([f.stderr for f in found])
     assert TOLERATED[0] < stated / spread < TOLERATED[1] and stated < np.mean(apart)
     assert difference(a, a).stderr == pytest.approx(0, abs=1e-6) and difference(a, a).value == 0
+
+
+@pytest.mark.parametrize("dims, k, n, m", [(1, 1, 12, 40), (2, 3, 15, 30), (6, 2, 40, 20)])
+def test_what_a_centre_adds_is_what_lacks_without_it(dims, k, n, m):
+    """Each left out in turn."""
+    points, centres = normal(m, 7, d=dims, shift=1.0), normal(n, dims, d=dims)
+    held, mean, square = _changes(points, centres, k)
+    less = torch.stack([_changes(points, torch.cat([centres[:i], centres[i + 1 :]]), k)[0] for i in range(n)], dim=2)
+    change = less - held[:, :, None]  # (2, m, n)
+    assert change.any(1).any(1).all()
+    torch.testing.assert_close(mean, change.mean(1))
+    torch.testing.assert_close(square, change.square().mean(1))
 
 
 def test_a_difference_of_plain_estimates_adds_their_variances():

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from triptych.core import Estimate
 from triptych.errors import TriptychError
+from triptych.evaluate.balls import precision_recall
 from triptych.evaluate.distances import _frechet, _kernel, frechet_distance, kernel_distance
 from triptych.evaluate.neighbours import (
     copied,
     distinct_outputs,
     nearest_ratio,
     nearest_training,
-    precision_recall,
     squared_distances,
     two_sample_test,
 )

@@ -9,6 +9,7 @@ is a tensor.
 """
 
 from triptych.checking import guard
+from triptych.evaluate.balls import precision_recall
 from triptych.evaluate.compression import complexity
 from triptych.evaluate.detection import auroc, p_values, typicality
 from triptych.evaluate.distances import frechet_distance, kernel_distance
@@ -25,7 +26,6 @@ from triptych.evaluate.neighbours import (
     distinct_outputs,
     nearest_ratio,
     nearest_training,
-    precision_recall,
     two_sample_test,
 )
 from triptych.evaluate.parzen import parzen_log_likelihood

@@ -1,4 +1,4 @@
-"""What nearest neighbours show: fidelity and variety, copies of the training set, repetitions, whether two sets differ.
+"""What nearest neighbours show: copies of the training set, repetitions, whether two sets differ.
 
 Shapes: real (n, d), fake (m, d), train and held_out (·, d), or examples of any equal shape, which are flattened; Euclidean
 distances, float64 inside.
@@ -17,57 +17,6 @@ from triptych.core import Estimate
 from triptych.errors import TriptychError
 from triptych.evaluate.distances import paired_rows
 from triptych.evaluate.spread import Traced, by_halves, jeffreys, of_mean
-
-
-def precision_recall(real: Tensor, fake: Tensor, k: int = 3) -> dict[str, Estimate]:
-    """Fidelity and variety from balls that reach from each example to its k-th neighbour in its own set.
-
-    Returns:
-        precision  share of fakes in a real ball; recall share of reals in a fake ball (Kynkäänniemi et al. 2019)
-        density    real balls that a fake lies in, over k: 1 for equal distributions, and above 1 in dense places
-        coverage   share of real balls with a fake in them (Naeem et al. 2020); 1 − 2⁻ᵏ for equal distributions
-
-        The standard error is over draws of both sets, from random halves of them (`spread.by_halves`; NaN under 2k + 2
-        examples): the balls move with the data, and the binomial error, which holds them still, can be three times too
-        small.
-
-    Raises:
-        TriptychError: for k or fewer examples, k < 1, values that are not finite floats, or two widths.
-
-    >>> x = torch.arange(8.0)[:, None]
-    >>> precision_recall(x, x + 100, k=2)["precision"]
-    Estimate(value=0.0, stderr=0.0724..., n=8)
-    """
-    if k < 1:
-        raise TriptychError(f"k should be at least 1, got {k}: 3 is usual for precision, 5 for density")
-    real, fake = paired_rows(real, fake, at_least=k + 1)
-    values = _shares(real, fake, k).tolist()
-    deviations = by_halves(lambda r, f: _shares(r, f, k), real, fake, least=k + 1)
-    found: dict[str, Estimate] = {}
-    for i, name in enumerate(("precision", "recall", "density", "coverage")):
-        n = (len(fake), len(real))[i % 2]
-        least = 0.0 if name == "density" else jeffreys(values[i], n)
-        found[name] = Traced.of_deviations(values[i], deviations[:, i], n, least)
-    return found
-
-
-def _shares(real: Tensor, fake: Tensor, k: int) -> Tensor:
-    """Precision, recall, density, coverage: (4,)."""
-    # an example itself is one of the k + 1 nearest
-    radius_real, radius_fake = (
-        torch.cat([squared.kthvalue(k + 1).values for squared in squared_distances(x, x)]) for x in (real, fake)
-    )
-    balls = []  # for each fake, how many real balls hold it
-    recalled = torch.zeros(len(real), dtype=torch.bool, device=real.device)
-    nearest = torch.full_like(radius_real, math.inf)  # squared, from each real example to a fake one
-    start = 0
-    for squared in squared_distances(fake, real):
-        balls.append((squared <= radius_real).sum(1))
-        recalled |= (squared <= radius_fake[start : start + len(squared), None]).any(0)
-        nearest = torch.minimum(nearest, squared.amin(0))
-        start += len(squared)
-    held = torch.cat(balls)
-    return torch.stack([v.double().mean() for v in (held > 0, recalled, held / k, nearest <= radius_real)]).cpu()
 
 
 def nearest_training(fake: Tensor, train: Tensor, count: int = 1) -> tuple[Tensor, Tensor]:

@@ -15,10 +15,11 @@ from torch import Tensor
 from triptych.core import Estimate, GenerativeModel
 from triptych.data import Split, fixed_subset
 from triptych.errors import TriptychError, unknown
+from triptych.evaluate.balls import precision_recall
 from triptych.evaluate.distances import frechet_distance, kernel_distance
 from triptych.evaluate.features import Features, Pixels, digest, reading_of
 from triptych.evaluate.measure import context_of
-from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, precision_recall, two_sample_test
+from triptych.evaluate.neighbours import LOOKED_AMONG, copied, nearest_ratio, two_sample_test
 from triptych.evaluate.sliced import TAP, sliced_wasserstein
 from triptych.evaluate.spread import difference
 from triptych.evaluate.structure import Scales, diversity, scales_of
