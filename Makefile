@@ -24,11 +24,14 @@ test-browser: setup
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
 	$(BIN)/python -m pytest -o addopts= -W default -q -s --durations=5 tests/browser
 
-# everything that pyproject.toml names at its lowest version, in an environment of its own
+# everything that pyproject.toml names at its lowest version, in an environment of its own; FLOOR_TORCH=2.13.0 takes another
+# torch, where the lowest is to be had only with the libraries of a GPU
 FLOOR := .venv-floor
+FLOOR_TORCH ?= $(shell sed -n 's/^torch==//p' constraints-floor.txt)
 test-floor:
 	$(PYTHON) -m venv $(FLOOR)
-	$(FLOOR)/bin/pip install -q --disable-pip-version-check -c constraints-floor.txt -e '.[test]'
+	sed 's/^torch==.*/torch==$(FLOOR_TORCH)/' constraints-floor.txt > $(FLOOR)/constraints.txt
+	$(FLOOR)/bin/pip install -q --disable-pip-version-check -c $(FLOOR)/constraints.txt -e '.[test]'
 	$(FLOOR)/bin/python -m pytest
 
 lint: setup
