@@ -103,9 +103,10 @@ def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
 
 
 def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
-    """How many equally likely outputs would coincide as often as n fakes do: n(n − 1)/2 over the pairs that coincide.
+    """How many equally likely outputs would coincide as often as n fakes do: n(n − 1)/2 over the pairs that coincide, plus 1.
 
-    The birthday paradox read backwards (Arora & Zhang 2017): K outputs, each with tiny noise, make n²/2K pairs. Two fakes
+    The birthday paradox read backwards (Arora & Zhang 2017): K outputs, each with tiny noise, make n²/2K pairs. The 1 takes
+    away the bias of a reciprocal of few: E[1/(X + 1)] = (1 − e^−λ)/λ of a Poisson X. Two fakes
     coincide where they are nearer than a third of the median from a real example to its nearest other, and than a tenth of
     fakes' root-mean-square distance. The first alone would identify what lies on a smooth surface, such as the means of a
     VAE with two latent dimensions; the second alone, data that come in tight groups.
@@ -113,8 +114,9 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     Returns:
         the number, at most n(n − 1)/2, where no two coincide; n counts fakes, as many as there are real examples. The
         standard error is over draws of fakes: with c_i fakes that coincide with the i-th, Var(pairs) = Σ (c_i − c̄)² − pairs,
-        the jackknife's with its second order counted once, and at least `pairs`, as of rare events; a reciprocal of few
-        varies more, by a factor of 1 + 2/pairs.
+        the jackknife's with its second order counted once, and at least `pairs`, as of rare events, and for the reciprocal
+        K² Var(pairs) / (pairs (pairs + 2)). Where most of few pairs are of one output, how often that comes decides: of 22
+        pairs among 64 fakes, a tenth of them alike, it is .8 of the spread, from 300 fakes on right.
 
     Raises:
         TriptychError: for fewer than 3 examples, values that are not finite floats, or two widths.
@@ -131,10 +133,11 @@ def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
     median = float(nearest_training(real, real, count=2)[0][:, 1].median())
     near = max(min(median / 3, among_fakes / 10), 1e-6 * among_reals)  # never 0: copies are a rounding error apart
     with_each = torch.cat([(squared <= near**2).sum(1) - 1 for squared in squared_distances(fake, fake)]).double()
-    pairs = max(float(with_each.sum()) / 2, 1.0)
-    variance = max(float((with_each - with_each.mean()).square().sum()) - pairs, pairs)
-    value = n * (n - 1) / 2 / pairs
-    return Estimate(value, value * math.sqrt(variance * (1 + 2 / pairs)) / pairs, n)
+    pairs = float(with_each.sum()) / 2
+    least = max(pairs, 1.0)
+    variance = max(float((with_each - with_each.mean()).square().sum()) - pairs, least)
+    value = n * (n - 1) / 2 / (pairs + 1)
+    return Estimate(value, value * math.sqrt(variance / (least * (pairs + 2))), n)
 
 
 def two_sample_test(
