@@ -103,7 +103,7 @@ def copied(fake: Tensor, held_out: Tensor, train: Tensor) -> Estimate:
 
 
 def distinct_outputs(fake: Tensor, real: Tensor) -> Estimate:
-    """How many equally likely outputs would coincide as often as n fakes do: n(n − 1)/2 over the pairs that coincide, plus 1.
+    """How many equally likely outputs coincide as often as n fakes do: n(n − 1)/2 over the pairs that coincide, plus 1.
 
     The birthday paradox read backwards (Arora & Zhang 2017): K outputs, each with tiny noise, make n²/2K pairs. The 1 takes
     away the bias of a reciprocal of few: E[1/(X + 1)] = (1 − e^−λ)/λ of a Poisson X. Two fakes
