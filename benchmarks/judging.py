@@ -24,6 +24,11 @@ _PERSON = "Male Young Eyeglasses Bald Bangs Black_Hair Blond_Hair Brown_Hair Gra
 _FACE = "Pale_Skin Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Wearing_Earrings Wearing_Lipstick Blurry"
 # what a smile of a photograph has nothing to do with; that a mouth opens and cheeks rise is the smile itself
 OTHERS = frozenset(f"{_PERSON} {_FACE}".split())
+# by what drift is measured: what makes a person, and neither expression, pose, light nor background
+IDENTITY = {
+    "faces": ["age", "hair_length", "hair_colour", "beard", "skin_tone", "glasses", "earrings"],
+    "celeba10k": f"{_PERSON} Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Pale_Skin".split(),
+}
 _LEARNED_FROM = 9_000  # training examples, as many as the photographs
 
 
