@@ -34,11 +34,11 @@ import numpy as np
 import torch
 from common import arguments, begin, write
 from hinge_measures import encoding
-from judging import IDENTITY, OTHERS, SMILE, reader_of
+from judging import IDENTITY, OTHERS, SMILE, kept_reader, reader_of
 from torch import Tensor
 
 import triptych
-from triptych import edit, storage
+from triptych import edit
 from triptych.capabilities import Layered
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits, load
@@ -46,7 +46,6 @@ from triptych.edit.directions import calibrated
 from triptych.edit.inversion import coordinate_model
 from triptych.edit.learning import alone
 from triptych.evaluate.latent import codes
-from triptych.nets import encoder_network
 
 LESSON, BLIND, PILE = 9_000, 32, 64
 NAMES = {"celeba10k": ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair"]}
@@ -141,7 +140,7 @@ def main() -> None:
     if not options.table:
         splits, judge = halves(out, options)
         few = splits.train.take(LESSON)
-        teacher = kept_teacher(out / f"teacher_{options.data}_{options.size}", few)
+        teacher = teacher_of(out, options.data, few)
         for source in options.models:
             measure(out, source, few, splits.test, judge, teacher, options)
     print(table(out))
@@ -158,18 +157,11 @@ def halves(out: Path, options: Any) -> tuple[Splits, edit.Reader]:
     return Splits(splits | {"train": left}), judge
 
 
-def kept_teacher(path: Path, few: Split) -> edit.Reader:
-    """A network that reads attributes, learned from the examples that directions are learned from."""
+def teacher_of(out: Path, data: str, few: Split) -> edit.Reader:
+    """A network that reads attributes, learned from the examples that directions are learned from, and kept."""
     known = {name: a for name, a in few.attributes.items() if few.kinds[name] != "class"}
-    if path.with_suffix(".json").exists():
-        net = encoder_network(few.event_shape, 16, len(known), (256, 256))
-        storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
-        lines = storage.read_json(path.with_suffix(".json"))
-        return edit.Reader(net, {name: tuple(line) for name, line in lines.items()})
-    reader = edit.learn_reader(few[:], known, steps=1500, seed=1)
-    storage.write_tensors(path.with_suffix(".safetensors"), reader.net.state_dict())
-    storage.write_json(path.with_suffix(".json"), reader.lines)
-    return reader
+    path = out / f"teacher_{data}_{few.event_shape[-1]}"
+    return kept_reader(path, few.event_shape, lambda: edit.learn_reader(few[:], known, steps=1500, seed=1))
 
 
 def measure(out: Path, source: str, few: Split, test: Split, judge: edit.Reader, teacher: edit.Reader, options: Any) -> None:
