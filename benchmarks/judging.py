@@ -7,6 +7,7 @@ never sees a model. On 256 held-out examples the smile is set from the low to th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -24,22 +25,37 @@ _PERSON = "Male Young Eyeglasses Bald Bangs Black_Hair Blond_Hair Brown_Hair Gra
 _FACE = "Pale_Skin Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Wearing_Earrings Wearing_Lipstick Blurry"
 # what a smile of a photograph has nothing to do with; that a mouth opens and cheeks rise is the smile itself
 OTHERS = frozenset(f"{_PERSON} {_FACE}".split())
+# by what drift is measured: what makes a person, and neither expression, pose, light nor background
+IDENTITY = {
+    "faces": ["age", "hair_length", "hair_colour", "beard", "skin_tone", "glasses", "earrings"],
+    "celeba10k": f"{_PERSON} Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Pale_Skin".split(),
+}
+_WIDTH = 16
 _LEARNED_FROM = 9_000  # training examples, as many as the photographs
 
 
 def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edit.Reader:
     """The judge, kept in a folder."""
-    size, width = splits.train.event_shape[-1], 16
-    path = folder / f"judge_{data}_{size}"
+    size = splits.train.event_shape[-1]
+
+    def learn() -> edit.Reader:
+        stored, attributes = _lessons(data, splits, size)
+        return edit.learn_reader(stored, attributes, steps=steps, width=_WIDTH, seed=7)
+
+    return kept_reader(folder / f"judge_{data}_{size}", splits.train.event_shape, learn)
+
+
+def kept_reader(path: Path, event_shape: tuple[int, ...], learn: Callable[[], edit.Reader]) -> edit.Reader:
+    """A reader of the usual width, learned once and kept: its weights and lines in two files of that name."""
     if path.with_suffix(".json").exists():
         said = storage.read_json(path.with_suffix(".json"))
-        net = encoder_network(splits.train.event_shape, width, said["outputs"], (256, 256))
+        net = encoder_network(event_shape, _WIDTH, said["outputs"], (256, 256))
         storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
         return edit.Reader(net, {name: tuple(line) for name, line in said["lines"].items()})
-    stored, attributes = _lessons(data, splits, size)
-    reader = edit.learn_reader(stored, attributes, steps=steps, width=width, seed=7)
+    reader = learn()
     storage.write_tensors(path.with_suffix(".safetensors"), reader.net.state_dict())
-    storage.write_json(path.with_suffix(".json"), {"outputs": len(attributes), "lines": reader.lines})
+    outputs = reader.net(torch.zeros(1, *event_shape)).shape[1]
+    storage.write_json(path.with_suffix(".json"), {"outputs": outputs, "lines": reader.lines})
     return reader
 
 

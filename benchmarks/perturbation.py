@@ -16,12 +16,15 @@ optimised, and a judge that has seen other faces and is never optimised.
 from __future__ import annotations
 
 import argparse
+import json
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 from common import arguments, begin, trained, write
-from judging import reader_of
+from judging import kept_reader, reader_of
 from torch import Tensor
 
 from triptych import edit, families, load
@@ -44,10 +47,22 @@ def main() -> None:
     model = load(options.run) if options.run else trained_vae(out, splits.train, options)
     judge = reader_of(out, "faces", splits)
     few = splits.train.take(9000)
-    reader = edit.learn_reader(few[:], few.attributes, steps=1500, seed=options.seed + 1)
-    results = {"smile": smiles(model, splits, reader, judge), "viewers": viewers(model, splits, reader, judge, options.seed)}
+    teacher = partial(edit.learn_reader, few[:], few.attributes, steps=1500, seed=options.seed + 1)
+    reader = kept_reader(out / f"reader_{options.seed}", few.event_shape, teacher)
+    parts = {
+        "smile": partial(smiles, model, splits, reader, judge),
+        "viewers": partial(viewers, model, splits, reader, judge, options.seed),
+    }
+    results = {name: kept(out / f"{name}_{options.seed}.json", work) for name, work in parts.items()}
     write(out, "perturbation", results)
     print(table(results))
+
+
+def kept(path: Path, work: Callable[[], dict[str, list[float]]]) -> dict[str, list[float]]:
+    """What the work found, done once."""
+    if not path.exists():
+        path.write_text(json.dumps(work()))
+    return json.loads(path.read_text())
 
 
 def trained_vae(out: Path, data: Split, options: argparse.Namespace) -> GenerativeModel:

@@ -88,9 +88,9 @@ def test_two_classes_are_one_axis(run, tmp_path):
 
 
 def test_of_many_classes_the_most_frequent_are_learned(run, tmp_path, capsys, monkeypatch):
-    from triptych.cli import directing
+    from triptych.cli import lessons
 
-    monkeypatch.setattr(directing, "_MOST_CLASSES", 2)
+    monkeypatch.setattr(lessons, "_MOST_CLASSES", 2)
     data = class_folders(tmp_path / "data", COLOURS)
     for i in range(30):
         (data / "train" / "green" / f"{i:02}.png").unlink()

@@ -60,6 +60,13 @@ AFFINE = bijections.Affine()
 STEP = bijections.FlowStep(bijections.Dense(2, 4, (4,)), bijections.Affine(), bijections.Invertible1x1(4))
 LIKELIHOOD = vae.Gaussian((4,), mean="linear")
 
+
+def brightness(pictures: Tensor, texts: Any) -> Tensor:
+    """A scorer of pictures against two texts."""
+    light = pictures.mean((1, 2, 3))
+    return torch.stack([light if text == "light" else -light for text in texts], 1)
+
+
 CALLS: dict[str, dict[str, Any]] = {
     "triptych.bits_per_dim": {"model": triptych.NICE((1, 4, 4), 2, (8,)), "pixels": PICTURES[..., :4, :4], "k": 1},
     "triptych.show": {"x": torch.rand(2, 1, 4, 4), "model": triptych.NICE((1, 4, 4), 2, (8,)), "columns": 1},
@@ -79,10 +86,25 @@ CALLS: dict[str, dict[str, Any]] = {
     "edit.inpaint": {"model": NICE, "x": X, "mask": torch.tensor([True, False, False, False]), "steps": 2},
     "edit.interpolate": {"model": VAE, "x0": X, "x1": Y, "n": 3},
     "edit.invert": {"model": VAE, "x": X, "steps": 1, "restarts": 1, "rate": 0.1},
-    "edit.judge": {"model": VAE, "directions": DIRECTIONS, "stored": X, "attributes": LABEL, "reader": None},
+    "edit.judge": {
+        "model": VAE,
+        "directions": DIRECTIONS,
+        "stored": X,
+        "attributes": LABEL,
+        "reader": None,
+        "beside": DIRECTIONS,
+        "identity": ["a"],
+    },
     "edit.learn_at_depths": {"model": NICE, "learn": lambda model: NICE_DIRECTIONS, "depths": [0]},
     "edit.learn_directions": {"model": VAE, "stored": MANY, "attributes": ALTERNATING, "names": ["a"]},
     "edit.learn_encoder": {"model": VAE, "steps": 1, "batch": 4, "width": 4, "rate": 1e-3},
+    "edit.learn_from_piles": {
+        "model": VAE,
+        "shown": MANY[:20] + 1,
+        "lacking": MANY[20:40],
+        "name": "c",
+        "beside": DIRECTIONS,
+    },
     "edit.learn_reader": {"stored": MANY, "attributes": {"a": MANY[:, 0].numpy()}, "steps": 9, "batch": 60, "width": 4},
     "edit.manifold": {"model": VAE, "x": X[:4], "n": 2},
     "edit.mask": {"name": "left", "shape": (1, 4, 4)},
@@ -108,7 +130,8 @@ CALLS: dict[str, dict[str, Any]] = {
     "edit.refuse_worthless": {"directions": DIRECTIONS, "names": ["a"]},
     "edit.straightness": {"directions": edit.judge(VAE, DIRECTIONS, X, {"a": X[:, 0].numpy()})},
     "edit.sweep": {"model": VAE, "x": X, "name": "a", "values": [0.0, 1.0], "directions": DIRECTIONS},
-    "edit.unsupervised_directions": {"model": VAE, "stored": X, "count": 1},
+    "edit.unsupervised_directions": {"model": VAE, "stored": X, "count": 1, "method": "jacobian", "draws": 8, "seed": 0},
+    "edit.Words": {"scorer": brightness, "texts": {"a": ("light", "dark")}, "stored": PICTURES},
     "evaluate.active_units": {"z": X},
     "evaluate.auroc": {"normal": X[:, 0], "anomalous": Y[:, 0]},
     "evaluate.complexity": {"pixels": PICTURES},

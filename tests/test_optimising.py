@@ -52,6 +52,14 @@ def test_the_best_of_a_linear_score_lies_where_its_gradient_leaves_the_ball(obje
     assert torch.equal(again.z, found.z)
 
 
+def test_every_example_may_have_a_target_of_its_own():
+    """As each viewer of a picture has: f is only ever asked for all of them."""
+    targets = torch.randn(5, 6, generator=torch.Generator().manual_seed(2))
+    x = torch.zeros(5, 6)
+    found = edit.optimise(Rotation(), x, lambda x: -(x - targets).square().sum(1), within=9.0, steps=60)
+    assert found.scores.min() > -1e-2
+
+
 def test_cma_leaves_the_random_numbers_of_others_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     edit.optimise(Rotation(), torch.zeros(1, 6), black_box, steps=3)

@@ -214,7 +214,7 @@ def test_two_piles_become_a_direction(client):
     few = {"model": "vae", "name": "x", "shown": bright[:3], "lacking": dark}
     refused(client.post("/api/teach", json=few), 422, "has 3 pictures: 13 are needed")
     refused(client.post("/api/teach", json={**few, "name": "  "}), 422, "a name")
-    refused(client.post("/api/teach", json={**few, "name": "pc1"}), 422, "has a direction pc1 already")
+    refused(client.post("/api/teach", json={**few, "name": "pc1"}), 422, "a direction pc1 already")
 
 
 def _shade(seed, level):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from io import BytesIO
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from triptych import storage
@@ -25,6 +25,7 @@ from triptych.errors import TriptychError
 
 LEGIBLE = 64  # pixels: smaller pictures are enlarged by whole factors until they have this many
 _GAP = 2
+_TEXT = 14  # pixels of a letter's height
 _PAPER = 255
 _QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95}}
 _ADVICE = "give a name that ends in .png, .jpg or .gif, in a place that can be written"
@@ -75,6 +76,25 @@ def save(pictures: Tensor, path: str | Path, *, columns: int | None = None) -> N
         _write(frames[0], path, save_all=True, append_images=frames[1:], duration=120, loop=0)
     else:
         _write(image(pictures[0], enlarge=False) if len(pictures) == 1 else grid(pictures, columns), path)
+
+
+def save_rows(rows: Mapping[str, Tensor], path: str | Path) -> None:
+    """Writes a row of pictures (N, C, H, W) for each name, with the name before it.
+
+    Raises:
+        TriptychError: as of `save`.
+    """
+    font = ImageFont.load_default(_TEXT)
+    strips = [grid(pictures, len(pictures)).convert("RGB") for pictures in rows.values()]
+    margin = 2 * _TEXT + max(int(font.getlength(line)) for name in rows for line in name.split("\n"))
+    size = margin + max(strip.width for strip in strips), sum(strip.height for strip in strips)
+    sheet, top = Image.new("RGB", size, (_PAPER,) * 3), 0
+    pen = ImageDraw.Draw(sheet)
+    for name, strip in zip(rows, strips, strict=True):
+        sheet.paste(strip, (margin, top))
+        pen.multiline_text((_TEXT, top + strip.height / 2), name, fill=0, font=font, anchor="lm")
+        top += strip.height
+    _write(sheet, Path(path))
 
 
 def is_writable(name: str) -> bool:

@@ -67,15 +67,29 @@ class LearnDirections(OwnModel, OfRun):
     """Which attributes to learn, joined by commas; by default all. A class is an attribute against the rest, as label=cat;
     label alone stands for all of its classes."""
     unsupervised: Annotated[int, Between(1, 65_536)] | None = None
-    """Take this many principal components of the codes instead, which needs no attributes."""
-    method: Literal["joint", "means", "regression"] = "joint"
-    """The method: joint holds the other attributes still, means takes the difference of means, regression a logistic or
-    ridge regression."""
+    """Instead of attributes: this many directions without labels, in which codes vary most, or with --method jacobian those
+    in which pictures change most."""
+    piles: tuple[Path, Path] | None = None
+    """Instead of attributes: two folders of your own pictures, with and without what --name says, 13 of each at least."""
+    words: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """Instead of attributes: what pictures should show, such as "a smiling face", as --scorer reads it; can be repeated."""
+    against: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """The text that --words is compared with, such as "a face": one for all, or one for each."""
+    scorer: str | None = None
+    """Your own image-text scorer, as my_package:make: called without arguments, it gives a function of pictures (B, C, H, W)
+    in [0, 1] and texts that returns scores (B, texts)."""
+    name: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """What the direction of --piles is called, and those of --words, which else are called by their words."""
+    method: Literal["joint", "means", "regression", "pca", "jacobian"] | None = None
+    """The method. Of attributes and words: joint (the default) holds the others still, means takes the difference of means,
+    regression a logistic or ridge regression. With --unsupervised: pca (the default) or jacobian."""
     depth: str | None = None
     """Where a flow is edited: z, or the activations after so many of its layers (0: the data themselves), or auto, the depth
     at which directions leak least, the default where there are attributes. It is stored with the directions."""
     json: Path | None = None
     """A file to write the measures to, too."""
+    strips: Path | None = None
+    """A picture to draw: a row for each direction, of held-out pictures from one end of its range to the other."""
 
 
 @dataclass(frozen=True)

@@ -32,21 +32,21 @@ def kept_if_possible(what: str) -> Iterator[None]:
         notice(f"{what} is not kept in the run: {error}")
 
 
-def own_factory(place: str) -> Callable[[tuple[int, ...]], Any]:
-    """What --model my_package:MyVAE names, imported from the Python path or the current folder.
+def own_factory(place: str, option: str = "--model", example: str = "my_package:MyVAE") -> Callable[..., Any]:
+    """What an option such as --model my_package:MyVAE names, imported from the Python path or the current folder.
 
     Raises:
         TriptychError: if the module does not exist, or lacks that name.
     """
     module, colon, name = place.partition(":")
     if not (module and colon and name):
-        raise TriptychError(f"--model expects module:name, such as my_package:MyVAE, got {place!r}")
+        raise TriptychError(f"{option} expects module:name, such as {example}, got {place!r}")
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.insert(0, here)
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise TriptychError(f"--model {place}: {error}; check the name, and that Python finds the module here") from error
+        raise TriptychError(f"{option} {place}: {error}; check the name, and that Python finds the module here") from error
 
 
 def own_parts(folder: Path, place: str | None) -> dict[str, Any]:

@@ -13,11 +13,15 @@ from triptych.edit.depth import AtDepth, at_depth, learn_at_depths, straightest,
 from triptych.edit.directions import Direction, Directions
 from triptych.edit.inpainting import MASKS, inpaint, mask
 from triptych.edit.inversion import Inverting, invert, learn_encoder, psnr
-from triptych.edit.learning import judge, learn_directions, unsupervised_directions
+from triptych.edit.judging import judge
+from triptych.edit.learning import learn_directions
 from triptych.edit.moving import apply, change_context, interpolate, manifold, move, sweep
 from triptych.edit.optimising import Optimised, optimise
 from triptych.edit.perturbation import Perturbation, fit_perturbation
+from triptych.edit.piles import learn_from_piles
 from triptych.edit.reading import Reader, learn_reader
+from triptych.edit.unsupervised import unsupervised_directions
+from triptych.edit.words import Words
 from triptych.edit.worth import far_out, refuse_worthless
 
 __all__ = [
@@ -29,6 +33,7 @@ __all__ = [
     "Optimised",
     "Perturbation",
     "Reader",
+    "Words",
     "apply",
     "at_depth",
     "axes",
@@ -43,6 +48,7 @@ __all__ = [
     "learn_at_depths",
     "learn_directions",
     "learn_encoder",
+    "learn_from_piles",
     "learn_reader",
     "manifold",
     "mask",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from triptych.capabilities import Encodes, Layered, require
@@ -61,6 +62,11 @@ class AtDepth(GenerativeModel, Encodes):
     def sample(self, n: int, **settings: Any) -> Tensor:
         """The whole model's."""
         return self.model.sample(n, **settings)
+
+    def sample_prior(self, n: int, **settings: Any) -> Tensor:
+        """h_k of the whole model's samples, (n, D): codes at a depth have no density of their own to draw from."""
+        with torch.no_grad():
+            return self.part.encode(self.model.sample(n, **settings))
 
     def _save_pretrained(self, save_directory: Path) -> None:
         save_model(self.model, Path(save_directory))

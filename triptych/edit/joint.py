@@ -61,7 +61,7 @@ class Together:
     def held(self, name: str) -> list[int]:
         """The column of an attribute, and those of the others that can be held while it moves."""
         j = self.names.index(name)
-        others = [k for k, other in enumerate(self.names) if k != j and not _of_one_attribute(name, other)]
+        others = [k for k, other in enumerate(self.names) if k != j and not of_one_attribute(name, other)]
         return [j, *_holdable(self.gram, j, others)]
 
     def contrast(self, columns: Sequence[int]) -> Tensor:
@@ -106,7 +106,7 @@ def joint_pairs(z: Tensor, attributes: Mapping[str, Tensor], names: Sequence[str
     return found
 
 
-def _of_one_attribute(name: str, other: str) -> bool:
+def of_one_attribute(name: str, other: str) -> bool:
     """Whether both are classes of one attribute, as `axes` names them: one cannot come without another going."""
     attribute, equals, _ = name.partition("=")
     return bool(equals) and other.startswith(attribute + equals)

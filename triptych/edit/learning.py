@@ -1,4 +1,4 @@
-"""Directions from labels, and without, and how good they are on data that they were not learned from.
+"""Directions from labels.
 
 Shapes: z (n, L) training codes, a (n,) an attribute; context (n, K) of the examples, or (1, K), or None for "unknown".
 
@@ -10,46 +10,30 @@ Shapes: z (n, L) training codes, a (n,) an attribute; context (n, K) of the exam
 The first two are calibrated on one attribute alone: +1 is what z shows when it is higher by 1 *with all that is correlated
 with it*, and the classes' means lie at −1 and +1. Joint coordinates are calibrated with the others held: +1 is what this
 attribute alone does, so that the classes' means lie at −1 and +1 as far as z tells it from what is correlated with it.
-
-What coordinates read of held-out data is measured in `worth`; what an edit moves, here:
-
-share     set c from low to high as an edit does, decode, and read c: how much of the way it went. A binary attribute goes
-          from one class to the other, −1 to +1, any other over its `Direction.range`
-leakage   the same, but read every other coordinate: the mean change of c_j over its spread (standard deviation on held-out
-          data). The model reads itself, unless a `Reader` does, which is the stricter judge: what an exact model reads of
-          its own edits is what it wrote.
-
-A model that is inverted reads by its encoder, and moves z that are optimised, here as in an edit.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from triptych.capabilities import Encodes, require
 from triptych.core import GenerativeModel
-from triptych.edit.depth import depth_of, fitting
+from triptych.edit.depth import depth_of
 from triptych.edit.directions import Anchors, Direction, DirectionKind, Directions, calibrated
 from triptych.edit.inversion import coordinate_model
-from triptych.edit.joint import Pair, Together, joint_pairs, ridges
-from triptych.edit.moving import move
-from triptych.edit.reading import Reader
-from triptych.edit.worth import read_against_chance, with_slope
+from triptych.edit.joint import Pair, joint_pairs, ridges
 from triptych.errors import TriptychError, unknown
 from triptych.evaluate.latent import codes
 from triptych.modes import in_eval_mode
 
 Attributes: TypeAlias = Mapping[str, Tensor | np.ndarray]  # values (n,) by name, NaN where unknown
 Method = Literal["means", "regression", "joint"]
-_MOVED = 256  # held-out examples that are moved to measure leakage
-_SEARCHED = 64  # the same where each z is searched for: seconds of work, where encoding is nothing
 _FEW_HELD_OUT = 20  # examples, below which it is not an attribute's fault that they do not show it
 _NAMED = 3  # problems in one error
 _NO_TRACE = 1e-12
@@ -82,119 +66,16 @@ def learn_directions(
         TriptychError: for an unknown name (with the nearest ones), and where no attribute is left to learn.
     """
     chosen = learnable(attributes, list(attributes if names is None else names), len(stored), notice)
-    values = {name: _values(a) for name, a in attributes.items()}
+    values = {name: as_values(a) for name, a in attributes.items()}
     z = codes(coordinate_model(model), stored, context=context)
     if method == "joint":
-        pairs = joint_pairs(z, _coded(values, len(z)), chosen)
+        pairs = joint_pairs(z, in_their_units(values, len(z)), chosen)
     else:
         pairs = {name: Pair(normal, normal) for name, normal in _normals(z, values, chosen, method).items()}
     lost = {name: "leaves no trace in this model's z" for name in chosen if not pairs[name].normal.abs().max() > _NO_TRACE}
     chosen = _without(chosen, lost, notice)
-    anchors = _others_held if method == "joint" else _alone
+    anchors = _others_held if method == "joint" else alone
     return Directions({name: _learn(name, z, values[name], pairs[name], anchors) for name in chosen}).at(depth_of(model))
-
-
-@in_eval_mode
-def unsupervised_directions(
-    model: GenerativeModel, stored: Tensor, count: int, *, context: Tensor | None = None
-) -> Directions:
-    """The `count` principal components of the codes of `stored`: pc1 …, c in standard deviations (GANSpace's idea)."""
-    from sklearn.decomposition import PCA
-
-    check_components(count, len(stored), model.latent_dim)
-    z = codes(coordinate_model(model), stored, context=context)
-    pca = PCA(count, random_state=0).fit(z.numpy())
-    mean, found = torch.tensor(pca.mean_, dtype=torch.float32), Directions()
-    for i, (axis, variance) in enumerate(zip(pca.components_, pca.explained_variance_, strict=True), 1):
-        normal = torch.tensor(axis, dtype=torch.float32)
-        centre = float(normal @ mean)
-        anchors = (0.0, centre), (1.0, centre + float(variance) ** 0.5)
-        found[f"pc{i}"] = calibrated(f"pc{i}", "unsupervised", normal, normal, anchors, z)
-    return found.at(depth_of(model))
-
-
-@in_eval_mode
-def judge(
-    model: GenerativeModel,
-    directions: Directions,
-    stored: Tensor,
-    attributes: Attributes,
-    *,
-    context: Tensor | None = None,
-    reader: Reader | None = None,
-) -> Directions:
-    """The same directions with `judged` filled in from held-out data: the measures of `worth`, share and leakage.
-
-    A binary attribute is moved from class to class, −1 to +1, any other over its range.
-
-    Args:
-        stored, attributes: held-out examples (n, *E), and their values (n,) by name, NaN where unknown.
-        context: of a conditional model, what they show, (n, K) or (1, K).
-        reader: what reads edited examples, by which share and leakage are measured; None: the model itself.
-    """
-    model = fitting(model, directions)
-    coordinates, context = coordinate_model(model), model.check_context(context, len(stored))
-    z = codes(coordinates, stored, context=context)
-    n = _MOVED if coordinates is model else _SEARCHED
-    few = None if context is None else context[:n]
-    encoder = require(coordinates, Encodes)
-
-    def read(x: Tensor) -> dict[str, Tensor]:
-        return directions.coordinates(encoder.encode(x, few)) if reader is None else reader(model.codec.decode(x))
-
-    moved = _moved(model, directions, codes(model, stored[:n], context=few), z[:n], few)
-    effects = _effects(moved, read, model.codec.centre(stored[:n].to(model.device)))
-    values = {name: _values(a) for name, a in attributes.items()}
-    varying = _coded(values, len(z))
-    together, judged = Together(varying) if varying else None, Directions()
-    for name, direction in directions.items():
-        measures: dict[str, object] = {"n": len(z), **effects[name]}
-        if name in attributes:
-            measures |= read_against_chance(direction, z, values[name])
-        if name in varying and together is not None:
-            measures = with_slope(measures, together.slope(name, direction.coordinate(z)))
-        judged[name] = dataclasses.replace(direction, judged=measures)
-    return judged
-
-
-class _Moved(NamedTuple):
-    """Examples of which one coordinate was set low and high, each (n, *E)."""
-
-    name: str
-    width: float
-    low: Tensor
-    high: Tensor
-
-
-def _moved(
-    model: GenerativeModel, directions: Directions, z: Tensor, read: Tensor, context: Tensor | None
-) -> Iterator[_Moved]:
-    """A move for each direction: from class to class for a binary one, over the whole range for others.
-
-    Args:
-        z, read: the codes that are moved, and those that coordinates are read from.
-    """
-    for name, direction in directions.items():
-        low, high = (-1.0, 1.0) if direction.kind == "binary" else direction.range
-        ends = (model.decode(move(z, {name: c}, directions, read=read), context) for c in (low, high))
-        yield _Moved(name, high - low, *ends)
-
-
-@torch.no_grad()
-def _effects(moved: Iterable[_Moved], read: Callable[[Tensor], dict[str, Tensor]], x: Tensor) -> dict[str, dict[str, Any]]:
-    """Per direction: share and leakage, as the head of this file has them.
-
-    Args:
-        read: examples (n, *E) -> coordinates by name.
-        x: the examples before they are moved.
-    """
-    spread, found = {name: c.std(correction=0).clamp(min=1e-6) for name, c in read(x).items()}, {}
-    for name, width, *ends in moved:
-        before, after = map(read, ends)
-        change = {other: float((after[other] - before[other]).mean()) for other in spread}
-        leakage = {other: value / float(spread[other]) for other, value in change.items() if other != name}
-        found[name] = {"leakage": leakage} | ({"share": change[name] / width} if name in change else {})
-    return found
 
 
 def _learn(name: str, z: Tensor, a: Tensor, pair: Pair, anchors: Callable[[Tensor, Tensor], Anchors]) -> Direction:
@@ -205,7 +86,7 @@ def _learn(name: str, z: Tensor, a: Tensor, pair: Pair, anchors: Callable[[Tenso
     return dataclasses.replace(found, threshold=float(a.min() + a.max()) / 2) if kind == "binary" else found
 
 
-def _alone(reading: Tensor, a: Tensor) -> Anchors:
+def alone(reading: Tensor, a: Tensor) -> Anchors:
     """The classes' means, or two points of the line of n·z (n,) against a continuous attribute a.
 
     n·z is regressed on a, not a on n·z: the latter shrinks the coordinate towards its mean.
@@ -224,7 +105,7 @@ def _others_held(reading: Tensor, a: Tensor) -> Anchors:
     return (0.0, offset), (1.0, offset + 1)
 
 
-def _coded(values: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
+def in_their_units(values: Mapping[str, Tensor], n: int) -> dict[str, Tensor]:
     """The attributes that vary, in the units of their coordinates: two classes are −1 and +1."""
     found = {}
     for name, a in values.items():
@@ -277,12 +158,6 @@ def _normals(z: Tensor, values: Mapping[str, Tensor], names: Sequence[str], meth
     return found
 
 
-def check_components(count: int, n: int, latent_dim: int) -> None:
-    """Raises unless `count` principal components can be had of n codes: 1 ≤ count ≤ min(n, L)."""
-    if not 1 <= count <= min(n, latent_dim):
-        raise TriptychError(f"unsupervised directions: expected 1 to {min(n, latent_dim)}, got {count}")
-
-
 def learnable(attributes: Attributes, names: Sequence[str], n: int, notice: Callable[[str], object]) -> list[str]:
     """Those of the names of which directions can be learned from values (n,), found without any work.
 
@@ -297,13 +172,13 @@ def learnable(attributes: Attributes, names: Sequence[str], n: int, notice: Call
     for name in names:
         if name not in attributes:
             raise unknown("attribute", name, attributes)
-        _check_values(name, _values(attributes[name]), n)
+        _check_values(name, as_values(attributes[name]), n)
     return _without(names, problems(attributes, names), notice)
 
 
 def problems(attributes: Attributes, names: Iterable[str]) -> dict[str, str]:
     """Why no direction can be learned of values (n,): a clause for each of the names of which none can."""
-    found = {name: _problem(_values(attributes[name])) for name in names}
+    found = {name: _problem(as_values(attributes[name])) for name in names}
     return {name: problem for name, problem in found.items() if problem}
 
 
@@ -312,7 +187,7 @@ def judgeable(truth: Attributes, names: Sequence[str], notice: Callable[[str], o
 
     Where the held-out examples are few altogether nothing is skipped: what is learned is marked as not judged.
     """
-    found = {name: _held_out_problem(_values(truth[name])) for name in names if name in truth}
+    found = {name: _held_out_problem(as_values(truth[name])) for name in names if name in truth}
     return _without(names, {name: problem for name, problem in found.items() if problem}, notice)
 
 
@@ -326,7 +201,8 @@ def _without(names: Sequence[str], problems: Mapping[str, str], notice: Callable
     return [name for name in names if name not in problems]
 
 
-def _values(a: Tensor | np.ndarray) -> Tensor:
+def as_values(a: Tensor | np.ndarray) -> Tensor:
+    """An attribute as float32, (n,)."""
     return torch.as_tensor(np.asarray(a), dtype=torch.float32)
 
 

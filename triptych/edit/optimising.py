@@ -200,10 +200,9 @@ class _Search:
         return values.detach(), scores.detach(), gradient.nan_to_num(0.0, 0.0, 0.0)
 
     def differentiable(self) -> bool:
-        """Whether f has a gradient, asked with one example."""
+        """Whether f has a gradient, asked with the examples as they are: f may have a target for each."""
         with torch.enable_grad():
-            z = self.z[:1].clone().requires_grad_()
-            return self._scored(z, None if self.context is None else self.context[:1]).requires_grad
+            return self._scored(self.z.clone().requires_grad_(), self.context).requires_grad
 
     def keep(self, z: Tensor, values: Tensor, scores: Tensor) -> None:
         """A step of the path: z where it is better than all before, else the best before."""

@@ -46,7 +46,7 @@ def read_against_chance(direction: Direction, z: Tensor, a: Tensor) -> dict[str,
     c, a = direction.coordinate(z)[known].double(), a[known].double()
     if not len(a):
         return {}
-    return _continuous(c, a) if direction.kind == "continuous" else _binary(c, a > direction.threshold)
+    return _continuous(c, a) if direction.kind == "continuous" else of_classes(c, a > direction.threshold)
 
 
 def _continuous(c: Tensor, a: Tensor) -> dict[str, float | bool | None]:
@@ -63,7 +63,8 @@ def _continuous(c: Tensor, a: Tensor) -> dict[str, float | bool | None]:
     return {"r2": 1 - lost, "stderr": stderr} | verdict
 
 
-def _binary(c: Tensor, high: Tensor) -> dict[str, float | bool | None]:
+def of_classes(c: Tensor, high: Tensor) -> dict[str, float | bool | None]:
+    """The measures of a binary attribute: of coordinates c (n,), and whether each is of the second class, (n,)."""
     from sklearn.metrics import roc_auc_score
 
     n, positive = len(high), int(high.sum())

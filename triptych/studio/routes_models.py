@@ -73,5 +73,5 @@ def _model(served: Served) -> schemas.Model:
 
 def described(direction: Direction) -> schemas.Direction:
     """What a slider needs of a direction."""
-    worthless = direction.judged.get("worthless")
-    return schemas.Direction(name=direction.name, range=direction.range, kind=direction.kind, worthless=worthless)
+    worthless, safe = (direction.judged.get(key) for key in ("worthless", "safe"))
+    return schemas.Direction(name=direction.name, range=direction.range, safe=safe, kind=direction.kind, worthless=worthless)

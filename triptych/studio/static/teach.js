@@ -96,7 +96,7 @@ async function teach() {
   state.teach(model, found);
   const most = Object.entries(found.drags).slice(0, 4);
   const drags = most.length
-    ? el("p", {}, "From one pile to the other it drags along: ", most.map(([name, share]) => `${said(name)} ${share > 0 ? "+" : "−"}${number(Math.abs(100 * share), 0)} %`).join(", "), " of their ranges.")
+    ? el("p", {}, "From one pile to the other it drags along: ", most.map(([name, share]) => `${said(name)} ${share > 0 ? "+" : "−"}${number(Math.abs(100 * share), 0)} %`).join(", "), " of their spread.")
     : null;
   const chance = found.accuracy - 2 * found.stderr <= found.majority;
   parts.result.replaceChildren(
