@@ -273,7 +273,7 @@ def picture_table(
         first = f'<th scope="row">{inline(label)}</th>' if labelled else ""
         columns = column_labels or [""] * len(pictures)
         cells = "".join(
-            f"<td>{image(picture, _said(alt, label, column))}</td>"
+            f"<td>{image(picture, _said(alt, label, column), _IN_ROWS)}</td>"
             for picture, column in zip(pictures, columns, strict=True)
         )
         body += f"<tr>{first}{cells}</tr>"
@@ -283,6 +283,9 @@ def picture_table(
 def _said(alt: str, row: str, column: str) -> str:
     """The alternative text of one picture of a strip."""
     return f"{alt}: {place}" if (place := ", ".join(filter(None, map(plain, (row, column))))) else alt
+
+
+_IN_ROWS = 144  # pixels that a picture in a row is enlarged to, at most
 
 
 def scrolling(table: str, label: str) -> str:

@@ -204,7 +204,7 @@ def _bar(x: float, width: float, top: float, base: float) -> str:
 def _error(x: float, value: float, stderr: float, y: Axis) -> str:
     low, high = value - stderr, value + stderr
     bottom = y.place(low) if y.shows(low) else y.start
-    return f'<path class="error" d="M{x - 4:.1f} {y.place(high):.1f}h8m-4 0V{bottom:.1f}m-4 0h8"/>'
+    return f'<path class="bar-error" d="M{x - 4:.1f} {y.place(high):.1f}h8m-4 0V{bottom:.1f}m-4 0h8"/>'
 
 
 def _mark(index: int, x: float, y: float) -> str:
