@@ -248,6 +248,22 @@ class Text(Block):
         return {"kind": "text", "text": plain(self.text)}
 
 
+@dataclass(frozen=True, eq=False)
+class Points(Block):
+    """A list of sentences."""
+
+    texts: Sequence[str]
+    """Each with markup."""
+
+    def html(self, names: Names) -> str:
+        """The list."""
+        return f'<ul class="points">{"".join(f"<li>{inline(text)}</li>" for text in self.texts)}</ul>'
+
+    def data(self) -> dict[str, Any]:
+        """Its words."""
+        return {"kind": "points", "texts": [plain(text) for text in self.texts]}
+
+
 def check_rows(rows: Sequence[Sequence[Picture]], row_labels: Sequence[str], column_labels: Sequence[str], alt: str) -> None:
     """Raises a `TriptychError` unless rows have one length, and each row and column its label."""
     check_alt(alt)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from triptych import figures
-from triptych.capabilities import Encodes, require
 from triptych.core import GenerativeModel
 from triptych.edit import Directions, sweep
 from triptych.modes import in_eval_mode
@@ -143,10 +142,10 @@ def edits(shown: Sequence[Shown], directions: Mapping[str, Directions], name: st
     values = torch.linspace(low - room, high + room, _PLACES).tolist()
     rows = []
     for one in having:
-        encodes = require(one.encodes, Encodes)
-        assert isinstance(encodes, GenerativeModel)
         context, z = (None if kept is None else kept[:1] for kept in (one.context, one.z))
-        rows.append(_pictures(one.model, sweep(encodes, x[:1], name, values, directions[one.name], context=context, z=z)[0]))
+        assert one.encodes is not None  # those that do not encode were left out above
+        moved = sweep(one.encodes, x[:1], name, values, directions[one.name], context=context, z=z)
+        rows.append(_pictures(one.model, moved[0]))
     labels = [f"{value:+.2g}".replace("-", "−") for value in values]
     caption = f"Training showed {name} from {low:.2g} to {high:.2g}; the slider goes a quarter beyond, each way."
     return Frames(rows, [one.label for one in having], labels, values, f"a held-out example, {name} changed", caption, name)
