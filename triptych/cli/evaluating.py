@@ -187,7 +187,7 @@ def _compare_samples(runs: list[Measured], options: Evaluate, plan: Plan) -> Non
     seen = features(options.features, train, keep=plan.samples, download=options.download, notice=notice)
     how: dict[str, Any] = {"n": plan.samples, "temperature": options.temperature, "seed": options.seed}
     for run in tracked(runs, "comparing samples", len(runs)):
-        run.quality = sample_quality(run.model, test, train, seen, **how, against=plan.against)
+        run.quality = sample_quality(run.model, test, train, seen, **how, against=plan.against, like=runs[0].quality)
 
 
 def _report(runs: list[Measured], options: Evaluate) -> None:

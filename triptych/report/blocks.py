@@ -306,4 +306,4 @@ _IN_ROWS = 144  # pixels that a picture in a row is enlarged to, at most
 
 def scrolling(table: str, label: str) -> str:
     """A box that scrolls sideways, by the keyboard too, where its table is wider than the page."""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(plain(label))}">{table}</div>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(plain(label))}">{table}</div>'

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from triptych import figures
 from triptych.core import GenerativeModel
 from triptych.edit import Directions, sweep
 from triptych.modes import in_eval_mode
@@ -66,10 +65,25 @@ def _drawn(one: Shown, n: int, temperature: float, seed: int) -> list[Tensor]:
     return _pictures(one.model, one.model.sample(n, context=context, temperature=temperature, generator=noise))
 
 
+def sheet(pictures: Tensor, columns: int = 4) -> Tensor:
+    """Pictures (n, C, H, W) as one, in rows, a white line of a pixel between them, none enlarged: the page does that.
+
+    >>> sheet(torch.zeros(6, 1, 8, 8, dtype=torch.uint8), columns=3).shape
+    torch.Size([1, 17, 26])
+    """
+    n, channels, height, width = pictures.shape
+    rows = -(-n // columns)
+    found = pictures.new_full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), 255)
+    for i, picture in enumerate(pictures):
+        top, left = (i // columns) * (height + 1), (i % columns) * (width + 1)
+        found[:, top : top + height, left : left + width] = picture
+    return found
+
+
 def samples(shown: Sequence[Shown], seed: int) -> list[Block]:
     """A row of samples of each, and a slider over their temperature."""
     rows = [_drawn(one, _SHOWN, 1.0, seed) for one in shown]
-    frames = [[figures.grid(torch.stack(_drawn(one, _SQUARE, t, seed))) for t in TEMPERATURES] for one in shown]
+    frames = [[sheet(torch.stack(_drawn(one, _SQUARE, t, seed))) for t in TEMPERATURES] for one in shown]
     names, places = [one.name for one in shown], [f"{t:g}" for t in TEMPERATURES]
     still = Strip(rows, names, [], "samples", f"Samples at temperature 1, seed {seed}: drawn, not chosen.")
     caption = "The temperature multiplies the prior's noise: below 1 samples are more typical and vary less."
