@@ -81,7 +81,7 @@ def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] 
     Args:
         infinite: functions whose tensors may be infinite, such as log-likelihoods.
         unknown: functions whose tensors may hold anything, since they read a part of them.
-        own: functions that look at their arguments themselves.
+        own: functions and classes that look at their arguments themselves.
     """
     room, said = vars(sys.modules[module]), {_OWN: own, _ANY: unknown, _NO_NAN: infinite}
     for name in room["__all__"]:
@@ -90,7 +90,8 @@ def guard(module: str, infinite: Collection[str] = (), unknown: Collection[str] 
             continue
         if inspect.isclass(found) and "__init__" in vars(found):
             if not hasattr(found.__init__, "__wrapped__"):
-                setattr(found, "__init__", checked(vars(found)["__init__"], name))  # noqa: B010  # a class takes it so
+                how = _OWN if name in own else _FINITE
+                setattr(found, "__init__", checked(vars(found)["__init__"], name, how))  # noqa: B010  # a class takes it so
         elif inspect.isfunction(found):
             room[name] = checked(found, name, next((values for values, names in said.items() if name in names), _FINITE))
 
