@@ -9,17 +9,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from triptych import edit, storage
+from triptych import edit
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
-from triptych.data.faces import Faces
-from triptych.nets import encoder_network
+from triptych.tour.judging import judge_of_faces
 
 SMILE = {"faces": "smile", "celeba10k": "Smiling"}
-_FIRST = 10_000_000  # index of the judge's first face: none of a model's
 _PERSON = "Male Young Eyeglasses Bald Bangs Black_Hair Blond_Hair Brown_Hair Gray_Hair Straight_Hair Wavy_Hair Wearing_Hat"
 _FACE = "Pale_Skin Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Wearing_Earrings Wearing_Lipstick Blurry"
 # what a smile of a photograph has nothing to do with; that a mouth opens and cheeks rise is the smile itself
@@ -29,26 +24,18 @@ _LEARNED_FROM = 9_000  # training examples, as many as the photographs
 
 def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edit.Reader:
     """The judge, kept in a folder."""
-    size, width = splits.train.event_shape[-1], 16
+    size = splits.train.event_shape[-1]
     path = folder / f"judge_{data}_{size}"
     if path.with_suffix(".json").exists():
-        said = storage.read_json(path.with_suffix(".json"))
-        net = encoder_network(splits.train.event_shape, width, said["outputs"], (256, 256))
-        storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
-        return edit.Reader(net, {name: tuple(line) for name, line in said["lines"].items()})
-    stored, attributes = _lessons(data, splits, size)
-    reader = edit.learn_reader(stored, attributes, steps=steps, width=width, seed=7)
-    storage.write_tensors(path.with_suffix(".safetensors"), reader.net.state_dict())
-    storage.write_json(path.with_suffix(".json"), {"outputs": len(attributes), "lines": reader.lines})
-    return reader
-
-
-def _lessons(data: str, splits: Splits, size: int) -> tuple[Tensor, dict]:
-    if data != "faces":
+        return edit.Reader.load(path)
+    if data == "faces":
+        reader = judge_of_faces(size, steps)
+    else:
         train = splits.train
-        return train[:], {name: a for name, a in train.attributes.items() if train.kinds[name] != "class"}
-    faces = Faces(20_000, size, seed=1, start=_FIRST, ranges={"smile": (-2.0, 2.0)})
-    return torch.from_numpy(faces[:]), faces.attributes
+        known = {name: a for name, a in train.attributes.items() if train.kinds[name] != "class"}
+        reader = edit.learn_reader(train[:], known, steps=steps, seed=7)
+    reader.save(path)
+    return reader
 
 
 def smile_of(
