@@ -228,7 +228,8 @@ class Studio:
     """Open the models of some runs in the browser: edit, mix, sample, compare, teach, score, and watch trainings."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Run folders, folders in which runs lie, or hub ids; by default the folder runs, or what lies here."""
+    """Run folders, folders in which runs lie, names of models on board, or hub ids; by default the folder runs, or what lies
+    here, and the models on board."""
     host: str = "127.0.0.1"
     """Where to listen: by default for this machine alone; any other host needs --token."""
     port: int = 7860
