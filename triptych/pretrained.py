@@ -54,7 +54,7 @@ def save_model(model: GenerativeModel, folder: Path, recipe: Recipe | None = Non
 
 
 def load(source: str | Path, *, revision: str | None = None, **own: Any) -> GenerativeModel:
-    """The model of a run directory, of a model on board ("faces-vae"), or of a hub id ("owner/name"), in eval mode on the CPU.
+    """The model of a run directory, one on board ("faces-vae"), or of a hub id ("owner/name"), in eval mode on the CPU.
 
     Weights that are stored in half precision become float32.
 

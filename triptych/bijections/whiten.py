@@ -152,9 +152,8 @@ class Whiten(Initialised):
 
     @torch.no_grad()
     def straighten(self) -> None:
-        """Makes U orthonormal again, to the precision of its numbers, after it was rounded to fewer bits: the nearest such U.
-
-        Only then does `inverse` undo `forward`.
+        """Makes U orthonormal again, after it was rounded to fewer bits: the nearest such U, without which `inverse` does not
+        undo `forward`.
         """
         if not self.ready:
             return

@@ -20,10 +20,10 @@ def studio(words: Sequence[str]) -> None:
 
     flush_subnormals()
 
-    serve(options.runs or _usual(), Address(options.host, options.port, options.allow_host, token), notice)
+    serve(options.runs or usual_sources(), Address(options.host, options.port, options.allow_host, token), notice)
 
 
-def _usual() -> list[str]:
+def usual_sources() -> list[str]:
     """The runs that lie here, and the models on board."""
     from triptych import onboard
 
