@@ -152,8 +152,8 @@ class Whiten(Initialised):
 
     @torch.no_grad()
     def straighten(self) -> None:
-        """Makes U orthonormal again, after it was rounded to fewer bits: the nearest such U, without which `inverse` does not
-        undo `forward`.
+        """Makes U orthonormal again, after it was rounded to fewer bits: the nearest such U. Else `inverse` does not undo
+        `forward`.
         """
         if not self.ready:
             return
