@@ -25,6 +25,7 @@ from triptych.data import Splits, load
 from triptych.edit.inversion import load_encoder
 from triptych.errors import TriptychError
 from triptych.evaluate.features import Features
+from triptych.onboard import folder_of
 from triptych.tour.settings import Settings
 
 ON_BOARD = {
@@ -158,12 +159,6 @@ class Place:
 
 def onboard(name: str) -> Path | None:
     """The folder of a model that comes with the package; None where this installation has none of that name."""
-    import importlib.util
-
-    if importlib.util.find_spec("triptych.onboard") is None:
-        return None
-    from triptych.onboard import folder_of  # type: ignore[import-not-found]
-
     return folder_of(name)
 
 
