@@ -242,12 +242,20 @@ class Studio:
 
 @dataclass(frozen=True)
 class Tour:
-    """Train a VAE on the embedded faces, score it, sample it, and make a face smile."""
+    """Train the three families and their compositions on the embedded faces, measure sixteen claims, and write a report."""
 
-    out: Path = Path("tour")
-    """Where the run and the pictures go; an earlier tour there is replaced."""
-    steps: Annotated[int, Between(1, 10**9)] = 3900
-    """Steps of training."""
+    out: Path | None = None
+    """Where the models and report.html go, by default tour, or tour-full; a tour there goes on where it was stopped."""
+    full: bool = False
+    """Train longer, and measure again what a quick tour quotes from earlier figures: hours instead of minutes."""
+    minutes: Annotated[float, Between(0.01, 1e5)] | None = None
+    """How long a new tour may take: where a machine is too slow, trainings have fewer steps; by default 8, or 150."""
+    jobs: Annotated[int, Between(1, 64)] | None = None
+    """How many parts are done at once, each by a process of one thread; by default as many as there are cores."""
+    anew: bool = False
+    """Remove the tour in --out, and begin again."""
+    open: bool = False
+    """Open the report in the browser at the end."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,9 @@ def measure_bound(place: Place) -> None:
         log_q = Normal(q.mu, q.log_sigma.exp()).log_prob(q.z).sum(-1)
         weights["flow"].append((log_px + model.log_prior(q.z) - log_q).double())  # type: ignore[operator]
         weights["normal"].append((log_px + plain.log_prob(q.z) - log_q).double())
-    place.keep("bound", {prior: _bounds(torch.cat(w)) for prior, w in weights.items()} | {"n": len(x)})
+    flow, normal = (torch.cat(weights[prior]) for prior in ("flow", "normal"))
+    gain = {"elbo": Estimate.of((flow - normal).mean(0)), "tight": Estimate.of(_weighted(flow) - _weighted(normal))}
+    place.keep("bound", {"flow": _bounds(flow), "normal": _bounds(normal), "gain": gain, "n": len(x)})
 
 
 def _bounds(log_w: Tensor) -> dict[str, Any]:
@@ -70,7 +72,8 @@ def _averaged(log_w: Tensor, k: int) -> float:
 
 
 def measure_gradients(place: Place) -> None:
-    """The noise of three estimators of one gradient: of a quadratic by its dimension, and of the trained VAE's bound."""
+    """The noise of three estimators of one gradient: of a quadratic by its dimension, and of the trained VAE's "
+    "bound."""
     repetitions = place.settings.repetitions
     by_dimension = {
         name: [_noise(quadratic(estimate, d), repetitions, 8.0 * d) for d in DIMENSIONS]

@@ -51,7 +51,8 @@ def measure_inversion(place: Place) -> None:
 
 
 def measure_exactness(place: Place) -> None:
-    """The flow's log-determinant against that of the whole Jacobian by automatic differentiation, in float64; round trips."""
+    """The flow's log-determinant against that of the whole Jacobian by automatic differentiation, in float64; round "
+    "trips."""
     flow = place.model("spectral")
     assert isinstance(flow, Flow)
     x = flow.codec.encode(place.data.test[:1], torch.Generator().manual_seed(0)).double()
@@ -128,7 +129,9 @@ def _probed(z: Tensor, z_test: Tensor, train: Any, test: Any, labels: int) -> di
         scores = []
         for task in TASKS:
             middle = (float(np.min(train.attributes[task])) + float(np.max(train.attributes[task]))) / 2
-            y, y_test = (np.asarray(a.attributes[task])[part] > middle for a, part in ((train, rows), (test, slice(len(z_test)))))
+            y, y_test = (
+                np.asarray(a.attributes[task])[part] > middle for a, part in ((train, rows), (test, slice(len(z_test))))
+            )
             if len(z[rows]) < 4 or y.all() or not y.any():
                 continue
             probe = make_pipeline(StandardScaler(), LogisticRegression(C=min(1.0, 3 / z.shape[1]), max_iter=300))

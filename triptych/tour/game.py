@@ -1,7 +1,7 @@
 """Claim 7: the adversarial game in one dimension, where densities and the optimal discriminator are known.
 
-p is a mixture of two Gaussians. Densities are those of 100,000 samples, smoothed by a Gaussian of 0.05 on a grid, p convolved
-with the same; D is read at the grid's points.
+p is a mixture of two Gaussians. Densities are those of 100,000 samples, smoothed by a Gaussian of 0.05 on a grid, p
+convolved with the same; D is read at the grid's points.
 
 Shapes: x (n, 1); grid (N,).
 """
@@ -102,12 +102,11 @@ def measure_game(place: Place) -> None:
 
 def _played(asked: recipes.Recipe, data: Split, log_real: Tensor) -> dict[str, Any]:
     """A game's looks, its steps counted in minibatches of both players."""
-    looks, every, minibatches = [], max(1, asked.steps // _LOOKS), 1 + asked.objective.plays
+    every, minibatches = max(1, asked.steps // _LOOKS), 1 + asked.objective.plays
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", asked, families.build(asked, data[:256]))
-        for stage in tracked(train(run, data), "playing", asked.steps):
-            if stage.step % every == 0 or stage.step == asked.steps:
-                looks.append(look(run, log_real, 50_000))
+        rounds = tracked(train(run, data), "playing", asked.steps)
+        looks = [look(run, log_real, 50_000) for stage in rounds if stage.step % every == 0 or stage.step == asked.steps]
     shown = slice(100, None, 10)
     p_g, d, best = (curve[shown] for curve in looks[-1]["curves"])
     said = {key: [seen[key] for seen in looks] for key in ("jsd", "d_error", "d_from_half")}

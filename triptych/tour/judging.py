@@ -1,4 +1,5 @@
-"""The judge of the drawn faces: a network that reads their attributes, and has seen neither a model nor its training faces."""
+"""The judge of the drawn faces: a network that reads their attributes, and has seen neither a model nor its training "
+"faces."""
 
 from __future__ import annotations
 

@@ -1,16 +1,17 @@
-"""What a tour does, in the order in which it is begun: a part is begun as soon as those before it that it needs are done."""
+"""What a tour does, in the order in which it is begun: a part is begun as soon as those before it that it needs are "
+"done."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
 
-from triptych.tour import bound, codes, edits, game, rows, training
+from triptych.tour import bound, codes, edits, game, memory, rows, training
 from triptych.tour.place import ON_BOARD, onboard
 from triptych.tour.schedule import Part
 from triptych.tour.settings import Settings
 
-ROW = 14.0  # CPU seconds of a row
+ROW = 10.0  # CPU seconds of a row
 
 
 def parts_of(settings: Settings) -> list[Part]:
@@ -37,10 +38,12 @@ def _rows(settings: Settings) -> Iterator[Part]:
 
 
 def _measures(settings: Settings) -> Iterator[Part]:
+    yield Part("floor", "measuring real faces", rows.measure_floor, 5.0, ("features",))
     yield Part("bound", "weighing the bound", bound.measure_bound, 12.0, ("vae",))
     yield Part("gradients", "estimating gradients", bound.measure_gradients, 8.0, ("vae",))
     yield Part("confounded", "confounding two attributes", edits.measure_confounded, 6.0, ("vae", "judge"))
     yield Part("game", "playing a game in one dimension", game.measure_game, 20.0)
+    yield Part("memory", "counting what gradients need", memory.measure_memory, 6.0)
     yield Part("inversion", "searching for codes of a GAN", codes.measure_inversion, 15.0, ("gan", "encoder"))
     yield Part("exactness", "differentiating a whole flow", codes.measure_exactness, 12.0, ("spectral",))
     needs = ("vae", "gan", "encoder", "spectral", "features")
@@ -58,4 +61,6 @@ def rows_of(settings: Settings) -> list[str]:
 def titles(settings: Settings) -> dict[str, str]:
     """What each row is called."""
     own = {name: trained.title for name, trained in settings.models.items()}
-    return own | {"normal": "VAE, N(0, I)", "gan": "GAN + encoder"} | {name: f"{t}, on board" for name, t in ON_BOARD.items()}
+    return (
+        own | {"normal": "VAE, N(0, I)", "gan": "GAN + encoder"} | {name: f"{t}, on board" for name, t in ON_BOARD.items()}
+    )

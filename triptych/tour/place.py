@@ -1,9 +1,9 @@
 """A tour's folder: what its parts have measured, and the data, models, judge and features that they share.
 
-    OUT/plan.json            the settings that the tour was begun with
-    OUT/vae, OUT/gan, …      the models: runs, for every verb of the command line
-    OUT/parts/NAME.json      what a part has measured, .safetensors its pictures (uint8)
-    OUT/report.html, .json   the report
+OUT/plan.json            the settings that the tour was begun with
+OUT/vae, OUT/gan, …      the models: runs, for every verb of the command line
+OUT/parts/NAME.json      what a part has measured, .safetensors its pictures (uint8)
+OUT/report.html, .json   the report
 """
 
 from __future__ import annotations

@@ -12,14 +12,14 @@ from torch import Tensor
 from triptych import edit, evaluate
 from triptych.capabilities import Encodes, HasDensity, Layered
 from triptych.core import Estimate, GenerativeModel
-from triptych.evaluate.quality import sample_quality
 from triptych.tour.place import ON_BOARD, Place, cpu_seconds, onboard
 
 VALUES = tuple(v / 4 for v in range(-8, 9))
 """Coordinates to which a smile is set, −2 … 2: beyond ±1 lies what training showed nothing of."""
 EDITED = ("smile", "beard", "glasses")
-_MEASURES = ("fid", "precision", "recall", "c2st_1nn", "c2st_logistic", "nearest_ratio", "copied", "ms_ssim")
 _SHOWN, _NEAREST, _FACES = 48, 8, 4  # samples in a sheet, those beside their nearest training faces, faces in strips
+_MOUTH = 0.6  # of a drawn face's height, from the top: eyes, cheeks and all but mouth and chin
+_AMONG = 10_000  # training faces among which copies are sought
 _DRAWS = 50  # importance-weighted draws of a bound
 _LIKELIHOODS = ("elbo", "nll", "bits_per_dim", "reconstruction_rmse", "round_trip_max", "bytes_recovered", "active_units")
 
@@ -28,17 +28,36 @@ def measure(place: Place, name: str) -> None:
     """The row of a model."""
     model, settings = place.model(name), place.settings
     numbers: dict[str, Any] = {"on_board": name in ON_BOARD}
-    quality = sample_quality(model, place.data.test, place.data.train, place.features, n=settings.samples)
-    numbers["samples"] = {key: quality.measures[key] for key in _MEASURES if key in quality.measures}
-    numbers["floor"] = {key: quality.floor[key] for key in _MEASURES if key in quality.floor}
+    drawn = model.codec.decode(model.sample(settings.samples, generator=torch.Generator().manual_seed(1)))
+    numbers["samples"] = compared(place, drawn)
     numbers["density"] = _likelihoods(model, place)
-    pictures = _sheets(model, place)
+    pictures = _sheets(model, place, drawn)
     if isinstance(model, Encodes):
         numbers["reconstruction"] = evaluate.reconstruction_error(model, place.data.test[: settings.scored])
         edits, strips = _edits(model, place, name)
         numbers, pictures = numbers | edits, pictures | strips
     numbers |= _costs(model, place, name)
     place.keep(f"row-{name}", numbers, pictures)
+
+
+def measure_floor(place: Place) -> None:
+    """What other real faces score in the samples' place: those that the features were not fitted to."""
+    train = place.data.train
+    others = train[place.features.unseen(train)[: place.settings.samples]]
+    place.keep("floor", compared(place, others))
+
+
+def compared(place: Place, drawn: Tensor) -> dict[str, Estimate]:
+    """How far samples (n, C, H, W) are from as many held-out faces, and whether they are copies of training faces."""
+    train, n = place.data.train, place.settings.samples
+    stored, known = place.data.test[:n], train[place.features.unseen(train)[:n]]
+    real, fake, seen = (place.features(x) for x in (stored, drawn, known))
+    noise = torch.Generator().manual_seed(0)
+    found = {"fid": evaluate.frechet_distance(real, fake), **evaluate.precision_recall(real, fake)}
+    found |= evaluate.two_sample_test(real, fake, generator=noise)
+    found["nearest_ratio"] = evaluate.nearest_ratio(fake, seen, real, generator=noise)
+    found["copied"] = evaluate.copied(*(x.flatten(1).float() / 255 for x in (drawn, stored, train[:_AMONG])))
+    return found
 
 
 def _likelihoods(model: GenerativeModel, place: Place) -> dict[str, Estimate]:
@@ -48,14 +67,12 @@ def _likelihoods(model: GenerativeModel, place: Place) -> dict[str, Estimate]:
     return {name: found[name] for name in _LIKELIHOODS if name in found and math.isfinite(found[name].value)}
 
 
-def _sheets(model: GenerativeModel, place: Place) -> dict[str, Tensor]:
+def _sheets(model: GenerativeModel, place: Place, drawn: Tensor) -> dict[str, Tensor]:
     """Samples, some beside the training face that is nearest by pixels; test faces and what comes back."""
-    train = place.data.train
-    samples = model.codec.decode(model.sample(_SHOWN, generator=torch.Generator().manual_seed(1)))
-    among = train[:]
-    flat = [x.flatten(1).float() / 255 for x in (samples[:_NEAREST], among)]
+    among = place.data.train[:]
+    flat = [x.flatten(1).float() / 255 for x in (drawn[:_NEAREST], among)]
     nearest = evaluate.nearest_training(*flat)[1][:, 0]
-    found = {"samples": samples, "nearest": among[nearest]}
+    found = {"samples": drawn[:_SHOWN], "nearest": among[nearest]}
     if isinstance(model, Encodes):
         x = model.codec.centre(place.data.test[:_NEAREST])
         with torch.no_grad():
@@ -78,6 +95,8 @@ def _edits(model: GenerativeModel, place: Place, name: str) -> tuple[dict[str, A
         "values": VALUES,
     }
     pictures = {}
+    if "smile" in found:
+        numbers["above_mouth"] = _above_mouth(part, place, found)
     for key in ("smile", "glasses"):
         values = VALUES if key == "smile" else [v / 2 for v in VALUES]
         numbers[f"read_{key}"], pictures[key] = _swept(part, place, found, key, values)
@@ -126,6 +145,19 @@ def _swept(
         "n": n,
     }
     return numbers, moved.view(n, len(values), *moved.shape[1:])[:_FACES].flatten(0, 1)
+
+
+def _above_mouth(model: GenerativeModel, place: Place, found: edit.Directions) -> float:
+    """The share of what a smile from −1 to 1 changes, in squared values, that lies above the mouth."""
+    x = model.codec.centre(place.data.test[: place.settings.moved])
+    low, high = edit.sweep(model, x, "smile", [-1.0, 1.0], found).unbind(1)
+    return above_mouth(high - low)
+
+
+def above_mouth(change: Tensor) -> float:
+    """The share of a change of faces (n, C, H, W), in squared values, that lies in the upper three fifths."""
+    squared = change.double().square().sum((0, 1, 3))
+    return float(squared[: round(_MOUTH * len(squared))].sum() / squared.sum())
 
 
 def _costs(model: GenerativeModel, place: Place, name: str) -> dict[str, float]:

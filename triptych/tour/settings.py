@@ -110,7 +110,9 @@ QUICK = Settings(
         "gan": Trained("GAN", "dcgan", 2000, 110.0),
         "spectral": Trained("spectral flow", "spectral", 400, 120.0),
         "glow": Trained("Glow, whitened", "glow", 220, 95.0, training={"rate_warmup": 50}),
-        "sharp": Trained("VAE + prior, sharpened", "vae", 200, 30.0, objective={"sharpen": 200}, training=_SHORT, init="vae"),
+        "sharp": Trained(
+            "VAE + prior, sharpened", "vae", 200, 30.0, objective={"sharpen": 200}, training=_SHORT, init="vae"
+        ),
     },
 )
 """A few minutes on two cores."""

@@ -39,7 +39,9 @@ def _begun(place: Place, name: str) -> Run:
     if (folder / "recipe.json").exists():
         return Run.resume(folder)
     trained = place.settings.models[name]
-    recipe = trained.recipe(max(2, round(trained.steps * place.scale)), place.settings.seed).decided(len(data), pictures=True)
+    recipe = trained.recipe(max(2, round(trained.steps * place.scale)), place.settings.seed).decided(
+        len(data), pictures=True
+    )
     if trained.init:
         return Run.create(folder, recipe, continued(recipe, _initial(place, trained.init, data)))
     return Run.create(folder, recipe, build_for(recipe, data))
