@@ -66,7 +66,9 @@ class Reader:
             TriptychError: for a network of one's own, and a reader of floats.
         """
         if not self.shape or self.values is not None:
-            raise TriptychError("a reader of pictures that learn_reader has learned can be saved: keep other networks yourself")
+            raise TriptychError(
+                "a reader that learn_reader has learned from pictures is saved: keep other networks yourself"
+            )
         weights = self.net.state_dict()
         storage.write_tensors(path.with_suffix(".safetensors"), weights)
         storage.write_json(path.with_suffix(".json"), {**self.shape, "lines": self.lines})

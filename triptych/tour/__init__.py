@@ -12,6 +12,4 @@ reporting    the page
 from triptych.tour.settings import FULL, QUICK, Settings
 from triptych.tour.touring import tour
 
-SETTINGS = {"quick": QUICK, "full": FULL}
-
-__all__ = ["FULL", "QUICK", "SETTINGS", "Settings", "tour"]
+__all__ = ["FULL", "QUICK", "Settings", "tour"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from triptych.report import Block, Number, Section, Verdict
+from triptych.report import Block, Number, Section, Text, Verdict
 from triptych.tour.place import Place
 
 Outcome = Literal["holds", "does not hold here", "recorded"]
@@ -37,10 +37,8 @@ class Claim:
     """Whether it holds by these numbers, and a sentence with them."""
     blocks: Callable[[Place, Numbers], Sequence[Block]]
     """What is shown."""
-    follows: str = ""
+    follows: str
     """What follows, for who uses a model, with markup."""
-    full: str = ""
-    """What only a full tour measures, and a quick one quotes."""
 
     @property
     def anchor(self) -> str:
@@ -51,9 +49,9 @@ class Claim:
         """The claim in the report of a tour whose parts are done."""
         numbers = self.numbers(place)
         outcome, sentence = self.judge(numbers)
-        text = tuple(filter(None, (self.essay, self.follows)))
-        blocks = tuple(self.blocks(place, numbers))
-        return Section(self.anchor, f"{self.number}. {self.title}", text, blocks, Verdict(outcome, sentence, self.how))
+        blocks = (*self.blocks(place, numbers), Text(f"**What follows.** {self.follows}"))
+        verdict = Verdict(outcome, sentence, self.how)
+        return Section(self.anchor, f"{self.number}. {self.title}", (self.essay,), blocks, verdict)
 
     def data(self, place: Place) -> dict[str, Any]:
         """The claim for JSON."""

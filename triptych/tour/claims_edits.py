@@ -46,10 +46,10 @@ def _judge_smiles(numbers: Numbers) -> tuple[Outcome, str]:
     ]
     holds = rise > error and whole > 0.05
     return (HOLDS if holds else FAILS), (
-        f"Set to 2, where no training face smiles beyond 1, the VAE's faces are read as "
-        f"**{numbers['vae read at 2'].shown}** (at 1 as {numbers['vae read at 1'].shown}); "
-        f"{percent(whole)} of what changes lies above the mouth, in drawn smiles "
-        f"{percent(numbers['drawn above the mouth'].value)}. Past the range go: {', '.join(past) or 'none'}."
+        "Set to 2, where no training face smiles beyond 1, the VAE’s faces are read as "
+        f"**{numbers['vae read at 2'].shown}** (at 1 as {numbers['vae read at 1'].shown}); {percent(whole)} of what "
+        f"changes lies above the mouth, in drawn smiles {percent(numbers['drawn above the mouth'].value)}. Past the "
+        f"range go: {', '.join(past) or 'none'}."
     )
 
 
@@ -75,14 +75,7 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
         "Another face, at every other step.",
     )
     readings = Chart(
-        [
-            Series(
-                title,
-                place.numbers(f"row-{name}")["read_smile"]["values"],
-                place.numbers(f"row-{name}")["read_smile"]["mean"],
-            )
-            for name, title in EDITORS.items()
-        ],
+        _readings(place, "smile"),
         "smile that was asked for",
         "smile that the judge reads",
         "What a judge reads of edited smiles, by what was asked for",
@@ -98,6 +91,12 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
         "Drags: the change of the attribute that changes most besides, in units of its spread over faces.",
     )
     return [slider, others, Beside([readings, table])]
+
+
+def _readings(place: Place, name: str) -> list[Series]:
+    """What the judge reads at each value that an attribute was set to, by model."""
+    rows = {title: place.numbers(f"row-{model}")[f"read_{name}"] for model, title in EDITORS.items()}
+    return [Series(title, row["values"], row["mean"], row["stderr"]) for title, row in rows.items()]
 
 
 def _confounded(place: Place) -> Numbers:
@@ -117,9 +116,9 @@ def _judge_confounded(numbers: Numbers) -> tuple[Outcome, str]:
     )
     holds = abs(before.value) > 0.5 and abs(before.value) > 2 * abs(honest.value)
     return (HOLDS if holds else FAILS), (
-        f"“More beard”, learned where beards go with short hair, moves the hair by **{before}**; learned where they "
-        "do not, by "
-        f"{honest}. Told of both attributes, the same confounded faces give a direction that moves it by **{after}**."
+        f"“More beard”, learned where beards go with short hair, moves the hair by **{before}**; learned where they do "
+        f"not, by {honest}. Told of both attributes, the same confounded faces give a direction that moves it by "
+        f"**{after}**."
     )
 
 
@@ -165,9 +164,8 @@ def _judge_glasses(numbers: Numbers) -> tuple[Outcome, str]:
     real, edited = numbers["real between"], numbers["vae between"]
     holds = edited.value > real.value + 0.2
     return (HOLDS if holds else FAILS), (
-        f"Of real faces the judge is in two minds about **{percent(real.value)}**; of the VAE's, halfway along the "
-        "direction, "
-        f"about **{percent(edited.value)}**. The path exists; what it shows in the middle does not."
+        f"Of real faces the judge is in two minds about **{percent(real.value)}**; of the VAE’s, halfway along the "
+        f"direction, about **{percent(edited.value)}**. The path exists; what it shows in the middle does not."
     )
 
 
@@ -181,18 +179,11 @@ def _show_glasses(place: Place, numbers: Numbers) -> list[Block]:
         ["drawn, translucent", *EDITORS.values()],
         labels[::2],
         "Glasses that fade in along a direction",
-        "From without to with. The first row is what a halfway would be: glass that is "
-        "half there, which no training face has.",
+        "From without to with. The first row is what a halfway would be: glass that is half there, which no training "
+        "face has.",
     )
     chart = Chart(
-        [
-            Series(
-                title,
-                place.numbers(f"row-{name}")["read_glasses"]["values"],
-                place.numbers(f"row-{name}")["read_glasses"]["mean"],
-            )
-            for name, title in EDITORS.items()
-        ],
+        _readings(place, "glasses"),
         "glasses that were asked for",
         "glasses that the judge reads",
         "Readings of glasses rise along the direction",
@@ -220,8 +211,8 @@ def _judge_perturbations(numbers: Numbers) -> tuple[Outcome, str]:
     )
     return (HOLDS if holds else FAILS), (
         f"With z moved by 1, the smile rises by **{own.shown}** where it is optimised and by **{along.shown}** along "
-        "the smile's "
-        f"direction, as the network that is optimised reads it; {sides}: {judged.shown} and {judged_along.shown}."
+        f"the smile’s direction, as the network that is optimised reads it; {sides}: {judged.shown} and "
+        f"{judged_along.shown}."
     )
 
 
@@ -251,35 +242,29 @@ CLAIMS = (
         3,
         "A smile changes the whole face, and slides past what training showed",
         "A VAE finds variables along which a real picture moves: from a frown to a grin. The essay says that the "
-        "whole face "
-        "changes, eyes and cheeks with the mouth, and that the slider goes on where the data stop.",
+        "whole face changes, eyes and cheeks with the mouth, and that the slider goes on where the data stop.",
         "`triptych.edit.learn_directions` (the other attributes held still) and `sweep` on held-out faces, read by a "
-        "regressor "
-        "that has seen smiles from −2 to 2 and never a model; a flow at the depth where it leaks least",
+        "regressor that has seen smiles from −2 to 2 and never a model; a flow at the depth where it leaks least",
         ("judge", "row-vae", "row-gan", "row-spectral", "row-glow"),
         _smiles,
         _judge_smiles,
         _show_smiles,
-        "**What follows.** A slider is a straight line in z, and nothing stops at the end of the training range. How "
-        "far beyond it "
-        "stays a face depends on the model: look before you trust.",
+        "A slider is a straight line in z, and nothing stops at the end of the training range. How "
+        "far beyond it stays a face depends on the model: look before you trust.",
     ),
     Claim(
         4,
         "What is confounded in the data is confounded in the slider",
         "If all the bald wear beards, no model can tell hair from beard. Here hair length and beard are drawn with a "
-        "correlation of "
-        "−0.9, labels and all.",
+        "correlation of −0.9, labels and all.",
         "Directions learned by the same VAE from independent and from confounded faces, by the difference of means "
-        "and jointly "
-        "(`learn_directions(method=…)`); the beard of held-out faces set from 0 to 1, read by the judge",
+        "and jointly (`learn_directions(method=…)`); the beard of held-out faces set from 0 to 1, read by the judge",
         ("judge", "confounded"),
         _confounded,
         _judge_confounded,
         _show_confounded,
-        "**What follows.** Label what your attribute is mixed up with, and learn both together. With one label alone, "
-        "nothing helps "
-        "but other data.",
+        "Label what your attribute is mixed up with, and learn both together. With one label alone, "
+        "nothing helps but other data.",
     ),
     Claim(
         5,
@@ -291,24 +276,21 @@ CLAIMS = (
         _glasses,
         _judge_glasses,
         _show_glasses,
-        "**What follows.** Set a binary attribute to one of its ends. The middle is an average of two worlds, not a "
-        "third one.",
+        "Set a binary attribute to one of its ends. The middle is an average of two worlds, not a third one.",
     ),
     Claim(
         14,
         "The optimal perturbation for a task",
-        "The essay's boldest idea: learn the change of a picture that serves a task best, even for each viewer. The "
-        "direction of an "
-        "attribute is one candidate; following the gradient of the task itself is another, and it can cheat.",
-        "`triptych.edit.optimise` against the smile's direction at the same |Δz|, read by the network that is "
-        "optimised and by one "
-        "that is not",
+        "The essay’s boldest idea: learn the change of a picture that serves a task best, even for each viewer. The "
+        "direction of an attribute is one candidate; following the gradient of the task itself is another, and it can "
+        "cheat.",
+        "`triptych.edit.optimise` against the smile’s direction at the same |Δz|, read by the network that is "
+        "optimised and by one that is not",
         ("judge", "perturbations"),
         _perturbations,
         _judge_perturbations,
         _show_perturbations,
-        "**What follows.** Optimise, but let something else do the judging. `edit.fit_perturbation` learns the map "
-        "from a viewer’s "
-        "profile to a picture once, so that new viewers need no search.",
+        "Optimise, but let something else do the judging. `edit.fit_perturbation` learns the map "
+        "from a viewer’s profile to a picture once, so that new viewers need no search.",
     ),
 )

@@ -29,9 +29,8 @@ def _judge_game(numbers: Numbers) -> tuple[Outcome, str]:
     return (HOLDS if holds else FAILS), (
         f"At the end D is **{numbers[f'k={many} D from half'].shown}** from ½ on average, and p_g has a divergence of "
         f"**{numbers[f'k={many} divergence']}** from p, with {many} minibatches of D to one of G (with {one}: "
-        f"{numbers[f'k={one} D from half'].shown} and {numbers[f'k={one} divergence']}). D stays nearer to its "
-        "optimum with k = "
-        f"{better}."
+        f"{numbers[f'k={one} D from half'].shown} and {numbers[f'k={one} divergence']}). D stays nearer to its optimum "
+        f"with k = {better}."
     )
 
 
@@ -85,12 +84,10 @@ def _judge_invention(numbers: Numbers) -> tuple[Outcome, str]:
     ratio, copied = numbers["ratio gan"], numbers["copied gan"]
     holds = ratio.value > 0.95 and copied.value < 0.02
     return (HOLDS if holds else FAILS), (
-        f"The GAN's samples are as near to training faces as to held-out ones (ratio **{ratio}**, 1 is new, 0 a "
-        "copy), and "
-        f"{percent(max(0.0, copied.value))} are copies. It has no encoder: finding z by search gives "
-        f"{numbers['inversion']} at "
-        f"{numbers['inversion seconds']} of one core; an encoder learned afterwards answers at once, with "
-        f"{numbers['encoder']}."
+        f"The GAN’s samples are as near to training faces as to held-out ones (ratio **{ratio}**, 1 is new, 0 a copy), "
+        f"and {percent(max(0.0, copied.value))} are copies. It has no encoder: finding z by search gives "
+        f"{numbers['inversion']} at {numbers['inversion seconds']} of one core; an encoder learned afterwards answers "
+        f"at once, with {numbers['encoder']}."
     )
 
 
@@ -139,35 +136,29 @@ CLAIMS = (
     Claim(
         7,
         "The game settles where D says ½",
-        "Two players, the discriminator with k steps to the generator's one, fresh noise each time. In theory the "
-        "generator's "
-        "density becomes the data's, and then nobody can tell: D = ½ everywhere.",
+        "Two players, the discriminator with k steps to the generator’s one, fresh noise each time. In theory the "
+        "generator’s density becomes the data's, and then nobody can tell: D = ½ everywhere.",
         "A mixture of two Gaussians in one dimension, where p, p_g and the best discriminator D* = p / (p + p_g) are "
-        "known; "
-        "densities of 50,000 samples",
+        "known; densities of 50,000 samples",
         ("game",),
         _game,
         _judge_game,
         _show_game,
-        "**What follows.** A healthy GAN ends undecided: watch D’s accuracy and not the losses. Too weak a D misleads "
-        "G, and a "
-        "better balance costs minibatches that G does not get.",
+        "A healthy GAN ends undecided: watch D’s accuracy and not the losses. Too weak a D misleads "
+        "G, and a better balance costs minibatches that G does not get.",
     ),
     Claim(
         8,
         "A GAN invents, and cannot look back",
-        "The generator never sees a datum, only a critic's opinion, which the essay suggests may keep it from "
-        "learning by heart. "
-        "What comes out should be new. The price: it has no way from a picture to its code.",
+        "The generator never sees a datum, only a critic’s opinion, which the essay suggests may keep it from "
+        "learning by heart. What comes out should be new. The price: it has no way from a picture to its code.",
         "`triptych.evaluate.nearest_ratio` and `copied` of 1,000 samples; `triptych.edit.invert` from draws on "
-        "held-out faces, and "
-        "`learn_encoder`",
+        "held-out faces, and `learn_encoder`",
         ("features", "row-gan", "inversion"),
         _invention,
         _judge_invention,
         _show_invention,
-        "**What follows.** With thousands of examples none of the three copies. With a hundred, the GAN does drift "
-        "towards them: "
-        "being second-hand is no protection. If you need codes, learn an encoder beside it.",
+        "With thousands of examples none of the three copies. With a hundred, the GAN does drift "
+        "towards them: being second-hand is no protection. If you need codes, learn an encoder beside it.",
     ),
 )

@@ -102,8 +102,8 @@ def _show_table(place: Place, numbers: Numbers) -> list[Block]:
             rows,
             "Every model of the tour, measured alike",
             "Lower is better but for precision, recall and “moves”. Told apart: how often a nearest neighbour tells "
-            "samples "
-            "from faces, ½ is best. A VAE’s bits/dim is a bound; the GAN’s codes are those of its encoder. One thread.",
+            "samples from faces, ½ is best. A VAE’s bits/dim is a bound; the GAN’s codes are those of its encoder. "
+            "One thread.",
         ),
         *sheets,
     ]
@@ -128,8 +128,7 @@ def _judge_together(numbers: Numbers) -> tuple[Outcome, str]:
     alone, composed = numbers["normal fid"], numbers["vae fid"]
     return (HOLDS if composed.value < alone.value else FAILS), (
         f"The same VAE’s samples go from a Fréchet distance of **{alone}** with N(0, I) to **{composed}** with a flow "
-        "as its "
-        f"prior. At equal budgets of 300 seconds, recorded: {numbers['faces VAE fid'].shown} alone, "
+        f"as its prior. At equal budgets of 300 seconds, recorded: {numbers['faces VAE fid'].shown} alone, "
         f"{numbers['faces VAE + prior fid'].shown} together, and {numbers['photographs VAE fid'].shown} and "
         f"{numbers['photographs VAE + prior fid'].shown} on photographs."
     )
@@ -150,8 +149,8 @@ def _show_together(place: Place, numbers: Numbers) -> list[Block]:
             ["hinge, Fréchet distance", "alone", "together"],
             rows,
             "In this tour",
-            "The first row is one set of weights: only the prior differs. The second adds "
-            f"{numbers['sharp seconds']} of training.",
+            f"The first row is one set of weights: only the prior differs. The second adds {numbers['sharp seconds']} "
+            "of training.",
         ),
         Chart(
             series,
@@ -169,30 +168,26 @@ CLAIMS = (
         15,
         "Everything in one table",
         "Three families, three strengths: the essay reads three papers one after another. Here they stand side by "
-        "side, on the same "
-        "faces, by the same features and the same judge.",
+        "side, on the same faces, by the same features and the same judge.",
         "`triptych.evaluate.sample_quality` and `evaluate`, `triptych.edit.judge`, on held-out faces; ± is one "
         "standard error",
         ("row-vae", "row-normal", "row-sharp", "row-gan", "row-spectral", "row-glow"),
         _table,
         _judge_table,
         _show_table,
-        "**What follows.** For samples alone, a GAN or a VAE with a learned prior; for a likelihood, or pictures that "
-        "must come "
-        "back exactly, a flow; for edits, the VAE, or a flow at the right depth.",
+        "For samples alone, a GAN or a VAE with a learned prior; for a likelihood, or pictures that "
+        "must come back exactly, a flow; for edits, the VAE, or a flow at the right depth.",
     ),
     Claim(
         16,
         "Together they do better than alone",
         "A triptych has hinges. A flow learns where a VAE’s codes lie, a discriminator sharpens its decoder, an "
-        "encoder gives a GAN "
-        "its codes, a whitening gives Glow its start. Each is a part in another’s place.",
+        "encoder gives a GAN its codes, a whitening gives Glow its start. Each is a part in another’s place.",
         "The tour’s own models; recorded: each kind after 300 seconds of one core, the composition’s time included",
         ("row-vae", "row-normal", "row-sharp", "row-gan", "row-spectral", "row-glow"),
         _together,
         _judge_together,
         _show_together,
-        "**What follows.** The prior is the hinge that pays first. Sharpening pays late: give it a run of an hour, "
-        "not of minutes.",
+        "The prior is the hinge that pays first. Sharpening pays late: give it a run of an hour, not of minutes.",
     ),
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from triptych.report import Beside, Block, Chart, Frames, Number, Series, Table
+from triptych.report.tables import Cell
 from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, number, percent
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
+from triptych.tour.settings import COUNTS, FEW
 
 TEMPERED = {"vae": "VAE + flow prior", "gan": "GAN", "spectral": "spectral flow"}
 CODES = {"pixels": "raw pixels", "vae": "z of the VAE", "gan": "z of the GAN’s encoder"}
@@ -113,8 +115,24 @@ def _show_probes(place: Place, numbers: Numbers) -> list[Block]:
         x_log=True,
         lines=(("chance", 0.5),),
     )
+    return [Beside([chart, _few(place)]), *([] if place.settings.others else [_remembered()])]
+
+
+def _few(place: Place) -> Table:
+    """Samples of models that learned from few: of drawn faces in a full tour, else recorded ones of photographs."""
+    if place.settings.others:
+        known = {(f, n): place.numbers(f"other-few-{f}-{n}") for f in FEW for n in COUNTS}
+        rows: list[list[Cell]] = [
+            [f"{title}, Fréchet distance", *(number(known[f, n]["samples"]["fid"]) for n in COUNTS)]
+            for f, title in FEW.items()
+        ]
+        for f, title in FEW.items():
+            for what, key in (("training", "bits_seen"), ("held-out", "bits")):
+                if key in known[f, COUNTS[0]]:
+                    rows.append([f"{title}, bits/dim of {what} faces", *(number(known[f, n][key]) for n in COUNTS)])
+        return Table(["faces to learn from", *(f"{n:,}" for n in COUNTS)], rows, "Learning from few")
     counts = (100, 1000, 9000)
-    few = Table(
+    return Table(
         ["photographs to learn from", *(f"{n:,}" for n in counts)],
         [
             ["GAN, Fréchet distance", *(recorded(f"few gan {n}") for n in counts)],
@@ -123,8 +141,12 @@ def _show_probes(place: Place, numbers: Numbers) -> list[Block]:
         "Learning from few",
         f"As many real photographs have {recorded('few real').shown}. {source('few gan 100')}",
     )
+
+
+def _remembered() -> Table:
+    """What densities say of data that they learned from, and of others, recorded."""
     ns = (100, 1000, 10_000)
-    remembered = Table(
+    return Table(
         ["pictures of clothes to learn from", *(f"{n:,}" for n in ns)],
         [
             [f"{name}, bits/dim of {what} data", *(recorded(f"bits {name} {n} {key}") for n in ns)]
@@ -134,7 +156,6 @@ def _show_probes(place: Place, numbers: Numbers) -> list[Block]:
         "What a density remembers",
         source("bits VAE 100 training"),
     )
-    return [Beside([chart, few]), remembered]
 
 
 CLAIMS = (
@@ -142,31 +163,26 @@ CLAIMS = (
         12,
         "Temperature trades variety for quality",
         "Shrink the noise that a sample is made of and it moves towards what is typical: prettier, and more alike. "
-        "One number that "
-        "every family has.",
+        "One number that every family has.",
         "Samples of each model at six temperatures against as many held-out faces: precision, the share of samples "
-        "among the real; "
-        "recall, the share of the real among samples (`triptych.evaluate.precision_recall`)",
+        "among the real; recall, the share of the real among samples (`triptych.evaluate.precision_recall`)",
         ("temperatures",),
         _temperatures,
         _judge_temperatures,
         _show_temperatures,
-        "**What follows.** Show people samples at 0.7 to 0.85, and measure at 1: a model is only as varied as it is at 1.",
+        "Show people samples at 0.7 to 0.85, and measure at 1: a model is only as varied as it is at 1.",
     ),
     Claim(
         13,
         "Codes carry over to other tasks, and little data can do",
         "The essay hopes that such models learn from few examples, and that their codes serve other work. If z has "
-        "made attributes "
-        "simple, a straight cut through it needs few labels.",
+        "made attributes simple, a straight cut through it needs few labels.",
         "Logistic regression on codes and on raw pixels, with 10, 100 and 1,000 labelled faces, on held-out ones",
         ("probes",),
         _probes,
         _judge_probes,
         _show_probes,
-        "**What follows.** Where labels are dear and pictures cheap, train on the pictures and label a hundred. With "
-        "a hundred "
-        "pictures in all, a density learns them by heart: compare its training and its held-out bits.",
-        full="learning from few",
+        "Where labels are dear and pictures cheap, train on the pictures and label a hundred. With "
+        "a hundred pictures in all, a density learns them by heart: compare its training and its held-out bits.",
     ),
 )

@@ -22,8 +22,8 @@ def _judge_bound(numbers: Numbers) -> tuple[Outcome, str]:
     gap, gain = numbers["gap normal"], numbers["gain elbo"]
     holds = sure(gap) and sure(gain)
     return (HOLDS if holds else FAILS), (
-        f"The bound lies **{gap}** below a tighter estimate of the same faces' log-likelihood. "
-        f"A flow in the prior's place raises the bound by **{gain}**, with the same encoder and decoder."
+        f"The bound lies **{gap}** below a tighter estimate of the same faces' log-likelihood. A flow in the prior’s "
+        f"place raises the bound by **{gain}**, with the same encoder and decoder."
     )
 
 
@@ -73,10 +73,8 @@ def _judge_reconstruction(numbers: Numbers) -> tuple[Outcome, str]:
     said = ", ".join(f"{name} by {percent(value)}" for name, value in moves.items())
     return (HOLDS if holds else FAILS), (
         f"What a VAE decodes from its own code is off by **{vae.shown}** of the range of a pixel, a flow by "
-        f"**{flow.shown}**: "
-        f"{percent(numbers['bytes spectral'].value)} of its bytes come back. The VAE's one encoder serves every "
-        "slider: it "
-        f"moves {said} of what the labels say."
+        f"**{flow.shown}**: {percent(numbers['bytes spectral'].value)} of its bytes come back. The VAE’s one encoder "
+        f"serves every slider: it moves {said} of what the labels say."
     )
 
 
@@ -111,8 +109,7 @@ def _judge_gradients(numbers: Numbers) -> tuple[Outcome, str]:
     naive, better = numbers["ratio score function"].value, numbers["ratio score function, baseline"].value
     return (HOLDS if naive > 10 else FAILS), (
         f"On the VAE trained here the naive gradient has **{naive:,.0f} times** the variance of the reparameterised "
-        "one, and "
-        f"**{better:,.0f} times** with the best of simple baselines."
+        f"one, and **{better:,.0f} times** with the best of simple baselines."
     )
 
 
@@ -136,7 +133,7 @@ def _show_gradients(place: Place, numbers: Numbers) -> list[Block]:
                     caption="tr Cov(g) / |E g|², of five draws an estimate, for E|z − 1|² under N(0, I).",
                 ),
                 Table(
-                    ["variance over the pathwise one's", "naive", "less the other draws' mean"],
+                    ["variance over the pathwise one’s", "naive", "less the other draws' mean"],
                     rows,
                     note=f"Recorded figures: {source('gradient ratio naive')}",
                 ),
@@ -150,54 +147,45 @@ CLAIMS = (
         1,
         "A VAE knows only a bound",
         "A VAE cannot say how probable a picture is. It maximises a lower bound, the ELBO, and the distance to the "
-        "truth is how "
-        "badly its simple posterior fits the real one. Drawing many z and weighing them gives a bound as tight as one "
-        "has "
-        "patience for; so the gap can be measured.",
+        "truth is how badly its simple posterior fits the real one. Drawing many z and weighing them gives a bound as "
+        "tight as one has patience for; so the gap can be measured.",
         "`triptych.evaluate.elbo`, and `importance_nll` with many draws, on the same held-out faces and the same "
-        "draws of z; "
-        "the learned prior is taken out of the trained model and N(0, I) put in its place",
+        "draws of z; the learned prior is taken out of the trained model and N(0, I) put in its place",
         ("bound",),
         _bound,
         _judge_bound,
         _show_bound,
-        "**What follows.** Never compare a VAE's ELBO with a flow's likelihood without saying which is which. And let "
-        "a flow "
-        "learn where the codes really lie: it costs a short stage at the end of training, and nothing is retrained.",
+        "Never compare a VAE’s ELBO with a flow’s likelihood without saying which is which. And let "
+        "a flow learn where the codes really lie: it costs a short stage at the end of training, and nothing is "
+        "retrained.",
     ),
     Claim(
         2,
-        "A VAE's reconstructions lose detail, a flow's do not",
+        "A VAE’s reconstructions lose detail, a flow’s do not",
         "A VAE squeezes 3,072 numbers through 32, so something must go; a flow is a bijection, so nothing can. The "
-        "essay wonders "
-        "whether each slider then needs an encoder of its own. It does not: one encoder gives one code, and every "
-        "attribute is a "
-        "direction in it.",
+        "essay wonders whether each slider then needs an encoder of its own. It does not: one encoder gives one code, "
+        "and every attribute is a direction in it.",
         "`triptych.evaluate.reconstruction_error` and `round_trip` on held-out faces; directions by "
         "`triptych.edit.learn_directions`, read by a network that never saw a model",
         ("row-vae", "row-sharp", "row-gan", "row-spectral", "row-glow"),
         _reconstruction,
         _judge_reconstruction,
         _show_reconstruction,
-        "**What follows.** To change a photograph and keep the person, use a flow. To change a face and forgive a "
-        "little blur, a "
-        "VAE is a hundred times smaller in z and moves more cleanly.",
+        "To change a photograph and keep the person, use a flow. To change a face and forgive a "
+        "little blur, a VAE is a hundred times smaller in z and moves more cleanly.",
     ),
     Claim(
         6,
         "Reparameterise, or drown in noise",
         "To train the encoder one needs the gradient of an average over the distribution that is being changed. "
-        "Written naively "
-        "it multiplies a score by a reward and “exhibits very high variance”; written as z = μ + σε it flows through "
-        "the "
-        "decoder.",
+        "Written naively it multiplies a score by a reward and “exhibits very high variance”; written as z = μ + σε "
+        "it flows through the decoder.",
         "`triptych.distributions.gradients.variance_of_gradients`: repeated estimates of the same gradient, five draws each",
         ("gradients",),
         _gradients,
         _judge_gradients,
         _show_gradients,
-        "**What follows.** The trick is why VAEs train at all. Where z is discrete, and it does not apply, expect to "
-        "need many "
-        "more draws or a better baseline.",
+        "The trick is why VAEs train at all. Where z is discrete, and it does not apply, expect to "
+        "need many more draws or a better baseline.",
     ),
 )

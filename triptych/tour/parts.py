@@ -20,7 +20,7 @@ def parts_of(settings: Settings) -> list[Part]:
 
 
 def _trainings(settings: Settings) -> Iterator[Part]:
-    for name, trained in settings.models.items():
+    for name, trained in settings.trained.items():
         needs = (trained.init,) if trained.init else ()
         yield Part(name, f"training the {trained.title}", partial(training.train, name=name), trained.cost, needs)
     yield Part("encoder", "learning the GAN's encoder", training.learn_encoder, 30.0, ("gan",))
@@ -38,6 +38,9 @@ def _rows(settings: Settings) -> Iterator[Part]:
 
 
 def _measures(settings: Settings) -> Iterator[Part]:
+    for name, trained in settings.others.items():
+        work = partial(rows.measure_other, name=name)
+        yield Part(f"other-{name}", f"measuring the {trained.title}", work, ROW, (name, "features"))
     yield Part("floor", "measuring real faces", rows.measure_floor, 5.0, ("features",))
     yield Part("bound", "weighing the bound", bound.measure_bound, 12.0, ("vae",))
     yield Part("gradients", "estimating gradients", bound.measure_gradients, 8.0, ("vae",))

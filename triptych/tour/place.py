@@ -50,6 +50,11 @@ class Place:
         self.folder, self.settings = folder, settings
         self._models: dict[str, GenerativeModel] = {}
 
+    @classmethod
+    def of(cls, folder: Path) -> Place:
+        """The folder of a tour that was begun, with its settings."""
+        return cls(folder, Settings.from_json(storage.read_json(folder / "plan.json")["settings"]))
+
     def begin(self, anew: bool, scale: float) -> float:
         """Makes the folder, or finds the tour of the same settings in it; the share of the trainings' steps that it does.
 
@@ -70,18 +75,18 @@ class Place:
             self._clear()
         if plan.exists():
             known = storage.read_json(plan)
-            if known.get("settings") != self.settings.digest():
+            if known.get("settings") != self.settings.to_json():
                 raise TriptychError(
                     f"{self.folder} holds a tour of other settings: choose another --out, or --anew, which removes that one"
                 )
             return float(known["scale"])
         self._clear()  # what earlier versions left
-        storage.write_json(plan, {"settings": self.settings.digest(), "name": self.settings.name, "scale": scale})
+        storage.write_json(plan, {"settings": self.settings.to_json(), "scale": scale})
         return scale
 
     def _clear(self) -> None:
         """Removes what a tour writes, by name, and nothing else."""
-        for name in (*self.settings.models, "parts"):
+        for name in (*self.settings.trained, "parts"):
             if (self.folder / name).is_dir():
                 folders.discard(self.folder / name)
         for name in ("plan.json", "report.html", "report.json", "claims.json"):

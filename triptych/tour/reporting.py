@@ -23,17 +23,13 @@ from triptych.version import __version__
 _SHOWN = 8
 _FAMILIES = (
     "A **variational autoencoder** learns two maps at once, from a picture to a short code and back, and is honest "
-    "about what it "
-    "does not know. A **generative adversarial network** learns only the way back, from a critic’s opinion. A "
-    "**flow** learns one "
-    "map that can be undone. Each turns codes z ~ p(z) into data, so each can take another’s part: those are the "
-    "hinges of a "
-    "triptych.",
+    "about what it does not know. A **generative adversarial network** learns only the way back, from a critic’s "
+    "opinion. A **flow** learns one map that can be undone. Each turns codes z ~ p(z) into data, so each can take "
+    "another’s part: those are the hinges of a triptych.",
     "Everything below was trained and measured on this machine, on drawn faces whose eleven attributes are known "
-    "exactly. A "
-    "network of attributes that never saw a model judges all edits; one set of features compares all samples. Where a "
-    "figure "
-    "takes longer than this tour, an earlier one is quoted, with its command, and says <recorded>.",
+    "exactly. A network of attributes that never saw a model judges all edits; one set of features compares all "
+    "samples. Where a figure takes longer than this tour, an earlier one is quoted, with its command, and says "
+    "<recorded>.",
 )
 
 
@@ -63,8 +59,7 @@ def _lead(sections: Sequence[Section]) -> str:
     said = f"{holding} hold" + (f", {quoted} rest on recorded figures" if quoted else "")
     return (
         "What a VAE, a GAN and a normalizing flow can each do, what they are together, and how far to trust it. An "
-        "essay of 2018 "
-        f"made sixteen claims about them. Measured here, **{said}**"
+        f"essay of 2018 made sixteen claims about them. Measured here, **{said}**"
         + (f", and **{others} {'does' if others == 1 else 'do'} not hold here**." if others else ".")
     )
 
@@ -104,12 +99,10 @@ def _end(place: Place, seconds: float) -> Section:
     judge = place.numbers("judge")
     least = min(judge["r2"], key=lambda name: judge["r2"][name])
     text = (
-        f"The faces are drawn, {place.settings.examples:,} to learn from and a tenth as many held out; all figures "
-        "are of "
-        f"held-out ones. The judge reads them with R² of at least {judge['r2'][least]:.2f} (its hardest: "
+        f"The faces are drawn, {place.settings.examples:,} to learn from and a tenth as many held out; all figures are "
+        f"of held-out ones. The judge reads them with R² of at least {judge['r2'][least]:.2f} (its hardest: "
         f"{least.replace('_', ' ')}; n = {judge['n']:,}). ± is one standard error over examples; one seed of each "
-        "training, so "
-        "differences of a few hundredths between models mean little.",
+        "training, so differences of a few hundredths between models mean little.",
         f"This tour is the {place.settings.name} one"
         + ("" if place.scale == 1 else f", with {place.scale:.0%} of its steps, which is what this machine does in the time")
         + f"; its last stretch took {duration(seconds)}. `triptych tour --full` trains longer, and measures again what is "

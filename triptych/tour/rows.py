@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+import triptych
 from triptych import edit, evaluate
 from triptych.capabilities import Encodes, HasDensity, Layered
 from triptych.core import Estimate, GenerativeModel
@@ -38,6 +39,19 @@ def measure(place: Place, name: str) -> None:
         numbers, pictures = numbers | edits, pictures | strips
     numbers |= _costs(model, place, name)
     place.keep(f"row-{name}", numbers, pictures)
+
+
+def measure_other(place: Place, name: str) -> None:
+    """Samples and likelihoods of a model that is not edited."""
+    model, settings = triptych.load(place.folder / name), place.settings
+    drawn = model.codec.decode(model.sample(settings.samples, generator=torch.Generator().manual_seed(1)))
+    numbers: dict[str, Any] = {"samples": compared(place, drawn)}
+    if isinstance(model, HasDensity):
+        seen = place.data.train.take(settings.trained[name].examples or len(place.data.train))[: settings.scored]
+        for what, stored in (("bits", place.data.test[: settings.scored]), ("bits_seen", seen)):
+            noise = torch.Generator().manual_seed(0)
+            numbers[what] = evaluate.bits_per_dim(model, stored, k=_DRAWS if model.bound == "lower" else 1, generator=noise)
+    place.keep(f"other-{name}", numbers)
 
 
 def measure_floor(place: Place) -> None:

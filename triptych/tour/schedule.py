@@ -165,7 +165,7 @@ class _Crew:
 
 def _start(place: Place) -> subprocess.Popen[str]:
     """A process of one thread that does the parts whose names it is told."""
-    command = [sys.executable, "-m", "triptych.tour.worker", str(place.folder), place.settings.name]
+    command = [sys.executable, "-m", "triptych.tour.worker", str(place.folder)]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8", env={**os.environ, **threads}

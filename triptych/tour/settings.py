@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +39,8 @@ class Trained:
     """Changes to its loop."""
     init: str = ""
     """The model whose weights it starts from."""
+    examples: int = 0
+    """How many training faces it sees; 0: all."""
 
     def recipe(self, steps: int, seed: int) -> Recipe:
         """Its recipe, for data that are given."""
@@ -62,7 +64,9 @@ class Settings:
     name: str
     """Of the settings."""
     models: Mapping[str, Trained]
-    """The models that are trained, by name."""
+    """The models that are trained, and measured in a row each, by name."""
+    others: Mapping[str, Trained] = field(default_factory=dict)
+    """Models of which only samples and likelihoods are measured: what a quick tour quotes from earlier figures."""
     size: int = 32
     """Side of the faces, in pixels."""
     examples: int = 20_000
@@ -96,9 +100,32 @@ class Settings:
     seed: int = 0
     """Of weights, batches and noise."""
 
-    def digest(self) -> str:
-        """Of all of them, by which a tour knows that it goes on with its own."""
-        return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+    def to_json(self) -> dict[str, Any]:
+        """As plain numbers, words and lists."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Settings:
+        """What `to_json` made.
+
+        >>> Settings.from_json(QUICK.to_json()) == QUICK
+        True
+        """
+        kinds = {
+            kind: {name: Trained(**{key: _tuples(v) for key, v in m.items()}) for name, m in said[kind].items()}
+            for kind in ("models", "others")
+        }
+        return cls(**{**said, **kinds})
+
+    @property
+    def trained(self) -> dict[str, Trained]:
+        """All models that are trained."""
+        return {**self.models, **self.others}
+
+
+def _tuples(value: Any) -> Any:
+    """A mapping whose lists are tuples again, as recipes have them."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 _SHORT = {"batch": 32}  # half the VAE's minibatch: more steps in the same time, which a short run needs more
@@ -117,6 +144,19 @@ QUICK = Settings(
 )
 """A few minutes on two cores."""
 
+MIXING = tuple((coupling, how) for coupling in ("additive", "affine") for how in ("invertible", "shuffle", "reverse"))
+"""Couplings and ways of mixing channels that are compared."""
+FEW = {"vae": "VAE + flow prior", "dcgan": "GAN", "spectral": "spectral flow"}
+"""Families that learn from few faces, and what they are called."""
+COUNTS = (100, 1000, 10_000)
+"""How many."""
+
+
+def _mixed(coupling: str, how: str) -> Trained:
+    model = {"coupling": coupling, "permutation": how, "depth": 4, "whiten": "none", "positions": False}
+    return Trained(f"Glow, {coupling}, {how}", "glow", 800, 90.0, model=model)
+
+
 FULL = Settings(
     "full",
     {
@@ -125,6 +165,12 @@ FULL = Settings(
         "spectral": Trained("spectral flow", "spectral", 3000, 700.0),
         "glow": Trained("Glow, whitened", "glow", 4000, 900.0),
         "sharp": Trained("VAE + prior, sharpened", "vae", 3000, 500.0, objective={"sharpen": 3000}, init="vae"),
+    },
+    others={f"mixing-{coupling}-{how}": _mixed(coupling, how) for coupling, how in MIXING}
+    | {
+        f"few-{family}-{count}": Trained(f"{title}, {count:,} faces", family, steps, 150.0, examples=count)
+        for (family, title), steps in zip(FEW.items(), (1500, 2500, 600), strict=True)
+        for count in COUNTS
     },
     judge_steps=4000,
     encoder_steps=2000,

@@ -69,7 +69,7 @@ def affordable(parts: list[Part], settings: Settings, jobs: int, slowness: float
     1.0
     """
     whole = sum(part.cost for part in parts)
-    trainings = sum(trained.cost for trained in settings.models.values())
+    trainings = sum(trained.cost for trained in settings.trained.values())
     budget = 60 * minutes * jobs * _LOST / slowness
     return min(1.0, max(_LEAST, (budget - (whole - trainings)) / trainings))
 
@@ -77,7 +77,7 @@ def affordable(parts: list[Part], settings: Settings, jobs: int, slowness: float
 def _foretold(place: Place, parts: list[Part], jobs: int, slowness: float, scale: float) -> str:
     """How much there is to do, in words."""
     waiting = left(place, parts)
-    names = place.settings.models
+    names = place.settings.trained
     seconds = sum(part.cost * (scale if part.name in names else 1.0) for part in waiting) * slowness / jobs / _LOST
     before = len(parts) - len(waiting)
     done = f", {before} of {len(parts)} parts are done already" if before else f", {len(parts)} parts"

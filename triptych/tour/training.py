@@ -21,12 +21,12 @@ from triptych.training.run import Run
 
 def train(place: Place, name: str) -> None:
     """The model of that name, to its last step; its seconds are counted over interruptions."""
-    trained, folder = place.settings.models[name], place.folder / name
+    trained, folder = place.settings.trained[name], place.folder / name
     clock = folder.with_name(f".{name}.seconds")
     before, start = float(clock.read_text()) if clock.exists() else 0.0, time.process_time()
     run = _begun(place, name)
     try:
-        fit(run, place.data.train, notice=lambda line: None)
+        fit(run, _data(place, name), notice=lambda line: None)
     finally:
         clock.write_text(str(before + time.process_time() - start))
     said = {"title": trained.title, "steps": run.recipe.steps, "cpu_seconds": float(clock.read_text())}
@@ -35,16 +35,22 @@ def train(place: Place, name: str) -> None:
 
 def _begun(place: Place, name: str) -> Run:
     """The run where it had come to, or at its beginning."""
-    folder, data = place.folder / name, place.data.train
+    folder, data = place.folder / name, _data(place, name)
     if (folder / "recipe.json").exists():
         return Run.resume(folder)
-    trained = place.settings.models[name]
+    trained = place.settings.trained[name]
     recipe = trained.recipe(max(2, round(trained.steps * place.scale)), place.settings.seed).decided(
         len(data), pictures=True
     )
     if trained.init:
         return Run.create(folder, recipe, continued(recipe, _initial(place, trained.init, data)))
     return Run.create(folder, recipe, build_for(recipe, data))
+
+
+def _data(place: Place, name: str) -> Split:
+    """The training faces, or as many of them as the model sees."""
+    count = place.settings.trained[name].examples
+    return place.data.train.take(count) if count else place.data.train
 
 
 def _initial(place: Place, name: str, data: Split) -> Any:

@@ -1,4 +1,4 @@
-"""A process that does parts of a tour: `python -m triptych.tour.worker OUT SETTINGS`, names of parts on its input.
+"""A process that does parts of a tour: `python -m triptych.tour.worker OUT`, names of parts on its input.
 
 It writes a line of JSON for each step of long work, and at the end of each part. When its input ends, because the tour has
 ended however it did, it saves what it trains and ends.
@@ -19,7 +19,7 @@ from typing import IO
 from triptych.errors import TriptychError
 
 
-def main(folder: str, name: str) -> None:
+def main(folder: str) -> None:
     """Does parts until the input ends."""
     out = _own_output()
     asked: queue.Queue[str | None] = queue.Queue()
@@ -33,12 +33,11 @@ def main(folder: str, name: str) -> None:
 
     flush_subnormals()
     torch.set_num_threads(1)
-    from triptych.tour import SETTINGS
     from triptych.tour.parts import parts_of
     from triptych.tour.place import Place
     from triptych.tour.schedule import do, telling
 
-    place = Place(Path(folder), SETTINGS[name])
+    place = Place.of(Path(folder))
     parts = {part.name: part for part in parts_of(place.settings)}
     while (part := asked.get()) is not None:
         busy.set()
