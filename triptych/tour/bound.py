@@ -36,9 +36,9 @@ def measure_bound(place: Place) -> None:
     plain = StandardNormal()
     for _ in tracked(range(settings.draws // _AT_ONCE), "weighing draws", settings.draws // _AT_ONCE):
         q = draw(model, x, draws=_AT_ONCE, generator=noise)  # type: ignore[arg-type]
-        log_px = model.log_likelihoods(x, q.z)  # type: ignore[operator]
+        log_px = model.log_likelihoods(x, q.z)
         log_q = Normal(q.mu, q.log_sigma.exp()).log_prob(q.z).sum(-1)
-        weights["flow"].append((log_px + model.log_prior(q.z) - log_q).double())  # type: ignore[operator]
+        weights["flow"].append((log_px + model.log_prior(q.z) - log_q).double())
         weights["normal"].append((log_px + plain.log_prob(q.z) - log_q).double())
     flow, normal = (torch.cat(weights[prior]) for prior in ("flow", "normal"))
     gain = {"elbo": Estimate.of((flow - normal).mean(0)), "tight": Estimate.of(_weighted(flow) - _weighted(normal))}
@@ -111,10 +111,10 @@ def _of_vae(place: Place, estimate: Callable[..., Gradient], faces: int = 8, dra
     model = place.model("vae")
     x = model.codec.encode(place.data.test[:faces], torch.Generator().manual_seed(0))
     with torch.no_grad():
-        phi = model.posterior(x)  # type: ignore[operator]
+        phi = model.posterior(x)
     model.requires_grad_(False)
 
     def q(mu: Tensor, log_sigma: Tensor) -> Normal:
         return Normal(mu, log_sigma.exp())
 
-    return lambda: estimate(q, phi, lambda z: model.log_likelihoods(x, z), n=draws)  # type: ignore[operator]
+    return lambda: estimate(q, phi, lambda z: model.log_likelihoods(x, z), n=draws)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from triptych.report import Block, Number, Section, Text, Verdict
+from triptych.report.tables import Cell
 from triptych.tour.place import Place
 
 Outcome = Literal["holds", "does not hold here", "recorded"]
+Rows: TypeAlias = list[list[Cell]]
+"""Of a table."""
 Numbers = Mapping[str, Number]
 """What a claim was judged by, by name."""
 HOLDS: Outcome = "holds"
@@ -81,4 +84,4 @@ def percent(value: float) -> str:
     >>> percent(0.906)
     '91 %'
     """
-    return f"{100 * value:.0f} %"
+    return f"{round(100 * value)} %".replace("-", "−")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from triptych.data.faces import draw
 from triptych.report import Beside, Block, Chart, Frames, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, percent
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, percent
 from triptych.tour.place import ON_BOARD, Place
 from triptych.tour.recorded import recorded, source
 from triptych.tour.rows import VALUES, above_mouth
@@ -130,7 +130,7 @@ def _show_confounded(place: Place, numbers: Numbers) -> list[Block]:
     }
     pictures = place.pictures("confounded")
     rows = [list(pictures[name][:5]) for name in names]
-    table = [[title, numbers[f"{name} moves"], numbers[f"{name} drags"]] for name, title in names.items()]
+    table: Rows = [[title, numbers[f"{name} moves"], numbers[f"{name} drags"]] for name, title in names.items()]
     table.append(["a VAE that saw confounded faces alone", "", recorded("confounded means drags")])
     table.append(["… and both told", "", recorded("confounded joint drags")])
     return [
@@ -195,11 +195,15 @@ def _show_glasses(place: Place, numbers: Numbers) -> list[Block]:
 def _perturbations(place: Place) -> Numbers:
     said = place.numbers("perturbations")
     return {
-        f"{name} {reader} r={radius:g}": Number(*said[name][i][reader], said["n"])
+        f"{name} {reader} r={radius:g}": _rise(said[name][i][reader], said["n"])
         for name in ("direction", "optimised")
         for i, radius in enumerate(said["radii"])
         for reader in ("own", "judge")
     }
+
+
+def _rise(said: tuple[float, float], n: int) -> Number:
+    return Number(said[0], said[1], n)
 
 
 def _judge_perturbations(numbers: Numbers) -> tuple[Outcome, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from triptych.report import Beside, Block, Chart, Number, Series, Table
-from triptych.tour.claim import FAILS, HOLDS, RECORDED, Claim, Numbers, Outcome, number, percent
+from triptych.tour.claim import FAILS, HOLDS, RECORDED, Claim, Numbers, Outcome, Rows, number, percent
 from triptych.tour.parts import rows_of, titles
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
@@ -41,7 +41,7 @@ def _judge_exact(numbers: Numbers) -> tuple[Outcome, str]:
 
 def _show_exact(place: Place, numbers: Numbers) -> list[Block]:
     dimensions = place.numbers("exactness")["dimensions"]
-    rows = [
+    rows: Rows = [
         [titles(place.settings)[name], numbers[f"round trip {name}"], numbers[f"bytes {name}"], numbers[f"bits {name}"]]
         for name in FLOWS
     ]

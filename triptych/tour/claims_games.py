@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from triptych.report import Beside, Block, Chart, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, number, percent
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, number, percent
 from triptych.tour.game import PLAYS
 from triptych.tour.parts import rows_of, titles
 from triptych.tour.place import Place
@@ -57,7 +57,7 @@ def _show_game(place: Place, numbers: Numbers) -> list[Block]:
         "How far D is from its optimum while the game goes on",
         "The same minibatches in all, shared differently by the players.",
     )
-    rows = [
+    rows: Rows = [
         [f"k = {k}", *(numbers[f"k={k} {what}"] for what in ("divergence", "D from optimal", "D from half"))] for k in PLAYS
     ]
     rows.append(["k = 10, 1,500 rounds", *(recorded(f"game {what}") for what in ("jsd", "d error", "d from half"))])
@@ -94,7 +94,7 @@ def _judge_invention(numbers: Numbers) -> tuple[Outcome, str]:
 def _show_invention(place: Place, numbers: Numbers) -> list[Block]:
     pictures = place.pictures("row-gan")
     names = titles(place.settings)
-    rows = [[names[name], numbers[f"ratio {name}"], numbers[f"copied {name}"]] for name in rows_of(place.settings)]
+    rows: Rows = [[names[name], numbers[f"ratio {name}"], numbers[f"copied {name}"]] for name in rows_of(place.settings)]
     rows += [
         ["VAE, 100 pictures of clothes", recorded("nearest VAE 100"), ""],
         ["GAN, 100 pictures of clothes", recorded("nearest GAN 100"), ""],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from triptych.report import Block, Chart, Figure, Number, Series, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, number
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, number
 from triptych.tour.parts import rows_of, titles
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
@@ -80,7 +80,7 @@ def _judge_table(numbers: Numbers) -> tuple[Outcome, str]:
 
 def _show_table(place: Place, numbers: Numbers) -> list[Block]:
     names = titles(place.settings)
-    rows: list[list[Any]] = [
+    rows: Rows = [
         [names[name], *(numbers.get(f"{name} {key}", "–") for key in _COLUMNS)] for name in rows_of(place.settings)
     ]
     floor = place.numbers("floor")
@@ -140,7 +140,7 @@ def _show_together(place: Place, numbers: Numbers) -> list[Block]:
         Series(data, kinds, [numbers[f"{data} {kind} fid"].value for kind in kinds], recorded=True)
         for data in ("faces", "photographs")
     ]
-    rows = [
+    rows: Rows = [
         ["VAE with N(0, I) → with a flow as prior", numbers["normal fid"], numbers["vae fid"]],
         ["VAE + prior → its decoder sharpened", numbers["vae fid"], numbers["sharp fid"]],
     ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from triptych.report import Beside, Block, Chart, Frames, Number, Series, Table
-from triptych.report.tables import Cell
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, number, percent
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, number, percent
+from triptych.tour.codes import LABELS
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
 from triptych.tour.settings import COUNTS, FEW
@@ -85,11 +85,11 @@ def _judge_probes(numbers: Numbers) -> tuple[Outcome, str]:
     def lead(labels: int) -> float:
         return numbers[f"vae {labels} labels"].value - numbers[f"pixels {labels} labels"].value
 
-    few = {labels: lead(labels) for labels in (10, 100, 1000)}
-    holds = few[10] > 0 and few[100] > 0
+    counts = [n for n in LABELS if f"vae {n} labels" in numbers]
+    holds = all(lead(n) > 0 for n in counts if n <= 100)
     rows = ", ".join(
         f"{percent(numbers[f'vae {n} labels'].value)} against {percent(numbers[f'pixels {n} labels'].value)} with {n:,}"
-        for n in few
+        for n in counts
     )
     return (
         HOLDS if holds else FAILS
@@ -122,7 +122,7 @@ def _few(place: Place) -> Table:
     """Samples of models that learned from few: of drawn faces in a full tour, else recorded ones of photographs."""
     if place.settings.others:
         known = {(f, n): place.numbers(f"other-few-{f}-{n}") for f in FEW for n in COUNTS}
-        rows: list[list[Cell]] = [
+        rows: Rows = [
             [f"{title}, Fréchet distance", *(number(known[f, n]["samples"]["fid"]) for n in COUNTS)]
             for f, title in FEW.items()
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from triptych.report import Beside, Block, Chart, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, number, percent, sure
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, number, percent, sure
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
 
@@ -31,7 +31,8 @@ def _show_bound(place: Place, numbers: Numbers) -> list[Block]:
     said = place.numbers("bound")
     names = {"normal": "p(z) = N(0, I)", "flow": "p(z) a flow"}
     curves = [Series(names[prior], said[prior]["k"], said[prior]["bounds"]) for prior in names]
-    rows = [[names[prior], *(numbers[f"{what} {prior}"] for what in ("elbo", "tight", "gap"))] for prior in names] + [
+    rows: Rows = [[names[prior], *(numbers[f"{what} {prior}"] for what in ("elbo", "tight", "gap"))] for prior in names]
+    rows += [
         ["MNIST, N(0, I)", recorded("mnist elbo normal"), recorded("mnist tight normal"), ""],
         ["MNIST, a flow that learns with it", recorded("mnist elbo flow"), recorded("mnist tight flow"), ""],
     ]
@@ -82,7 +83,7 @@ def _show_reconstruction(place: Place, numbers: Numbers) -> list[Block]:
     names = {"vae": "VAE", "sharp": "sharpened VAE", "gan": "GAN + encoder", "spectral": "spectral flow", "glow": "Glow"}
     data = place.data.test[:8]
     rows = [data, *(place.pictures(f"row-{name}")["again"] for name in names)]
-    table = [[title, numbers[f"rmse {name}"]] for name, title in names.items()]
+    table: Rows = [[title, numbers[f"rmse {name}"]] for name, title in names.items()]
     return [
         Strip(
             [list(row) for row in rows],
@@ -116,7 +117,7 @@ def _judge_gradients(numbers: Numbers) -> tuple[Outcome, str]:
 def _show_gradients(place: Place, numbers: Numbers) -> list[Block]:
     said = place.numbers("gradients")
     series = [Series(name, said["dimensions"], row) for name, row in said["quadratic"].items()]
-    rows = [
+    rows: Rows = [
         ["this VAE, its decoder on 8 faces", *(numbers[f"ratio score function{end}"] for end in ("", ", baseline"))],
         ["a VAE of digits, its encoder", recorded("gradient ratio naive"), recorded("gradient ratio baseline")],
     ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +12,10 @@ from torch import Tensor
 from triptych import edit
 from triptych.capabilities import Encodes
 from triptych.data import load
-from triptych.edit.learning import Method
 from triptych.tour.place import Place
 
 CONFOUNDED = "faces?hair_length:beard=-0.9"
 RADII = (0.5, 1.0, 2.0, 4.0)
-_READER_STEPS = 500
 _VALUES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -33,7 +31,7 @@ def measure_confounded(place: Place) -> None:
     pictures = {}
     for source, (stored, attributes) in lessons.items():
         for method in ("means", "joint"):
-            found = edit.learn_directions(model, stored, attributes, method=cast(Method, method), names=["beard"])
+            found = edit.learn_directions(model, stored, attributes, method=method, names=["beard"])
             moved = model.codec.decode(edit.sweep(model, x, "beard", _VALUES, found).flatten(0, 1))
             read = {name: place.judge(moved)[name].view(len(x), len(_VALUES)) for name in ("beard", "hair_length")}
             change = (read["hair_length"][:, -1] - read["hair_length"][:, 0]) / spread
@@ -51,7 +49,9 @@ def measure_perturbations(place: Place) -> None:
     by the judge, which is not."""
     model, settings = place.model("vae"), place.settings
     stored, attributes = place.lessons
-    reader = edit.learn_reader(stored, {"smile": attributes["smile"]}, steps=_READER_STEPS, seed=settings.seed + 1)
+    reader = edit.learn_reader(
+        stored, {"smile": attributes["smile"]}, steps=settings.judge_steps // 3, seed=settings.seed + 1
+    )
     direction = edit.learn_directions(model, stored, attributes, names=["smile"])["smile"]
     x = model.codec.centre(place.data.test[: settings.searched])
     assert isinstance(model, Encodes)

@@ -76,7 +76,7 @@ def look(run: Run, log_real: Tensor, samples: int = 100_000) -> dict[str, Any]:
     log_fake = log_density(x[:, 0])
     with torch.no_grad():
         run.model.eval()
-        d = run.model.logits(GRID[:, None]).sigmoid()  # type: ignore[operator]
+        d = run.model.logits(GRID[:, None]).sigmoid()
         run.model.train()
     best = optimal_discriminator(log_real, log_fake).sigmoid()
     where = (log_real.exp() + log_fake.exp()) > _MASS
@@ -94,7 +94,7 @@ def measure_game(place: Place) -> None:
     log_real, data = log_p(), Split(mixture(100_000, 0))
     games = {}
     for plays in PLAYS:
-        steps = max(_LOOKS, 2 * place.settings.rounds // (1 + plays))
+        steps = max(4, 2 * place.settings.rounds // (1 + plays))
         games[str(plays)] = _played(recipe(steps, plays), data, log_real)
     shown = slice(100, None, 10)
     place.keep("game", {"games": games, "grid": GRID[shown], "p": log_real.exp()[shown]})

@@ -84,8 +84,8 @@ def _likelihoods(model: GenerativeModel, place: Place) -> dict[str, Estimate]:
 def _sheets(model: GenerativeModel, place: Place, drawn: Tensor) -> dict[str, Tensor]:
     """Samples, some beside the training face that is nearest by pixels; test faces and what comes back."""
     among = place.data.train[:]
-    flat = [x.flatten(1).float() / 255 for x in (drawn[:_NEAREST], among)]
-    nearest = evaluate.nearest_training(*flat)[1][:, 0]
+    few, many = (x.flatten(1).float() / 255 for x in (drawn[:_NEAREST], among))
+    nearest = evaluate.nearest_training(few, many)[1][:, 0]
     found = {"samples": drawn[:_SHOWN], "nearest": among[nearest]}
     if isinstance(model, Encodes):
         x = model.codec.centre(place.data.test[:_NEAREST])

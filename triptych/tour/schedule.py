@@ -69,7 +69,7 @@ def run(place: Place, parts: Sequence[Part], jobs: int) -> None:
             for part in waiting:
                 do(place, part)
                 done += part.cost
-                task.update(round(done), lambda part=part: f"{part.title}: done")
+                task.update(round(done))
         else:
             with _Crew(place, waiting, jobs) as crew:
                 for share in crew.work():
