@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import triptych
-from triptych import bijections, codecs, compose, data, doctor, edit, evaluate, flow, gan, nets, vae
+from triptych import bijections, codecs, compose, data, doctor, edit, evaluate, flow, gan, nets, report, vae
 from triptych.data import Split, Splits
 from triptych.errors import TriptychError
 
@@ -58,6 +58,7 @@ DENSE = bijections.Dense(2, 4, (4,))
 AFFINE = bijections.Affine()
 STEP = bijections.FlowStep(bijections.Dense(2, 4, (4,)), bijections.Affine(), bijections.Invertible1x1(4))
 LIKELIHOOD = vae.Gaussian((4,), mean="linear")
+NOTE = report.Text("one")
 
 CALLS: dict[str, dict[str, Any]] = {
     "triptych.bits_per_dim": {"model": triptych.NICE((1, 4, 4), 2, (8,)), "pixels": PICTURES[..., :4, :4], "k": 1},
@@ -207,9 +208,35 @@ CALLS: dict[str, dict[str, Any]] = {
     "flow.NICE": {"event_shape": (4,), "couplings": 2, "hidden": (4,)},
     "flow.RealNVP": {"event_shape": (1, 4, 4), "levels": 1, "blocks": 1, "width": 4},
     "flow.SpectralFlow": {"event_shape": (4,), "groups": (2, 2), "width": 4, "couplings": 2, "coupling_width": 4},
+    "report.Beside": {"blocks": [NOTE]},
+    "report.Chart": {
+        "series": [report.Series("a", [1.0], [1.0])],
+        "x_label": "x",
+        "y_label": "y",
+        "alt": "alt",
+        "kind": "line",
+    },
+    "report.Details": {"summary": "more", "blocks": [NOTE]},
+    "report.Figure": {"picture": PICTURES[0], "alt": "alt", "caption": ""},
+    "report.Frames": {
+        "rows": [[PICTURES[0]] * 2],
+        "row_labels": [""],
+        "labels": ["a", "b"],
+        "values": [0.0, 1.0],
+        "alt": "alt",
+    },
+    "report.Page": {"title": "t", "lead": "", "sections": (report.Section("a", "A"),), "footer": ""},
+    "report.Points": {"texts": ["one"]},
+    "report.Section": {"anchor": "a", "title": "t", "text": ("one",), "blocks": (NOTE,), "verdict": None},
+    "report.Series": {"name": "a", "x": [1.0], "y": [1.0], "stderr": None},
+    "report.Strip": {"rows": [[PICTURES[0]]], "row_labels": [""], "column_labels": [], "alt": "alt"},
+    "report.Table": {"columns": ["a"], "rows": [["b"]], "caption": "", "note": ""},
+    "report.Text": {"text": "one"},
+    "report.Verdict": {"holds": "holds", "sentence": "s", "how": "h"},
+    "report.Wipe": {"before": PICTURES[0], "after": PICTURES[0], "labels": ("a", "b"), "alt": "alt"},
 }
 ROOMS = {room.__name__.removeprefix("triptych."): room for room in
-         (data, edit, evaluate, compose, codecs, bijections, nets, vae, gan, flow, doctor)}  # fmt: skip
+         (data, edit, evaluate, compose, codecs, bijections, nets, vae, gan, flow, doctor, report)}  # fmt: skip
 ROOMS["triptych"] = triptych
 
 
@@ -225,6 +252,7 @@ APART = {
     *("gan.Adversarial", "nets.he_", "nets.perceptron", "vae.LaplaceNoise", "vae.Likelihood", "vae.LogisticNoise"),
     *("triptych.TriptychError", "triptych.load", "triptych.read", "triptych.resume", "triptych.save", "triptych.train"),
     *("vae.Noise", "vae.NormalNoise", "evaluate.marginal_log_likelihood"),
+    *("report.Block", "report.Number", "report.write"),  # what was measured may be NaN
 }
 
 

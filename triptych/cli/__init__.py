@@ -37,6 +37,10 @@ COMMANDS = {
         "triptych.cli.editing",
         "change attributes of pictures or a folder: --set smile=1.5; --sweep; --inpaint left",
     ),
+    "compare": (
+        "triptych.cli.comparing",
+        "runs side by side on one page: every figure, and pictures from the same seeds",
+    ),
     "mix": ("triptych.cli.verbs", "walk from one picture to another, or span a square between four"),
     "list": ("triptych.cli.listing", "the runs below a folder, with data, step, main figures and disk used"),
     "studio": ("triptych.cli.serving", "the same verbs in the browser, with sliders, and as a REST API"),

@@ -21,6 +21,7 @@ from triptych.cli.sources import (
     wanted,
 )
 from triptych.errors import TriptychError
+from triptych.progress import tracked
 
 if TYPE_CHECKING:
     from triptych.core import Estimate, GenerativeModel
@@ -61,19 +62,26 @@ def evaluate(words: Sequence[str]) -> None:
         raise TriptychError(
             "evaluate expects a run, or several: triptych evaluate RUN (triptych evaluate --help tells more)"
         )
-    if repeated := sorted({run for run in options.runs if options.runs.count(run) > 1}):
-        raise TriptychError(f"evaluate expects each run once, got {repeated[0]} twice: name it once")
-    _check_shapes(options.runs)
-    runs = _loaded(options)
-    _check_alike(runs, options)
-    plan = _plan(options, runs)
-    for run in runs:
-        _measure(run, options, plan)
-    if plan.samples:
-        _compare_samples(runs, options, plan)
+    runs = opened(options)
+    plan = plan_of(options, runs)
+    measure_all(runs, options, plan)
     if empty := [run for run in runs if not run.as_json()]:
         raise TriptychError(f"a {type(empty[0].model).__name__} is measured by its samples alone: leave out --samples 0")
     _report(runs, options)
+
+
+def opened(options: Evaluate) -> list[Measured]:
+    """The runs with their data, each named once, of one shape and with the same held-out examples.
+
+    Raises:
+        TriptychError: for others, before anything is measured.
+    """
+    if repeated := sorted({run for run in options.runs if options.runs.count(run) > 1}):
+        raise TriptychError(f"expected each run once, got {repeated[0]} twice: name it once")
+    _check_shapes(options.runs)
+    runs = _loaded(options)
+    _check_alike(runs, options)
+    return runs
 
 
 def _loaded(options: Evaluate) -> list[Measured]:
@@ -130,12 +138,12 @@ def _contents(split: Split) -> tuple[int, str]:
     return len(split), digest(split[fixed_subset(len(split), _TOLD_BY)])
 
 
-def _plan(options: Evaluate, runs: list[Measured]) -> Plan:
-    """Samples are measured where they are asked for or nothing else can be; checked before any work."""
+def plan_of(options: Evaluate, runs: list[Measured], *, always: bool = False) -> Plan:
+    """Samples are measured where they are asked for or nothing else can be, or `always`; checked before any work."""
     from triptych.capabilities import HasDensity
     from triptych.evaluate.quality import FEWEST, check_counts
 
-    dense = all(isinstance(run.model, HasDensity) for run in runs)
+    dense = not always and all(isinstance(run.model, HasDensity) for run in runs)
     if options.samples == 0 or (options.samples is None and dense):
         return Plan(0, "held-out")
     splits = runs[0].splits
@@ -152,7 +160,15 @@ def _plan(options: Evaluate, runs: list[Measured]) -> Plan:
     return Plan(n, against)
 
 
-def _measure(run: Measured, options: Evaluate, plan: Plan) -> None:
+def measure_all(runs: list[Measured], options: Evaluate, plan: Plan) -> None:
+    """Measures every run alike."""
+    for run in tracked(runs, "measuring", len(runs)):
+        _measure(run, options)
+    if plan.samples:
+        _compare_samples(runs, options, plan)
+
+
+def _measure(run: Measured, options: Evaluate) -> None:
     """What needs no samples."""
     from triptych.evaluate import evaluate as measure
 
@@ -170,13 +186,13 @@ def _compare_samples(runs: list[Measured], options: Evaluate, plan: Plan) -> Non
         test = splits["test"]
     seen = features(options.features, train, keep=plan.samples, download=options.download, notice=notice)
     how: dict[str, Any] = {"n": plan.samples, "temperature": options.temperature, "seed": options.seed}
-    for run in runs:
-        run.quality = sample_quality(run.model, test, train, seen, **how, against=plan.against)
+    for run in tracked(runs, "comparing samples", len(runs)):
+        run.quality = sample_quality(run.model, test, train, seen, **how, against=plan.against, like=runs[0].quality)
 
 
 def _report(runs: list[Measured], options: Evaluate) -> None:
     """Prints one run's tables, or one table of several; writes and keeps the figures."""
-    marked = _not_comparable(runs)
+    marked = not_comparable(runs)
     if options.json != STDOUT:
         _print(runs, options, marked)
     if options.data is None:
@@ -199,7 +215,7 @@ def _print(runs: list[Measured], options: Evaluate, marked: dict[str, str]) -> N
         tables.print_quality(run.quality, f"{run.quality.n} samples of {run.run}")
 
 
-def _not_comparable(runs: list[Measured]) -> dict[str, str]:
+def not_comparable(runs: list[Measured]) -> dict[str, str]:
     """Measures of several runs that are of different things, and why: likelihoods of pixels that are read otherwise."""
     readings = {run.run: f"{run.model.codec.name} at {run.model.codec.bits} bits" for run in runs if "nll" in run.estimates}
     found: dict[str, str] = {}

@@ -172,6 +172,26 @@ class Evaluate(OwnModel):
 
 
 @dataclass(frozen=True)
+class Compare(Evaluate):
+    """Put several runs on one page: likelihoods, distances of samples, speed and size in tables, and samples,
+    reconstructions, interpolations and edits side by side, from the same seeds. Runs that are not comparable are refused."""
+
+    out: Path = Path("report.html")
+    """The page to write, one file that needs nothing else; its figures lie beside it as JSON."""
+    k: Count = 100
+    """Draws of z for the importance-weighted bound (VAE); 1000 tightens it, in ten times as long."""
+    images: Annotated[int, Between(1, 10**9)] = 200
+    """How many examples likelihoods and round trips are measured on."""
+    hmc: Annotated[int, Between(0, 1_000_000)] = 0
+    """How many examples the paper's HMC estimator takes (under 5 latent dimensions); 0 leaves it out."""
+    samples: Annotated[int, Between(0, 100_000)] | None = None
+    """How many samples are compared with as many held-out examples, or all there are; by default up to 1000, and 0 leaves
+    them out. Where fewer than 50 examples are held out, with training examples."""
+    inversions: Annotated[int, Between(0, 10_000)] = 150
+    """Steps in which the codes of a few held-out examples are found for a model that does not encode; 0 leaves them out."""
+
+
+@dataclass(frozen=True)
 class Score(OwnModel, OfRun):
     """Score each example by how unlike the training data it is: likelihoods, corrected scores, reconstruction error."""
 

@@ -124,6 +124,7 @@ def sample_quality(
     temperature: float = 1.0,
     seed: int = 0,
     against: Against = "held-out",
+    like: Quality | None = None,
 ) -> Quality:
     """Measures of n samples against as many held-out examples, or all there are where they are fewer.
 
@@ -148,8 +149,13 @@ def sample_quality(
                   finite where every sample is itself a held-out example
     copied        share of samples that are next to a single training example of 10,000, by raw values: 0 for new ones
 
+    Args:
+        like: of another model, measured with these examples, features and counts: its floor is this one's too, and is not
+            measured again.
+
     Raises:
-        TriptychError: for fewer than 50 samples or real examples, and for more than 50,000 samples.
+        TriptychError: for fewer than 50 samples or real examples, for more than 50,000 samples, and for a `like` that was
+            measured otherwise.
     """
     check_counts(n, len(test if against == "held-out" else train), against)
     compared, other = _sides(test, train, features, against)
@@ -161,9 +167,11 @@ def sample_quality(
     fake = model.codec.decode(model.sample(n, context=context, temperature=temperature, generator=noise)).cpu()
     seen_real, seen_known, seen_fake = (features(stored) for stored in (real, known, fake))
     measures = _measures(features, seen_real, seen_fake, real, fake)
-    others = len(stand_in) if len(stand_in) >= FEWEST else 0
-    seen_others = torch.cat([seen_known, features(stand_in[len(known) :])]) if len(stand_in) > len(known) else seen_known
-    floor = _measures(features, seen_real, seen_others, real, stand_in) if others else {}
+    reference, others = digest(real), len(stand_in) if len(stand_in) >= FEWEST else 0
+    floor = _floor(features, real, seen_real, seen_known, stand_in) if like is None else like.floor
+    mine = (features.name, n, reference, others, against)
+    if like is not None and (like.features, like.n, like.reference, like.others, like.against) != mine:
+        raise TriptychError("like was measured with other features, examples or counts: leave it out")
     if against == "held-out":
         measures["nearest_ratio"] = nearest_ratio(seen_fake, seen_known, seen_real, generator=noise)
     if len(train) > 2:
@@ -172,7 +180,7 @@ def sample_quality(
         by_value = Pixels(reading_of(train))
         measures["copied"] = copied(*(by_value(stored) for stored in (fake, held_out, among)))
     scales = scales_of(*real.shape[2:]) if _has_patches(real) else None
-    return Quality(features.name, n, len(real), measures, floor, temperature, digest(real), scales, against, others)
+    return Quality(features.name, n, len(real), measures, floor, temperature, reference, scales, against, others)
 
 
 def _sides(test: Split, train: Split, features: Features, against: Against) -> tuple[Split, Split]:
@@ -190,6 +198,15 @@ def _made_up(known: Tensor, compared: Split, rows: np.ndarray, n: int) -> Tensor
     if len(known) >= n or not len(left):
         return known
     return torch.cat([known, compared[left[fixed_subset(len(left), n - len(known))]]])
+
+
+def _floor(features: Features, real: Tensor, seen_real: Tensor, seen_known: Tensor, stand_in: Tensor) -> dict[str, Estimate]:
+    """What other real examples score in the samples' place; nothing where they are too few."""
+    if len(stand_in) < FEWEST:
+        return {}
+    more = stand_in[len(seen_known) :]
+    seen = torch.cat([seen_known, features(more)]) if len(more) else seen_known
+    return _measures(features, seen_real, seen, real, stand_in)
 
 
 def _measures(features: Features, real: Tensor, fake: Tensor, stored: Tensor, drawn: Tensor) -> dict[str, Estimate]:

@@ -6,7 +6,7 @@ Text is plain, or has **bold**, `code` and [links](#anchor) inside the page; eve
 """
 
 from triptych.checking import guard
-from triptych.report.blocks import Beside, Block, Details, Figure, Frames, Strip, Text, Wipe
+from triptych.report.blocks import Beside, Block, Details, Figure, Frames, Points, Strip, Text, Wipe
 from triptych.report.charts import Chart, Series
 from triptych.report.numbers import Number
 from triptych.report.page import Page, Section, Verdict, write
@@ -21,6 +21,7 @@ __all__ = [
     "Frames",
     "Number",
     "Page",
+    "Points",
     "Section",
     "Series",
     "Strip",

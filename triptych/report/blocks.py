@@ -248,6 +248,22 @@ class Text(Block):
         return {"kind": "text", "text": plain(self.text)}
 
 
+@dataclass(frozen=True, eq=False)
+class Points(Block):
+    """A list of sentences."""
+
+    texts: Sequence[str]
+    """Each with markup."""
+
+    def html(self, names: Names) -> str:
+        """The list."""
+        return f'<ul class="points">{"".join(f"<li>{inline(text)}</li>" for text in self.texts)}</ul>'
+
+    def data(self) -> dict[str, Any]:
+        """Its words."""
+        return {"kind": "points", "texts": [plain(text) for text in self.texts]}
+
+
 def check_rows(rows: Sequence[Sequence[Picture]], row_labels: Sequence[str], column_labels: Sequence[str], alt: str) -> None:
     """Raises a `TriptychError` unless rows have one length, and each row and column its label."""
     check_alt(alt)
@@ -273,7 +289,7 @@ def picture_table(
         first = f'<th scope="row">{inline(label)}</th>' if labelled else ""
         columns = column_labels or [""] * len(pictures)
         cells = "".join(
-            f"<td>{image(picture, _said(alt, label, column))}</td>"
+            f"<td>{image(picture, _said(alt, label, column), _IN_ROWS)}</td>"
             for picture, column in zip(pictures, columns, strict=True)
         )
         body += f"<tr>{first}{cells}</tr>"
@@ -285,6 +301,9 @@ def _said(alt: str, row: str, column: str) -> str:
     return f"{alt}: {place}" if (place := ", ".join(filter(None, map(plain, (row, column))))) else alt
 
 
+_IN_ROWS = 144  # pixels that a picture in a row is enlarged to, at most
+
+
 def scrolling(table: str, label: str) -> str:
     """A box that scrolls sideways, by the keyboard too, where its table is wider than the page."""
-    return f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(plain(label))}">{table}</div>'
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(plain(label))}">{table}</div>'

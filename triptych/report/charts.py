@@ -16,7 +16,7 @@ from triptych.report import axes
 from triptych.report.axes import Axis
 from triptych.report.blocks import Block, Details, captioned
 from triptych.report.markup import Names, inline, plain
-from triptych.report.numbers import Number
+from triptych.report.numbers import Number, check_number
 from triptych.report.pictures import check_alt
 from triptych.report.tables import Table
 
@@ -48,6 +48,8 @@ class Series:
         if not len(self.x) or len(self.x) != len(self.y) or (self.stderr is not None and len(self.stderr) != len(self.y)):
             errors = "" if self.stderr is None else f" and {len(self.stderr)} errors"
             raise TriptychError(f"{self.name}: expected a y for each x, got {len(self.x)} x, {len(self.y)} y{errors}")
+        for value in (*self.y, *(self.stderr if self.stderr is not None else ())):
+            check_number("a value of a chart", value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +110,8 @@ class Chart(Block):
     def data(self) -> dict[str, Any]:
         """All numbers that it shows."""
         series = [
-            {"name": s.name, "x": list(s.x), "y": list(s.y)}
-            | ({} if s.stderr is None else {"stderr": list(s.stderr)})
+            {"name": s.name, "x": [v if isinstance(v, str) else float(v) for v in s.x], "y": [float(v) for v in s.y]}
+            | ({} if s.stderr is None else {"stderr": [float(v) for v in s.stderr]})
             | ({"recorded": True} if s.recorded else {})
             for s in self.series
         ]
@@ -204,7 +206,7 @@ def _bar(x: float, width: float, top: float, base: float) -> str:
 def _error(x: float, value: float, stderr: float, y: Axis) -> str:
     low, high = value - stderr, value + stderr
     bottom = y.place(low) if y.shows(low) else y.start
-    return f'<path class="error" d="M{x - 4:.1f} {y.place(high):.1f}h8m-4 0V{bottom:.1f}m-4 0h8"/>'
+    return f'<path class="bar-error" d="M{x - 4:.1f} {y.place(high):.1f}h8m-4 0V{bottom:.1f}m-4 0h8"/>'
 
 
 def _mark(index: int, x: float, y: float) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from triptych.core import Estimate
+from triptych.errors import TriptychError
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,9 @@ class Number:
     """Decimal places; None: as many as the standard error leaves, or four significant digits."""
     recorded: bool = False
     """Whether it was measured earlier, on another machine, and is only quoted here."""
+
+    def __post_init__(self) -> None:
+        check_number("the value of a Number", self.value)
 
     @classmethod
     def of(cls, estimate: Estimate, unit: str = "", *, digits: int | None = None, recorded: bool = False) -> Number:
@@ -56,11 +61,11 @@ class Number:
 
     def data(self) -> dict[str, Any]:
         """The number for JSON."""
-        found: dict[str, Any] = {"value": self.value}
-        if self.has_error:
-            found["stderr"] = self.stderr
+        found: dict[str, Any] = {"value": float(self.value)}
+        if self.has_error and self.stderr is not None:
+            found["stderr"] = float(self.stderr)
         if self.n is not None:
-            found["n"] = self.n
+            found["n"] = int(self.n)
         if self.unit:
             found["unit"] = self.unit
         return found | ({"recorded": True} if self.recorded else {})
@@ -80,6 +85,15 @@ class Number:
         if float(self.value).is_integer():
             return 0
         return min(6, max(0, 3 - _exponent(self.value)))
+
+
+def check_number(what: str, value: object) -> None:
+    """Raises a `TriptychError` for what is not a real number; it may be infinite, or NaN.
+
+    >>> check_number("a value", float("inf"))
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TriptychError(f"{what} should be a number, got {value!r:.60}: use float(value) of a tensor")
 
 
 def _exponent(value: float) -> int:

@@ -54,7 +54,8 @@ class Verdict:
     def badge(self) -> str:
         """The outcome alone."""
         kind, sign = _OUTCOMES[self.holds]
-        return f'<span class="badge {kind}"><span aria-hidden="true">{sign}</span> {self.holds}</span>'
+        said = f'<span aria-hidden="true">{sign}</span> <span class="word">{self.holds}</span>'
+        return f'<span class="badge {kind}">{said}</span>'
 
     def data(self) -> dict[str, str]:
         """The verdict for JSON."""

@@ -16,11 +16,14 @@ from triptych.errors import TriptychError
 Picture: TypeAlias = Tensor | Image.Image | bytes
 """Stored values (C, H, W) uint8, a Pillow picture, or the bytes of a PNG file."""
 PIXELATED = 160  # pixels: a picture with no longer side is shown with hard edges
-_SHOWN = 224  # pixels: small pictures are shown at the largest whole multiple that stays below
+SHOWN = 224  # pixels: small pictures are shown at the largest whole multiple that stays below
 
 
-def image(picture: Picture, alt: str, classes: str = "") -> str:
+def image(picture: Picture, alt: str, most: int = SHOWN) -> str:
     """An `img` element of a picture.
+
+    Args:
+        most: pixels that a small picture is enlarged to, at most.
 
     Raises:
         TriptychError: for what is not a picture, and without an alternative text.
@@ -31,11 +34,9 @@ def image(picture: Picture, alt: str, classes: str = "") -> str:
     """
     check_alt(alt)
     content, (width, height) = _png(picture)
-    factor = max(1, _SHOWN // max(width, height))
-    crisp = "crisp" if max(width, height) <= PIXELATED else ""
-    said = " ".join(filter(None, (crisp, classes)))
+    factor = max(1, most // max(width, height))
     source = base64.b64encode(content).decode("ascii")
-    style = f' class="{escape(said)}"' if said else ""
+    style = ' class="crisp"' if max(width, height) <= PIXELATED else ""
     size = f'width="{width * factor}" height="{height * factor}"'
     return f'<img alt="{escape(alt)}" {size}{style} src="data:image/png;base64,{source}">'
 
