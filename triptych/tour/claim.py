@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -53,7 +54,7 @@ class Claim:
         numbers = self.numbers(place)
         outcome, sentence = self.judge(numbers)
         blocks = (*self.blocks(place, numbers), Text(f"**What follows.** {self.follows}"))
-        verdict = Verdict(outcome, sentence, self.how)
+        verdict = Verdict(outcome, sentence, f"{self.how}.")
         return Section(self.anchor, f"{self.number}. {self.title}", (self.essay,), blocks, verdict)
 
     def data(self, place: Place) -> dict[str, Any]:
@@ -76,6 +77,20 @@ def number(said: Any, unit: str = "", **settings: Any) -> Number:
 def sure(value: Number, beyond: float = 0.0) -> bool:
     """Whether a number lies above another by two of its standard errors, or at all where it has none."""
     return value.value - 2 * (value.stderr if value.has_error and value.stderr else 0.0) > beyond
+
+
+def bare(value: Number, digits: int | None = None) -> Number:
+    """The number without its unit, which a table's head says once."""
+    return dataclasses.replace(value, unit="", digits=value.digits if digits is None else digits)
+
+
+def signed(value: float) -> str:
+    """A coordinate as a label.
+
+    >>> [signed(v) for v in (-1.5, 0.0, 2.0)]
+    ['−1.5', '0', '+2']
+    """
+    return f"{value:+g}".replace("-", "−") if value else "0"
 
 
 def percent(value: float) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from triptych.data.faces import draw
-from triptych.report import Beside, Block, Chart, Frames, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, percent
+from triptych.report import Block, Chart, Frames, Number, Series, Strip, Table
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, percent, signed
 from triptych.tour.place import ON_BOARD, Place
 from triptych.tour.recorded import recorded, source
 from triptych.tour.rows import VALUES, above_mouth
@@ -27,9 +27,9 @@ def _smiles(place: Place) -> Numbers:
         for value in _PAST:
             at = said["values"].index(value)
             found[f"{name} read at {value:g}"] = Number(said["mean"][at], said["stderr"][at], said["n"])
-        found[f"{name} moves"] = Number(row["share"]["smile"])
-        found[f"{name} drags"] = Number(abs(row["leakage"]["smile"]), unit="spreads")
-        found[f"{name} above the mouth"] = Number(row["above_mouth"])
+        found[f"{name} moves"] = Number(row["share"]["smile"], digits=2)
+        found[f"{name} drags"] = Number(abs(row["leakage"]["smile"]), digits=2)
+        found[f"{name} above the mouth"] = Number(row["above_mouth"], digits=2)
     truth = draw({"smile": [-1.0, 1.0]}, place.settings.size).float()
     found["drawn above the mouth"] = Number(above_mouth(truth[1:] - truth[:1]))
     return found
@@ -56,7 +56,7 @@ def _judge_smiles(numbers: Numbers) -> tuple[Outcome, str]:
 def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
     names = editors(place)
     frames = {name: place.pictures(f"row-{name}")["smile"].unflatten(0, (-1, len(VALUES))) for name in names}
-    labels = [f"{v:+.2g}" if v else "0" for v in VALUES]
+    labels = [signed(v) for v in VALUES]
     slider = Frames(
         [list(frames[name][0]) for name in names],
         list(names.values()),
@@ -82,7 +82,7 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
         "The judge never saw a model. A perfect edit is the diagonal.",
     )
     table = Table(
-        ["", "moves, share of its range", "drags at most", "reads at 2"],
+        ["", "moves, of its range", "drags at most, spreads", "is read as, set to 2"],
         [
             [title, numbers[f"{name} moves"], numbers[f"{name} drags"], numbers[f"{name} read at 2"]]
             for name, title in names.items()
@@ -90,7 +90,7 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
         "A smile from one end of its range to the other",
         "Drags: the change of the attribute that changes most besides, in units of its spread over faces.",
     )
-    return [slider, others, Beside([readings, table])]
+    return [slider, others, readings, table]
 
 
 def _readings(place: Place, name: str) -> list[Series]:
@@ -106,7 +106,7 @@ def _confounded(place: Place) -> Numbers:
         for method in ("means", "joint"):
             row = said[f"{source_of} {method}"]
             found[f"{source_of} {method} drags"] = Number(row["drags"], row["stderr"], said["n"], "spreads")
-            found[f"{source_of} {method} moves"] = Number(row["moves"])
+            found[f"{source_of} {method} moves"] = Number(row["moves"], digits=2)
     return found
 
 
@@ -172,7 +172,7 @@ def _judge_glasses(numbers: Numbers) -> tuple[Outcome, str]:
 def _show_glasses(place: Place, numbers: Numbers) -> list[Block]:
     values = place.numbers("row-vae")["read_glasses"]["values"]
     frames = {name: place.pictures(f"row-{name}")["glasses"].unflatten(0, (-1, len(values))) for name in EDITORS}
-    labels = [f"{v:+.3g}" if v else "0" for v in values]
+    labels = [signed(v) for v in values]
     half = draw({"glasses": [v / 8 for v in range(9)], "smile": 0.5}, place.settings.size)
     shown = Strip(
         [list(half), *(list(frames[name][2][::2]) for name in EDITORS)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from triptych.report import Beside, Block, Chart, Number, Series, Table
+from triptych.report import Block, Chart, Number, Series, Table
 from triptych.tour.claim import FAILS, HOLDS, RECORDED, Claim, Numbers, Outcome, Rows, number, percent
 from triptych.tour.parts import rows_of, titles
 from triptych.tour.place import Place
@@ -110,12 +110,12 @@ def _memory(place: Place) -> Numbers:
     found = {}
     for way, megabytes in said["megabytes"].items():
         for depth, value in zip(said["depths"], megabytes, strict=True):
-            found[f"{way} K={depth}"] = Number(value, unit="MB")
+            found[f"{way} K={depth}"] = Number(value, unit="MB", digits=1)
     for name in rows_of(place.settings):
         row = place.numbers(f"row-{name}")
-        found[f"sample {name}"] = Number(64 / max(row["sample_64"], 1e-9), unit="a second")
+        found[f"sample {name}"] = Number(64 / max(row["sample_64"], 1e-9), unit="a second", digits=0)
         if row.get("encode_64"):
-            found[f"encode {name}"] = Number(64 / max(row["encode_64"], 1e-9), unit="a second")
+            found[f"encode {name}"] = Number(64 / max(row["encode_64"], 1e-9), unit="a second", digits=0)
     return found
 
 
@@ -159,7 +159,7 @@ def _show_memory(place: Place, numbers: Numbers) -> list[Block]:
         "",
         f"{source('memory full')}",
     )
-    return [Beside([chart, speeds]), peers]
+    return [chart, speeds, peers]
 
 
 CLAIMS = (

@@ -16,9 +16,9 @@ def _game(place: Place) -> Numbers:
     for plays in PLAYS:
         said = games[str(plays)]
         half = len(said["d_error"]) // 2
-        found[f"k={plays} D from half"] = Number(said["d_from_half"][-1])
-        found[f"k={plays} D from optimal"] = Number(sum(said["d_error"][half:]) / len(said["d_error"][half:]))
-        found[f"k={plays} divergence"] = Number(said["jsd"][-1], unit="nats")
+        found[f"k={plays} D from half"] = Number(said["d_from_half"][-1], digits=3)
+        found[f"k={plays} D from optimal"] = Number(sum(said["d_error"][half:]) / len(said["d_error"][half:]), digits=3)
+        found[f"k={plays} divergence"] = Number(said["jsd"][-1], unit="nats", digits=4)
     return found
 
 
@@ -75,7 +75,7 @@ def _invention(place: Place) -> Numbers:
         found[f"copied {name}"] = number(row["samples"]["copied"])
     said = place.numbers("inversion")
     found["inversion"] = number(said["points"][-1]["psnr"], "dB")
-    found["inversion seconds"] = Number(said["points"][-1]["cpu_seconds"] / said["n"], unit="s a face")
+    found["inversion seconds"] = Number(said["points"][-1]["cpu_seconds"] / said["n"], unit="s a face", digits=2)
     found["encoder"] = number(said["encoder"], "dB")
     return found
 
@@ -137,7 +137,7 @@ CLAIMS = (
         7,
         "The game settles where D says ½",
         "Two players, the discriminator with k steps to the generator’s one, fresh noise each time. In theory the "
-        "generator’s density becomes the data's, and then nobody can tell: D = ½ everywhere.",
+        "generator’s density becomes the data’s, and then nobody can tell: D = ½ everywhere.",
         "A mixture of two Gaussians in one dimension, where p, p_g and the best discriminator D* = p / (p + p_g) are "
         "known; densities of 50,000 samples",
         ("game",),

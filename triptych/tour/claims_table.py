@@ -37,9 +37,9 @@ def _row(row: dict[str, Any]) -> dict[str, Number]:
         found["bits"] = number(density["bits_per_dim"])
     if "reconstruction" in row:
         found["reconstruction"] = number(row["reconstruction"])
-        found["moves"] = Number(row["share"]["smile"])
-        found["drags"] = Number(abs(row["leakage"]["smile"]))
-    return found | {"seconds": Number(row["sample_64"]), "megabytes": Number(row["megabytes"])}
+        found["moves"] = Number(row["share"]["smile"], digits=2)
+        found["drags"] = Number(abs(row["leakage"]["smile"]), digits=2)
+    return found | {"seconds": Number(row["sample_64"], digits=3), "megabytes": Number(row["megabytes"], digits=1)}
 
 
 def _table(place: Place) -> Numbers:

@@ -115,7 +115,7 @@ def _show_probes(place: Place, numbers: Numbers) -> list[Block]:
         x_log=True,
         lines=(("chance", 0.5),),
     )
-    return [Beside([chart, _few(place)]), *([] if place.settings.others else [_remembered()])]
+    return [chart, _few(place), *([] if place.settings.others else [_remembered()])]
 
 
 def _few(place: Place) -> Table:

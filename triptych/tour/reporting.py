@@ -44,7 +44,8 @@ def report(place: Place, seconds: float, claims: Sequence[Claim] = CLAIMS) -> Pa
         "A tour of three families",
         _lead(sections),
         (_beginning(place), *sections, _end(place, seconds)),
-        f"triptych {__version__} · torch {torch.__version__} · Python {platform.python_version()} · {_machine()}",
+        footer=f"triptych {__version__} · torch {torch.__version__} · Python {platform.python_version()} · {_machine()}",
+        counted=False,
     )
     path = place.folder / "report.html"
     storage.write_json(place.folder / "claims.json", {"claims": [claim.data(place) for claim in claims]})
@@ -56,7 +57,7 @@ def _lead(sections: Sequence[Section]) -> str:
     holding = sum(section.verdict is not None and section.verdict.holds == HOLDS for section in sections)
     quoted = sum(section.verdict is not None and section.verdict.holds == "recorded" for section in sections)
     others = len(sections) - holding - quoted
-    said = f"{holding} hold" + (f", {quoted} rest on recorded figures" if quoted else "")
+    said = f"{holding} hold" + (f", {quoted} {'rests' if quoted == 1 else 'rest'} on recorded figures" if quoted else "")
     return (
         "What a VAE, a GAN and a normalizing flow can each do, what they are together, and how far to trust it. An "
         f"essay of 2018 made sixteen claims about them. Measured here, **{said}**"
@@ -75,7 +76,7 @@ def _beginning(place: Place) -> Section:
                 trained.title,
                 Number(said["steps"]),
                 Number(round(said["cpu_seconds"]), unit="s of one core"),
-                Number(round(said["parameters"] / 1e6, 2), unit="M"),
+                Number(said["parameters"] / 1e6, unit="million", digits=2),
             ]
         )
     shown = [name for name in rows_of(place.settings) if name != "normal"]
