@@ -30,7 +30,8 @@ def _judge_bound(numbers: Numbers) -> tuple[Outcome, str]:
 def _show_bound(place: Place, numbers: Numbers) -> list[Block]:
     said = place.numbers("bound")
     names = {"normal": "N(0, I)", "flow": "a flow"}
-    curves = [Series(names[prior], said[prior]["k"], said[prior]["bounds"]) for prior in names]
+    least = said["normal"]["bounds"][0]
+    curves = [Series(names[prior], said[prior]["k"], [b - least for b in said[prior]["bounds"]]) for prior in names]
     rows: Rows = [
         [names[prior], *(bare(numbers[f"{what} {prior}"]) for what in ("elbo", "tight", "gap"))] for prior in names
     ]
@@ -42,7 +43,7 @@ def _show_bound(place: Place, numbers: Numbers) -> list[Block]:
         Chart(
             curves,
             "draws of z for each face, k",
-            "bound on log p(x), nats",
+            "nats above the ELBO with N(0, I)",
             x_log=True,
             alt="The bound rises with the number of draws, and lies higher with a flow as prior",
             caption="Each point is a bound. What lies between k = 1 and the right end is what the ELBO gives away.",
