@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup tour test test-browser test-floor lint studio bench clean
+.PHONY: setup tour test test-browser test-floor lint studio bench models clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -44,6 +44,10 @@ bench: setup
 	$(BIN)/python benchmarks/race_vae.py
 	$(BIN)/python benchmarks/race_flow.py
 	$(BIN)/python benchmarks/race_flow.py --memory
+
+# the models that come with the package, anew: hours of one core, by trainings that go on where they were stopped
+models: setup
+	$(BIN)/python benchmarks/onboard.py
 
 studio: setup
 	$(BIN)/triptych studio

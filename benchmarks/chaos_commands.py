@@ -73,7 +73,7 @@ _STREAMS = ("closed", "pipe", "full", "ascii")
 _OTHERS = [
     [],
     *_lines("""
-    -h | --version | trian | '' | - | train | train vea | train --resume | train --init | tour --steps 0 | tour --steps x |
+    -h | --version | trian | '' | - | train | train vea | train --resume | train --init | tour --jobs 0 | tour --jobs x |
     tour --out face | edit run | mix run | sample | score run | evaluate | list missing | list notes.txt | doctor |
     train vae --out | mix run face/000000.png face/000000.png face/000000.png |
     edit run face/000000.png face/000000.png --set pc1=1 --set pc1=2 | train vae --steps 1 --minutes 1 --out new |

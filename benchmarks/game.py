@@ -14,7 +14,6 @@ high quality (Srivastava et al. 2017, VEEGAN).
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -27,38 +26,11 @@ from torch import Tensor
 
 from triptych import families, recipes
 from triptych.data import Split
-from triptych.gan.games import jensen_shannon, optimal_discriminator
+from triptych.tour.game import GRID, log_p, look, mixture
 from triptych.training.loop import train
 from triptych.training.run import Run
 
-GRID = torch.linspace(-6, 6, 1201)
-SPACING = (GRID[1] - GRID[0]).item()
-SMOOTH = 0.05
-MEANS, STDS, WEIGHTS = torch.tensor([-1.5, 1.5]), torch.tensor([0.5, 0.8]), torch.tensor([0.4, 0.6])
-MASS = 0.01  # density of p + p_g from which D is compared with D*
 STD = 0.05  # of each mode in the plane
-
-
-def log_p() -> Tensor:
-    """The mixture, convolved with the smoothing."""
-    std = (STDS**2 + SMOOTH**2).sqrt()
-    parts = -0.5 * ((GRID[:, None] - MEANS) / std) ** 2 - std.log() - 0.5 * math.log(2 * math.pi) + WEIGHTS.log()
-    return parts.logsumexp(1)
-
-
-def log_density(x: Tensor) -> Tensor:
-    """Of samples (n, 1): a histogram on the grid, smoothed."""
-    counts = torch.histc(x.clamp(-6, 6), len(GRID), -6 - SPACING / 2, 6 + SPACING / 2)
-    reach = torch.arange(-int(5 * SMOOTH / SPACING), int(5 * SMOOTH / SPACING) + 1) * SPACING
-    kernel = torch.exp(-0.5 * (reach / SMOOTH) ** 2)
-    smooth = torch.nn.functional.conv1d(counts[None, None], (kernel / kernel.sum())[None, None], padding="same")[0, 0]
-    return (smooth / (len(x) * SPACING)).clamp(min=0).log()
-
-
-def mixture(n: int, seed: int) -> np.ndarray:
-    random = np.random.default_rng(seed)
-    which = random.choice(len(MEANS), n, p=WEIGHTS.numpy())
-    return (MEANS.numpy()[which] + STDS.numpy()[which] * random.standard_normal(n)).astype(np.float32)[:, None]
 
 
 def recipe(options: argparse.Namespace) -> recipes.Recipe:
@@ -71,26 +43,6 @@ def recipe(options: argparse.Namespace) -> recipes.Recipe:
     )
     model = recipes.GANModel(latent_dim=options.latent, net="mlp", hidden=(options.width,) * options.depth, prior="gaussian")
     return recipes.Recipe(data="drawn", steps=options.steps, model=model, objective=game, training=training)
-
-
-def look(run: Run, log_real: Tensor) -> dict[str, Any]:
-    """Where the game stands: densities, D on the grid, and how far both are from theory."""
-    run.averaged.eval()
-    x = run.averaged.sample(100_000, generator=torch.Generator().manual_seed(1))
-    log_fake = log_density(x[:, 0])
-    with torch.no_grad():
-        run.model.eval()
-        d = run.model.logits(GRID[:, None]).sigmoid()
-        run.model.train()
-    best = optimal_discriminator(log_real, log_fake).sigmoid()
-    where = (log_real.exp() + log_fake.exp()) > MASS
-    return {
-        "step": run.step,
-        "jsd": jensen_shannon(log_real, log_fake, SPACING).item(),
-        "d_error": (d - best)[where].abs().mean().item(),
-        "d_from_half": (d - 0.5)[where].abs().mean().item(),
-        "curves": (log_fake.exp(), d, best),
-    }
 
 
 def one_dimension(options: argparse.Namespace, out: Path) -> None:

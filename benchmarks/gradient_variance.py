@@ -26,14 +26,10 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from triptych.distributions.gradients import Gradient, GradientMoments, pathwise, score_function, variance_of_gradients
+from triptych.distributions.gradients import Gradient, GradientMoments, variance_of_gradients
+from triptych.tour.bound import ESTIMATORS, quadratic
 
 GROUPS = 10
-ESTIMATORS: dict[str, Callable[..., Gradient]] = {
-    "pathwise": pathwise,
-    "score function": score_function,
-    "score function, baseline": lambda *args, **kwargs: score_function(*args, baseline="leave-one-out", **kwargs),
-}
 Row = dict[str, Any]
 
 
@@ -107,16 +103,8 @@ def mean_and_error(values: list[float]) -> tuple[float, float]:
 # --- (a) a quadratic ------------------------------------------------------------------------------------------------
 def gaussian(dimensions: Sequence[int], *, repetitions: int, draws: int) -> Iterable[Row]:
     for d in dimensions:
-        phi = (torch.zeros(d), torch.zeros(d))
-        estimates = {name: quadratic(estimate, phi, draws) for name, estimate in ESTIMATORS.items()}
+        estimates = {name: quadratic(estimate, d, draws) for name, estimate in ESTIMATORS.items()}
         yield from rows(measure(estimates, repetitions), 8.0 * d, draws, D=d)
-
-
-def quadratic(estimate: Callable[..., Gradient], phi: Gradient, draws: int) -> Callable[[], Gradient]:
-    def q(mu: Tensor, log_sigma: Tensor) -> Normal:
-        return Normal(mu, log_sigma.exp())
-
-    return lambda: estimate(q, phi, lambda z: (z - 1).square().sum(-1), n=draws)
 
 
 # --- (b) a VAE ------------------------------------------------------------------------------------------------------

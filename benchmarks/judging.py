@@ -10,17 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
-from triptych import edit, storage
+from triptych import edit
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
-from triptych.data.faces import Faces
-from triptych.nets import encoder_network
+from triptych.tour.judging import judge_of_faces
 
 SMILE = {"faces": "smile", "celeba10k": "Smiling"}
-_FIRST = 10_000_000  # index of the judge's first face: none of a model's
 _PERSON = "Male Young Eyeglasses Bald Bangs Black_Hair Blond_Hair Brown_Hair Gray_Hair Straight_Hair Wavy_Hair Wearing_Hat"
 _FACE = "Pale_Skin Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Wearing_Earrings Wearing_Lipstick Blurry"
 # what a smile of a photograph has nothing to do with; that a mouth opens and cheeks rise is the smile itself
@@ -30,7 +25,6 @@ IDENTITY = {
     "faces": ["age", "hair_length", "hair_colour", "beard", "skin_tone", "glasses", "earrings"],
     "celeba10k": f"{_PERSON} Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Pale_Skin".split(),
 }
-_WIDTH = 16
 _LEARNED_FROM = 9_000  # training examples, as many as the photographs
 
 
@@ -39,32 +33,22 @@ def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edi
     size = splits.train.event_shape[-1]
 
     def learn() -> edit.Reader:
-        stored, attributes = _lessons(data, splits, size)
-        return edit.learn_reader(stored, attributes, steps=steps, width=_WIDTH, seed=7)
-
-    return kept_reader(folder / f"judge_{data}_{size}", splits.train.event_shape, learn)
-
-
-def kept_reader(path: Path, event_shape: tuple[int, ...], learn: Callable[[], edit.Reader]) -> edit.Reader:
-    """A reader of the usual width, learned once and kept: its weights and lines in two files of that name."""
-    if path.with_suffix(".json").exists():
-        said = storage.read_json(path.with_suffix(".json"))
-        net = encoder_network(event_shape, _WIDTH, said["outputs"], (256, 256))
-        storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
-        return edit.Reader(net, {name: tuple(line) for name, line in said["lines"].items()})
-    reader = learn()
-    storage.write_tensors(path.with_suffix(".safetensors"), reader.net.state_dict())
-    outputs = reader.net(torch.zeros(1, *event_shape)).shape[1]
-    storage.write_json(path.with_suffix(".json"), {"outputs": outputs, "lines": reader.lines})
-    return reader
-
-
-def _lessons(data: str, splits: Splits, size: int) -> tuple[Tensor, dict]:
-    if data != "faces":
+        if data == "faces":
+            return judge_of_faces(size, steps)
         train = splits.train
-        return train[:], {name: a for name, a in train.attributes.items() if train.kinds[name] != "class"}
-    faces = Faces(20_000, size, seed=1, start=_FIRST, ranges={"smile": (-2.0, 2.0)})
-    return torch.from_numpy(faces[:]), faces.attributes
+        known = {name: a for name, a in train.attributes.items() if train.kinds[name] != "class"}
+        return edit.learn_reader(train[:], known, steps=steps, seed=7)
+
+    return kept_reader(folder / f"judge_{data}_{size}", learn)
+
+
+def kept_reader(path: Path, learn: Callable[[], edit.Reader]) -> edit.Reader:
+    """A reader that is learned once and kept under that name."""
+    if path.with_suffix(".json").exists():
+        return edit.Reader.load(path)
+    reader = learn()
+    reader.save(path)
+    return reader
 
 
 def smile_of(

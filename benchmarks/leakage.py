@@ -161,7 +161,7 @@ def teacher_of(out: Path, data: str, few: Split) -> edit.Reader:
     """A network that reads attributes, learned from the examples that directions are learned from, and kept."""
     known = {name: a for name, a in few.attributes.items() if few.kinds[name] != "class"}
     path = out / f"teacher_{data}_{few.event_shape[-1]}"
-    return kept_reader(path, few.event_shape, lambda: edit.learn_reader(few[:], known, steps=1500, seed=1))
+    return kept_reader(path, lambda: edit.learn_reader(few[:], known, steps=1500, seed=1))
 
 
 def measure(out: Path, source: str, few: Split, test: Split, judge: edit.Reader, teacher: edit.Reader, options: Any) -> None:

@@ -48,7 +48,7 @@ def main() -> None:
     judge = reader_of(out, "faces", splits)
     few = splits.train.take(9000)
     teacher = partial(edit.learn_reader, few[:], few.attributes, steps=1500, seed=options.seed + 1)
-    reader = kept_reader(out / f"reader_{options.seed}", few.event_shape, teacher)
+    reader = kept_reader(out / f"reader_{options.seed}", teacher)
     parts = {
         "smile": partial(smiles, model, splits, reader, judge),
         "viewers": partial(viewers, model, splits, reader, judge, options.seed),

@@ -222,6 +222,7 @@ MODELS: dict[str, Case] = {
     "glow-vector": _glow((11,), _floats, levels=3),
     "glow-variational": _glow((1, 4, 4), _pixels, levels=1, dequantisation="variational"),
     "glow-whitened-by-position": _glow((1, 4, 4), _pixels, levels=2, whiten="zca", positions=True),
+    "glow-whitened-low-rank": _glow((1, 4, 4), _pixels, levels=1, whiten="zca", rank=5),
     "glow-whitened-vector": _glow((7,), _floats, levels=1, whiten="pca"),
     "glow-positions-conditional": _glow((3, 12), _floats, levels=1, positions=True, memory="reversible", context_dim=K),
     "glow-conditional": _glow((3, 4, 4), _pixels, levels=2, context_dim=K),

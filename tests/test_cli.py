@@ -115,22 +115,6 @@ def test_a_saved_model_can_be_fine_tuned(run, folder, tmp_path):
     assert main([*words, "--out", str(tmp_path / "tuned")]) == 0
 
 
-def test_a_tour_replaces_only_what_a_tour_wrote(tmp_path):
-    from triptych.cli.tour import _clear
-
-    mine = tmp_path / "runs"
-    (mine / "vae").mkdir(parents=True)
-    (mine / "vae" / "recipe.json").write_text("{}")
-    with pytest.raises(TriptychError, match="something other"):
-        _clear(mine)
-    tour = tmp_path / "tour"
-    _clear(tour)
-    (tour / "vae").mkdir()
-    (tour / "notes.txt").write_text("mine")
-    _clear(tour)
-    assert sorted(p.name for p in tour.iterdir()) == [".triptych-tour", "notes.txt"]
-
-
 def test_a_run_inside_the_data_folder_is_not_data(folder, tmp_path, capsys):
     import shutil
 

@@ -260,7 +260,7 @@ def test_suggestions_are_the_same_at_any_width(monkeypatch: pytest.MonkeyPatch, 
         "directions RUN --unsupervised -1",
         "score RUN digits --batch 0",
         "doctor RUN --samples -5",
-        "tour --steps 0",
+        "tour --jobs 0",
     ],
 )
 def test_numbers_are_bounded_before_any_work(words: str, capsys: Any, monkeypatch: Any, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from weakref import WeakValueDictionary
 from filelock import FileLock, Timeout
 
 from triptych.errors import TriptychError
+from triptych.onboard import check_not_on_board
 from triptych.opening import exists, is_folder
 
 LOCK = ".lock"
@@ -247,8 +248,9 @@ def claim(folder: Path) -> Claim:
     """The right to write the run in a folder, which must exist.
 
     Raises:
-        TriptychError: where another process has it, or a training in this one.
+        TriptychError: where another process has it, or a training in this one; and for a model that comes with the package.
     """
+    check_not_on_board(folder)
     place = folder.resolve()
     with _GUARD:
         earlier = _CLAIMS.get(place)

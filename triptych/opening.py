@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from triptych.errors import TriptychError
+from triptych.onboard import check_not_on_board
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -44,8 +45,10 @@ def writable(path: Path) -> Path:
     """Where `path` is written: itself, or what a link there means.
 
     Raises:
-        TriptychError: where a device, a pipe or a socket is, which a file would take the place of.
+        TriptychError: where a device, a pipe or a socket is, which a file would take the place of; and among the models
+            that come with the package.
     """
+    check_not_on_board(path)
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         kind = path.stat().st_mode

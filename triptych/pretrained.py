@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from triptych import folders, parts, storage
+from triptych import folders, onboard, parts, storage
+from triptych.bijections import Whiten
 from triptych.codecs import Conditions
 from triptych.core import GenerativeModel, StandardNormal
 from triptych.errors import TriptychError, not_finite, unknown
@@ -54,10 +55,13 @@ def save_model(model: GenerativeModel, folder: Path, recipe: Recipe | None = Non
 
 
 def load(source: str | Path, *, revision: str | None = None, **own: Any) -> GenerativeModel:
-    """The model of a run directory, or of a hub id ("owner/name"), in eval mode on the CPU.
+    """The model of a run directory, one on board ("faces-vae"), or of a hub id ("owner/name"), in eval mode on the CPU.
+
+    Weights that are stored in half precision become float32.
 
     Args:
-        source: a folder with recipe.json and model.safetensors, or a hub id.
+        source: a folder with recipe.json and model.safetensors, a name of `triptych.onboard.names`, or a hub id, looked for
+            in this order.
         revision: of the hub.
         own: a user's own parts by their place, such as encoder=MyEncoder(…), or model=MyVAE(…) for the whole; they get
             their weights back. Deeper places are written with dots: **{"bijection.parts.0.net": MyNet(…)}. Also the further
@@ -73,9 +77,21 @@ def load(source: str | Path, *, revision: str | None = None, **own: Any) -> Gene
         raise unknown("argument of load that is not a part", name, _HUB)
     folder = local_folder(source, revision=revision, **{k: v for k, v in own.items() if k not in given})
     model = blank_model(folder, given)
-    storage.read_weights(model, folder / _WEIGHTS, folder)
+    _load_weights(model, folder)
     _check_finite(model, folder)
     return model.eval()
+
+
+def _load_weights(model: GenerativeModel, folder: Path) -> None:
+    """The weights of a run; those in half precision as float32, which leaves a whitening that is not quite a rotation."""
+    storage.check_header(model.state_dict(), folder / _WEIGHTS, folder)
+    tensors = storage.read_tensors(folder / _WEIGHTS)
+    halves = [name for name, tensor in tensors.items() if tensor.dtype in (torch.float16, torch.bfloat16)]
+    storage.load_weights(model, tensors | {name: tensors[name].float() for name in halves}, folder)
+    if halves:
+        for layer in model.modules():
+            if isinstance(layer, Whiten):
+                layer.straighten()
 
 
 def _check_finite(model: GenerativeModel, folder: Path) -> None:
@@ -103,8 +119,10 @@ def stamp(folder: Path) -> str:
 
 
 def local_folder(source: str | Path, *, revision: str | None = None, **download: Any) -> Path:
-    """The folder itself, or where the hub's copy of it was put."""
-    return Path(source) if exists(folders.recover(Path(source))) else _download(str(source), revision, download)
+    """The folder itself, that of a model on board, or where the hub's copy was put: whichever is there, in this order."""
+    if exists(folders.recover(Path(source))):
+        return Path(source)
+    return onboard.folder_of(source) or _download(str(source), revision, download)
 
 
 def read_recipe(folder: Path) -> Recipe | None:
@@ -253,7 +271,10 @@ def _download(source: str, revision: str | None, options: dict[str, Any]) -> Pat
         return Path(snapshot_download(source, revision=revision, allow_patterns=files, **options))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise TriptychError(f"no run folder {source!r} here, and the hub has none to give ({reason})") from error
+        raise TriptychError(
+            f"no run folder {source!r} here, no model of that name on board ({', '.join(onboard.names())}), and the hub has "
+            f"none to give ({reason})"
+        ) from error
 
 
 def write_card(model: GenerativeModel, folder: Path, recipe: Recipe | None, step: int | None = None) -> None:

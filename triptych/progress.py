@@ -141,6 +141,21 @@ def tracked(items: Iterable[T], title: str, total: int, shown: Callable[[T], str
 
 
 @contextlib.contextmanager
+def heard(make: Callable[[str, int, int], Task]) -> Iterator[None]:
+    """Inside, long work is told to what make(title, total, done) makes of it.
+
+    >>> with heard(Task):
+    ...     list(tracked(range(2), "counting", total=2))
+    [0, 1]
+    """
+    token = _listener.set(make)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+@contextlib.contextmanager
 def shown(file: TextIO | None = None, every: float = EVERY) -> Iterator[None]:
     """Inside, long work is shown: as bars where standard error is a terminal, else a line every so many seconds.
 
@@ -155,11 +170,8 @@ def shown(file: TextIO | None = None, every: float = EVERY) -> Iterator[None]:
     def listen(title: str, total: int, done: int) -> Task:
         return LineTask(title, total, done, file, every) if make is None else make(title, total, done)
 
-    token = _listener.set(listen)
-    try:
+    with heard(listen):
         yield
-    finally:
-        _listener.reset(token)
 
 
 def _bars() -> Callable[[str, int, int], Task]:

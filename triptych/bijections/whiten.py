@@ -150,6 +150,18 @@ class Whiten(Initialised):
         else:
             self._set(mean, *_decomposed(covariance.double(), kept))
 
+    @torch.no_grad()
+    def straighten(self) -> None:
+        """Makes U orthonormal again, after it was rounded to fewer bits: the nearest such U. Else `inverse` does not undo
+        `forward`.
+        """
+        if not self.ready:
+            return
+        scale = math.sqrt(2) if self.reflected else 1.0  # of a block reflector I − G Gᵀ, Gᵀ G is 2 I
+        self.components.copy_(scale * _nearest_orthonormal(self.components))
+        if self.reflected:
+            self.rotation.copy_(_nearest_orthonormal(self.rotation))
+
     def _set(self, mean: Tensor, components: Tensor, variance: Tensor) -> None:
         """The variances (C,) beyond the components are averaged."""
         kept = components.shape[1]
@@ -298,6 +310,13 @@ def _leading(rows: Tensor, kept: int) -> tuple[Tensor, Tensor]:
         found = torch.svd_lowrank(rows - mean, q, niter=_ITERATIONS)[2][:, :kept]
         others = torch.randn(rows.shape[1], kept - found.shape[1], dtype=rows.dtype).to(rows.device)
     return mean, _signed(torch.linalg.qr(torch.cat([found, others], 1).double())[0]).to(rows.dtype)
+
+
+def _nearest_orthonormal(matrix: Tensor) -> Tensor:
+    """The polar factor M (MᵀM)^(−½) of a matrix (C, R), in float64."""
+    matrix = matrix.double()
+    values, vectors = torch.linalg.eigh(matrix.T @ matrix)
+    return matrix @ (vectors * values.rsqrt()) @ vectors.T
 
 
 def _signed(components: Tensor) -> Tensor:

@@ -44,7 +44,10 @@ COMMANDS = {
     "mix": ("triptych.cli.verbs", "walk from one picture to another, or span a square between four"),
     "list": ("triptych.cli.listing", "the runs below a folder, with data, step, main figures and disk used"),
     "studio": ("triptych.cli.serving", "the same verbs in the browser, with sliders, and as a REST API"),
-    "tour": ("triptych.cli.tour", "train on the embedded faces, score, sample and smile, in minutes"),
+    "tour": (
+        "triptych.cli.tour",
+        "train all families on the embedded faces, and measure what each can do: a report, in minutes",
+    ),
 }
 
 

@@ -26,7 +26,7 @@ class OfRun:
     """What every command that reads a run takes."""
 
     run: tyro.conf.Positional[str]
-    """A run folder or hub id."""
+    """A run folder, the name of a model on board, such as faces-vae, or a hub id."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ class Evaluate(OwnModel):
     measured alike and stand in one table."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Run folders or hub ids."""
+    """Run folders, names of models on board, or hub ids."""
     data: str | None = None
     """The data to measure on; by default what the run was trained on."""
     split: str = "test"
@@ -262,7 +262,8 @@ class Studio:
     """Open the models of some runs in the browser: edit, mix, sample, compare, teach, score, and watch trainings."""
 
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Run folders, folders in which runs lie, or hub ids; by default the folder runs, or what lies here."""
+    """Run folders, folders in which runs lie, names of models on board, or hub ids; by default the folder runs, or what lies
+    here, and the models on board."""
     host: str = "127.0.0.1"
     """Where to listen: by default for this machine alone; any other host needs --token."""
     port: int = 7860
@@ -275,12 +276,20 @@ class Studio:
 
 @dataclass(frozen=True)
 class Tour:
-    """Train a VAE on the embedded faces, score it, sample it, and make a face smile."""
+    """Train the three families and their compositions on the embedded faces, measure sixteen claims, and write a report."""
 
-    out: Path = Path("tour")
-    """Where the run and the pictures go; an earlier tour there is replaced."""
-    steps: Annotated[int, Between(1, 10**9)] = 3900
-    """Steps of training."""
+    out: Path | None = None
+    """Where the models and report.html go, by default tour, or tour-full; a tour there goes on where it was stopped."""
+    full: bool = False
+    """Train longer, and measure again what a quick tour quotes from earlier figures: hours instead of minutes."""
+    minutes: Annotated[float, Between(0.01, 1e5)] | None = None
+    """How long a new tour may take: where a machine is too slow, trainings have fewer steps; by default 8, or 150."""
+    jobs: Annotated[int, Between(1, 64)] | None = None
+    """How many parts are done at once, each by a process of one thread; by default as many as there are cores."""
+    anew: bool = False
+    """Remove the tour in --out, and begin again."""
+    open: bool = False
+    """Open the report in the browser at the end."""
 
 
 @dataclass(frozen=True)
@@ -300,7 +309,7 @@ def train_options(family: Family) -> type:
         "preset": (str, "Settings to start from, by name; without one, those made for the data."),
         "minutes": (float, "Train for so long instead of --steps: the speed of a few rounds decides how many steps it is."),
         "resume": (Path, "Go on with this run; only its end may change, by --steps or --minutes from now."),
-        "init": (str, "Fine-tune from the weights of this run folder or hub id."),
+        "init": (str, "Fine-tune from the weights of this run folder, model on board, or hub id."),
         "overwrite": (bool, "Replace the run in --out."),
         "track": (tuple[Literal["tensorboard", "wandb"], ...], "Also log to these trackers."),
     }

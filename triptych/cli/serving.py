@@ -20,5 +20,12 @@ def studio(words: Sequence[str]) -> None:
 
     flush_subnormals()
 
-    sources = options.runs or (("runs",) if Path("runs").is_dir() else (".",))
-    serve(sources, Address(options.host, options.port, options.allow_host, token), notice)
+    serve(options.runs or usual_sources(), Address(options.host, options.port, options.allow_host, token), notice)
+
+
+def usual_sources() -> list[str]:
+    """The runs that lie here, and the models on board."""
+    from triptych import onboard
+
+    here = "runs" if Path("runs").is_dir() else "."
+    return [here, *(str(onboard.folder_of(name)) for name in onboard.names())]

@@ -23,8 +23,9 @@ from typing import Any, Literal, TypeAlias
 
 from torch import Tensor, tensor
 
-from triptych import folders, storage
+from triptych import folders, onboard, storage
 from triptych.errors import TriptychError, unknown
+from triptych.opening import exists
 from triptych.pretrained import stamp
 
 DirectionKind = Literal["binary", "continuous", "unsupervised"]
@@ -139,12 +140,14 @@ class Directions(dict[str, Direction]):
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | None = None) -> Directions:
-        """The directions of a run.
+        """The directions of a run, or of a model on board.
 
         Args:
+            folder: of the run, or a name of `triptych.onboard.names`.
             weights: `pretrained.stamp` of the weights that they should be of; by default of those that the run holds now.
         """
         folder = Path(folder)
+        folder = folder if exists(folder) else onboard.folder_of(folder) or folder
         if not (folder / f"{FILE}.json").exists():
             raise TriptychError(f"{folder} has no directions yet: triptych directions {folder} --data DATA learns them")
         stored = storage.read_json(folder / f"{FILE}.json")

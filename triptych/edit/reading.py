@@ -9,11 +9,14 @@ different depths, or of different models, are compared, one reader reads them al
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from triptych import storage
 from triptych.core import Codec
 from triptych.errors import TriptychError, check_size, unknown
 from triptych.evaluate.features import centred, descend, reading_of
@@ -22,6 +25,7 @@ from triptych.randomness import seeded
 
 # of the examples, from which coordinates are calibrated: the network has not learned them
 _KEPT, _FEWEST = 0.1, 50
+_HIDDEN = (256, 256)  # of the network's last layers
 _READABLE = 0.1  # slope of reading against attribute, below which an attribute is not read
 
 
@@ -32,10 +36,18 @@ class Reader:
         net: x (B, *E), pictures in [−1, 1], -> (B, A).
         lines: of each attribute that is read: its column, and a reading's intercept and slope against the coordinate.
         values: how floats are read before the network sees them; None: as they are.
+        shape: event_shape, width and outputs of the network of `learn_reader`, by which it can be saved.
     """
 
-    def __init__(self, net: nn.Module, lines: Mapping[str, tuple[int, float, float]], values: Codec | None = None):
+    def __init__(
+        self,
+        net: nn.Module,
+        lines: Mapping[str, tuple[int, float, float]],
+        values: Codec | None = None,
+        shape: Mapping[str, Any] | None = None,
+    ):
         self.net, self.lines, self.values = net.eval(), dict(lines), values
+        self.shape = {name: shape[name] for name in ("event_shape", "width", "outputs")} if shape else {}
 
     @torch.no_grad()
     def read(self, stored: Tensor, batch: int = 500) -> Tensor:
@@ -46,6 +58,32 @@ class Reader:
         """The coordinates of stored values by name, each (n,)."""
         read = self.read(stored, batch)
         return {name: (read[:, i] - intercept) / slope for name, (i, intercept, slope) in self.lines.items()}
+
+    def save(self, path: Path) -> None:
+        """Writes path.safetensors, the network's weights, and path.json, its shape and lines; what `load` reads.
+
+        Raises:
+            TriptychError: for a network of one's own, and a reader of floats.
+        """
+        if not self.shape or self.values is not None:
+            raise TriptychError(
+                "a reader that learn_reader has learned from pictures is saved: keep other networks yourself"
+            )
+        weights = self.net.state_dict()
+        storage.write_tensors(path.with_suffix(".safetensors"), weights)
+        storage.write_json(path.with_suffix(".json"), {**self.shape, "lines": self.lines})
+
+    @classmethod
+    def load(cls, path: Path) -> Reader:
+        """What `save` wrote.
+
+        Raises:
+            TriptychError: where files are missing or damaged.
+        """
+        said = storage.read_json(path.with_suffix(".json"))
+        net = encoder_network(tuple(said["event_shape"]), said["width"], said["outputs"], _HIDDEN)
+        storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
+        return cls(net, {name: (int(i), float(a), float(b)) for name, (i, a, b) in said["lines"].items()}, shape=said)
 
     def score(self, *names: str) -> Callable[[Tensor], Tensor]:
         """Coordinates of pictures x (B, *E) in [0, 1], with their gradient: f for `optimise` of one name, (B,), else (B, k).
@@ -101,7 +139,7 @@ def learn_reader(
     mean, std = values[rest].nanmean(0), _std(values[rest])
     scaled, known = ((values - mean) / std).nan_to_num(0.0), values.isfinite()
     with seeded(seed):
-        net = encoder_network(tuple(stored.shape[1:]), width, len(target), (256, 256))
+        net = encoder_network(tuple(stored.shape[1:]), width, len(target), _HIDDEN)
 
         def loss() -> Tensor:
             rows = rest[torch.randint(len(rest), (batch,))]
@@ -110,7 +148,8 @@ def learn_reader(
         for _ in descend(net.parameters(), loss, steps, 2e-3, "learning to read attributes"):
             pass
     read = Reader(net, {}, reading).read
-    return Reader(net, _lines(read(stored[kept]), {name: a[kept] for name, a in target.items()}), reading)
+    shape = {"event_shape": list(stored.shape[1:]), "width": width, "outputs": len(target)}
+    return Reader(net, _lines(read(stored[kept]), {name: a[kept] for name, a in target.items()}), reading, shape)
 
 
 def _lines(read: Tensor, target: Mapping[str, Tensor]) -> dict[str, tuple[int, float, float]]:

@@ -186,14 +186,18 @@ def dequantiser(kind: str, shape: Sequence[int], codec: Codec, context_dim: int)
     return [VariationalDequantisation(shape, codec.bits, context_dim=context_dim)] if kind == "variational" else []
 
 
-def whitener(kind: str, shape: Sequence[int]) -> list[Bijection]:
-    """The layers that whiten a whole event before a flow: none, or a `Whiten` of it as one vector."""
+def whitener(kind: str, shape: Sequence[int], rank: int | None = None) -> list[Bijection]:
+    """The layers that whiten a whole event before a flow: none, or a `Whiten` of it as one vector.
+
+    Args:
+        rank: components with a variance of their own; None keeps all of up to 4,096, and 512 of more.
+    """
     check_choice("whiten", kind, ("none", "pca", "zca"))
     if kind == "none":
         return []
     size = math.prod(shape)
-    if size > MOST_CHANNELS:
-        whiten = Whiten(size, kind, rank=_RANK)  # type: ignore[arg-type]
+    if rank is not None or size > MOST_CHANNELS:
+        whiten = Whiten(size, kind, rank=_RANK if rank is None else rank)  # type: ignore[arg-type]
     else:
         whiten = Whiten(size, kind, places=shape[1:], reach=_REACH * max(shape[1:], default=0) or None)  # type: ignore[arg-type]
     return [whiten] if len(shape) == 1 else [Flatten(shape), whiten, Unflatten(shape)]

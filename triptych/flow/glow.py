@@ -69,6 +69,7 @@ class Glow(Flow):
             (`triptych.bijections.Whiten`; beyond 4,096 values of its 512 largest components); "none" is the paper's.
         positions: whether each scale begins with an actnorm of each position's own, and the networks have biases of each
             position's own, for data that are aligned; the paper's have not.
+        rank: components of that whitening with a variance of their own, the others sharing one; None keeps all that it can.
 
     Raises:
         TriptychError: where a size does not divide; the message names the largest number of levels that works.
@@ -97,9 +98,12 @@ class Glow(Flow):
         context_dim: int = 0,
         whiten: Literal["none", "pca", "zca"] = "none",
         positions: bool = False,
+        rank: int | None = None,
     ):
         shape, codec = tuple(event_shape), read_as(reading, bits, event_shape)
         check_size("width", width)
+        if rank is not None and whiten == "none":
+            raise TriptychError("a rank is of the whitening: choose whiten=zca or pca with it")
         # one channel has nothing to couple before a squeeze
         check_levels(shape, levels, most_levels(shape), least=int(len(shape) == 1 or shape[0] == 1))
         here, scales, splits = shape, [], []
@@ -113,7 +117,7 @@ class Glow(Flow):
                 splits.append(FactorOut(here, context_dim=context_dim, positions=positions))
                 here = (splits[-1].kept, *here[1:])
         scales.append(Chain([*start, steps, ActNorm(here if positions else here[0])]))
-        first = [*dequantiser(dequantisation, shape, codec, context_dim), *whitener(whiten, shape)]
+        first = [*dequantiser(dequantisation, shape, codec, context_dim), *whitener(whiten, shape, rank)]
         parts = [*first, MultiScale(scales, splits, here), *conditional_end(shape, context_dim)]
         super().__init__(shape, Chain(parts) if len(parts) > 1 else parts[0], codec, context_dim=context_dim)
 

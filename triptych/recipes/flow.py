@@ -80,6 +80,9 @@ class GlowModel:
     least change (zca, which keeps neighbours neighbours). The paper has none."""
     positions: bool = False
     """Parameters of each position's own, for pictures that are aligned: an actnorm in each scale, the networks' biases."""
+    rank: int | None = None
+    """Components of the whitening with a variance of their own, the others sharing one: all take a matrix of as many rows
+    and columns as an example has values. Without a number all of up to 4,096 values, and 512 of more."""
 
 
 @dataclass(frozen=True)

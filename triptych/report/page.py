@@ -119,6 +119,8 @@ class Page:
     """In order, of different anchors."""
     footer: str = ""
     """Versions, machine, time, with markup."""
+    counted: bool = True
+    """Whether the contents count the sections; False where titles have numbers of their own."""
 
     def __post_init__(self) -> None:
         anchors = [section.anchor for section in self.sections]
@@ -162,7 +164,8 @@ class Page:
             f'<li><a href="#{s.anchor}">{inline(plain(s.title))}</a>{s.verdict.badge() if s.verdict else ""}</li>'
             for s in self.sections
         )
-        return f'<nav aria-label="Contents"><ol>{rows}</ol></nav>' if len(self.sections) > 1 else ""
+        kind = "" if self.counted else ' class="uncounted"'
+        return f'<nav aria-label="Contents"><ol{kind}>{rows}</ol></nav>' if len(self.sections) > 1 else ""
 
     def _check_links(self) -> None:
         known = {section.anchor for section in self.sections}

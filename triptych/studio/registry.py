@@ -38,7 +38,7 @@ class Registry:
     """Models by id, and the folders of their runs.
 
     Args:
-        sources: run folders, folders in which runs lie, or hub ids.
+        sources: run folders, folders in which runs lie, names of models on board, or hub ids.
 
     Raises:
         TriptychError: for a source that is neither.

@@ -1,0 +1,188 @@
+"""Claims 12 and 13: temperature, few data, and codes for other tasks."""
+
+from __future__ import annotations
+
+from triptych.report import Beside, Block, Chart, Frames, Number, Series, Table
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, number, percent
+from triptych.tour.codes import LABELS
+from triptych.tour.place import Place
+from triptych.tour.recorded import recorded, source
+from triptych.tour.settings import COUNTS, FEW
+
+TEMPERED = {"vae": "VAE + flow prior", "gan": "GAN", "spectral": "spectral flow"}
+CODES = {"pixels": "raw pixels", "vae": "z of the VAE", "gan": "z of the GAN’s encoder"}
+_COLD = 0.7
+
+
+def _temperatures(place: Place) -> Numbers:
+    said = place.numbers("temperatures")
+    return {
+        f"{name} {measure} T={t:g}": number(row[measure])
+        for name in TEMPERED
+        for t, row in zip(said["temperatures"], said[name], strict=True)
+        for measure in ("fid", "precision", "recall")
+    }
+
+
+def _judge_temperatures(numbers: Numbers) -> tuple[Outcome, str]:
+    def change(name: str, measure: str) -> float:
+        return numbers[f"{name} {measure} T={_COLD:g}"].value - numbers[f"{name} {measure} T=1"].value
+
+    agreeing = [title for name, title in TEMPERED.items() if change(name, "precision") > 0 and change(name, "recall") < 0]
+    said = "; ".join(
+        f"{title}: precision {change(name, 'precision'):+.2f}, recall {change(name, 'recall'):+.2f}".replace("-", "−")
+        for name, title in TEMPERED.items()
+    )
+    return (HOLDS if len(agreeing) == len(TEMPERED) else FAILS), f"From T = 1 to {_COLD}, {said}."
+
+
+def _show_temperatures(place: Place, numbers: Numbers) -> list[Block]:
+    said, pictures = place.numbers("temperatures"), place.pictures("temperatures")
+    ts = said["temperatures"]
+    shown = {name: pictures[name].unflatten(0, (len(ts), -1)) for name in TEMPERED}
+    rows = [list(shown[name][:, i]) for name in TEMPERED for i in range(2)]
+    labels = [title if i == 0 else "" for title in TEMPERED.values() for i in range(2)]
+    slider = Frames(
+        rows,
+        labels,
+        [f"T = {t:g}" for t in ts],
+        ts,
+        "Samples from the same noise at several temperatures",
+        "The same noise, more or less of it.",
+        name="temperature",
+        start=ts.index(1.0),
+    )
+    charts = [
+        Chart(
+            [
+                Series(
+                    title,
+                    ts,
+                    [numbers[f"{name} {measure} T={t:g}"].value for t in ts],
+                    [numbers[f"{name} {measure} T={t:g}"].stderr or 0.0 for t in ts],
+                )
+                for name, title in TEMPERED.items()
+            ],
+            "temperature",
+            measure,
+            f"{measure} by temperature",
+        )
+        for measure in ("precision", "recall")
+    ]
+    return [slider, Beside(charts)]
+
+
+def _probes(place: Place) -> Numbers:
+    said = place.numbers("probes")
+    return {
+        f"{name} {labels} labels": Number(row["accuracy"], row["stderr"], said["n"])
+        for name in CODES
+        for labels, row in zip(said["labels"], said[name], strict=True)
+    }
+
+
+def _judge_probes(numbers: Numbers) -> tuple[Outcome, str]:
+    def lead(labels: int) -> float:
+        return numbers[f"vae {labels} labels"].value - numbers[f"pixels {labels} labels"].value
+
+    counts = [n for n in LABELS if f"vae {n} labels" in numbers]
+    holds = all(lead(n) > 0 for n in counts if n <= 100)
+    rows = ", ".join(
+        f"{percent(numbers[f'vae {n} labels'].value)} against {percent(numbers[f'pixels {n} labels'].value)} with {n:,}"
+        for n in counts
+    )
+    return (
+        HOLDS if holds else FAILS
+    ), f"A linear probe on the VAE’s z is right in {rows} labels, from z and from raw pixels."
+
+
+def _show_probes(place: Place, numbers: Numbers) -> list[Block]:
+    said = place.numbers("probes")
+    chart = Chart(
+        [
+            Series(
+                title,
+                said["labels"],
+                [numbers[f"{name} {n} labels"].value for n in said["labels"]],
+                [numbers[f"{name} {n} labels"].stderr or 0.0 for n in said["labels"]],
+            )
+            for name, title in CODES.items()
+        ],
+        "labelled faces",
+        "accuracy on held-out faces",
+        "Accuracy of a linear probe by the number of labels",
+        f"Mean over {', '.join(said['tasks'])}, each above or below its middle, and over {said['repeated']} draws.",
+        x_log=True,
+        lines=(("chance", 0.5),),
+    )
+    return [chart, _few(place), *([] if place.settings.others else [_remembered()])]
+
+
+def _few(place: Place) -> Table:
+    """Samples of models that learned from few: of drawn faces in a full tour, else recorded ones of photographs."""
+    if place.settings.others:
+        known = {(f, n): place.numbers(f"other-few-{f}-{n}") for f in FEW for n in COUNTS}
+        rows: Rows = [
+            [f"{title}, Fréchet distance", *(number(known[f, n]["samples"]["fid"]) for n in COUNTS)]
+            for f, title in FEW.items()
+        ]
+        for f, title in FEW.items():
+            for what, key in (("training", "bits_seen"), ("held-out", "bits")):
+                if key in known[f, COUNTS[0]]:
+                    rows.append([f"{title}, bits/dim of {what} faces", *(number(known[f, n][key]) for n in COUNTS)])
+        return Table(["faces to learn from", *(f"{n:,}" for n in COUNTS)], rows, "Learning from few")
+    counts = (100, 1000, 9000)
+    return Table(
+        ["photographs to learn from", *(f"{n:,}" for n in counts)],
+        [
+            ["GAN, Fréchet distance", *(recorded(f"few gan {n}") for n in counts)],
+            ["… recall", *(recorded(f"few gan {n} recall") for n in counts)],
+        ],
+        "Learning from few",
+        f"As many real photographs have {recorded('few real').shown}. {source('few gan 100')}",
+    )
+
+
+def _remembered() -> Table:
+    """What densities say of data that they learned from, and of others, recorded."""
+    ns = (100, 1000, 10_000)
+    return Table(
+        ["pictures of clothes to learn from", *(f"{n:,}" for n in ns)],
+        [
+            [f"{name}, bits/dim of {what} data", *(recorded(f"bits {name} {n} {key}") for n in ns)]
+            for name in ("VAE", "Glow")
+            for what, key in (("training", "training"), ("held-out", "held out"))
+        ],
+        "What a density remembers",
+        source("bits VAE 100 training"),
+    )
+
+
+CLAIMS = (
+    Claim(
+        12,
+        "Temperature trades variety for quality",
+        "Shrink the noise that a sample is made of and it moves towards what is typical: prettier, and more alike. "
+        "One number that every family has.",
+        "Samples of each model at six temperatures against as many held-out faces: precision, the share of samples "
+        "among the real; recall, the share of the real among samples (`triptych.evaluate.precision_recall`)",
+        ("temperatures",),
+        _temperatures,
+        _judge_temperatures,
+        _show_temperatures,
+        "Show people samples at 0.7 to 0.85, and measure at 1: a model is only as varied as it is at 1.",
+    ),
+    Claim(
+        13,
+        "Codes carry over to other tasks, and little data can do",
+        "The essay hopes that such models learn from few examples, and that their codes serve other work. If z has "
+        "made attributes simple, a straight cut through it needs few labels.",
+        "Logistic regression on codes and on raw pixels, with 10, 100 and 1,000 labelled faces, on held-out ones",
+        ("probes",),
+        _probes,
+        _judge_probes,
+        _show_probes,
+        "Where labels are dear and pictures cheap, train on the pictures and label a hundred. With "
+        "a hundred pictures in all, a density learns them by heart: compare its training and its held-out bits.",
+    ),
+)

@@ -1,0 +1,79 @@
+"""Claims 4 and 14: directions learned from faces whose attributes are confounded, and the optimal perturbation for a "
+"task."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from triptych import edit
+from triptych.capabilities import Encodes
+from triptych.data import load
+from triptych.tour.place import Place
+
+CONFOUNDED = "faces?hair_length:beard=-0.9"
+RADII = (0.5, 1.0, 2.0, 4.0)
+_VALUES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def measure_confounded(place: Place) -> None:
+    """The beard of held-out faces set from 0 to 1 by directions of independent and of confounded faces, by two "
+    "methods."""
+    settings, model = place.settings, place.model("vae")
+    pairs = load(CONFOUNDED, size=settings.size, n=settings.lessons).train
+    lessons = {"independent": place.lessons, "confounded": (pairs[:], dict(pairs.attributes))}
+    x = model.codec.centre(place.data.test[: settings.moved])
+    spread = float(place.judge(place.data.test[:])["hair_length"].std())
+    numbers: dict[str, Any] = {"n": len(x)}
+    pictures = {}
+    for source, (stored, attributes) in lessons.items():
+        for method in ("means", "joint"):
+            found = edit.learn_directions(model, stored, attributes, method=method, names=["beard"])
+            moved = model.codec.decode(edit.sweep(model, x, "beard", _VALUES, found).flatten(0, 1))
+            read = {name: place.judge(moved)[name].view(len(x), len(_VALUES)) for name in ("beard", "hair_length")}
+            change = (read["hair_length"][:, -1] - read["hair_length"][:, 0]) / spread
+            numbers[f"{source} {method}"] = {
+                "moves": float((read["beard"][:, -1] - read["beard"][:, 0]).mean()),
+                "drags": float(change.mean()),
+                "stderr": float(change.std() / math.sqrt(len(x))),
+            }
+            pictures[f"{source} {method}"] = moved.view(len(x), len(_VALUES), *moved.shape[1:])[:2].flatten(0, 1)
+    place.keep("confounded", numbers, pictures)
+
+
+def measure_perturbations(place: Place) -> None:
+    """The smile raised by the same |Δz| along its direction and by optimisation, read by the network that is optimised and
+    by the judge, which is not."""
+    model, settings = place.model("vae"), place.settings
+    stored, attributes = place.lessons
+    reader = edit.learn_reader(
+        stored, {"smile": attributes["smile"]}, steps=settings.judge_steps // 3, seed=settings.seed + 1
+    )
+    direction = edit.learn_directions(model, stored, attributes, names=["smile"])["smile"]
+    x = model.codec.centre(place.data.test[: settings.searched])
+    assert isinstance(model, Encodes)
+    with torch.no_grad():
+        z = model.encode(x)
+        start = model.decode(z)
+    numbers: dict[str, Any] = {"n": len(x), "radii": RADII}
+    pictures = {"start": model.codec.decode(start[:4])}
+    found: dict[str, list[Any]] = {"direction": [], "optimised": []}
+    for radius in RADII:
+        with torch.no_grad():
+            along = model.decode(z + radius * direction.step / direction.step.norm())
+        best = edit.optimise(model, x, reader.score("smile"), within=radius, z=z, steps=settings.search // 3)
+        for name, moved in (("direction", along), ("optimised", best.x)):
+            found[name].append({"own": _rise(reader, start, moved), "judge": _rise(place.judge, start, moved)})
+            pictures[f"{name} {radius:g}"] = model.codec.decode(moved[:4])
+    place.keep("perturbations", numbers | found, pictures)
+
+
+@torch.no_grad()
+def _rise(reader: edit.Reader, before: Tensor, after: Tensor) -> tuple[float, float]:
+    """The mean rise of the smile that a reader sees, and its standard error."""
+    score = reader.score("smile")
+    change = score(after) - score(before)
+    return float(change.mean()), float(change.std() / math.sqrt(len(change)))

@@ -1,0 +1,197 @@
+"""A tour's folder: what its parts have measured, and the data, models, judge and features that they share.
+
+OUT/plan.json            the settings that the tour was begun with
+OUT/vae, OUT/gan, …      the models: runs, for every verb of the command line
+OUT/parts/NAME.json      what a part has measured, .safetensors its pictures (uint8)
+OUT/report.html, .json   the report
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import triptych
+from triptych import edit, evaluate, folders, storage
+from triptych.capabilities import Encodes
+from triptych.core import Estimate, GenerativeModel, StandardNormal
+from triptych.data import Splits, load
+from triptych.edit.inversion import load_encoder
+from triptych.errors import TriptychError
+from triptych.evaluate.features import Features
+from triptych.onboard import folder_of
+from triptych.tour.settings import Settings
+
+ON_BOARD = {
+    "faces-vae": "VAE + flow prior",
+    "faces-gan": "GAN",
+    "faces-spectral": "spectral flow",
+    "faces-glow": "Glow, whitened",
+}
+"""Models that come with the package, trained for longer than a tour takes."""
+_MARK = ".triptych-tour"  # says that a folder was made by a tour
+
+
+class Place:
+    """The folder of a tour, and what lies there.
+
+    Args:
+        folder: where; `begin` makes it.
+        settings: of the tour.
+    """
+
+    def __init__(self, folder: Path, settings: Settings):
+        self.folder, self.settings = folder, settings
+        self._models: dict[str, GenerativeModel] = {}
+
+    @classmethod
+    def of(cls, folder: Path) -> Place:
+        """The folder of a tour that was begun, with its settings."""
+        return cls(folder, Settings.from_json(storage.read_json(folder / "plan.json")["settings"]))
+
+    def begin(self, anew: bool, scale: float) -> float:
+        """Makes the folder, or finds the tour of the same settings in it; the share of the trainings' steps that it does.
+
+        Args:
+            anew: whether an earlier tour is removed.
+            scale: of a tour that begins now.
+
+        Raises:
+            TriptychError: for a folder that holds something else, or a tour of other settings.
+        """
+        mark, plan = self.folder / _MARK, self.folder / "plan.json"
+        if self.folder.exists() and (not self.folder.is_dir() or (any(self.folder.iterdir()) and not mark.exists())):
+            raise TriptychError(f"{self.folder} holds something other than a tour: choose another --out")
+        with storage.explained(str(self.folder), "choose another --out"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+        if anew:
+            self._clear()
+        if plan.exists():
+            known = storage.read_json(plan)
+            if known.get("settings") != self.settings.to_json():
+                raise TriptychError(
+                    f"{self.folder} holds a tour of other settings: choose another --out, or --anew, which removes that one"
+                )
+            return float(known["scale"])
+        self._clear()  # what earlier versions left
+        storage.write_json(plan, {"settings": self.settings.to_json(), "scale": scale})
+        return scale
+
+    def _clear(self) -> None:
+        """Removes what a tour writes, by name, and nothing else."""
+        for name in (*self.settings.trained, "parts"):
+            if (self.folder / name).is_dir():
+                folders.discard(self.folder / name)
+        for name in ("plan.json", "report.html", "report.json", "claims.json"):
+            (self.folder / name).unlink(missing_ok=True)
+
+    @property
+    def scale(self) -> float:
+        """The share of the settings' steps that the trainings of this tour have."""
+        return float(storage.read_json(self.folder / "plan.json")["scale"])
+
+    def is_done(self, part: str) -> bool:
+        """Whether a part's results are kept."""
+        return self._results(part).exists()
+
+    def keep(self, part: str, numbers: Mapping[str, Any], pictures: Mapping[str, Tensor] | None = None) -> None:
+        """Keeps a part's results: the pictures first, so that numbers say that all is there."""
+        self._results(part).parent.mkdir(exist_ok=True)
+        if pictures:
+            storage.write_tensors(self._results(part).with_suffix(".safetensors"), {k: v.cpu() for k, v in pictures.items()})
+        storage.write_json(self._results(part), plain(numbers))
+
+    def numbers(self, part: str) -> dict[str, Any]:
+        """What a part has measured; {} where it was not run."""
+        return storage.read_json(self._results(part)) if self.is_done(part) else {}
+
+    def pictures(self, part: str) -> dict[str, Tensor]:
+        """A part's pictures, uint8 (n, C, H, W) by name; {} where it has none."""
+        path = self._results(part).with_suffix(".safetensors")
+        return storage.read_tensors(path) if self.is_done(part) and path.exists() else {}
+
+    def _results(self, part: str) -> Path:
+        return self.folder / "parts" / f"{part}.json"
+
+    @cached_property
+    def data(self) -> Splits:
+        """The drawn faces."""
+        return load("faces", size=self.settings.size, n=self.settings.examples)
+
+    @cached_property
+    def lessons(self) -> tuple[Tensor, dict[str, Any]]:
+        """The training faces that directions are learned from, and their attributes."""
+        few = self.data.train.take(self.settings.lessons)
+        return few[:], dict(few.attributes)
+
+    @cached_property
+    def judge(self) -> edit.Reader:
+        """The network that reads attributes: it has seen other faces than the models, and never a model."""
+        return edit.Reader.load(self.folder / "parts" / "judge-network")
+
+    @cached_property
+    def features(self) -> Features:
+        """What samples are compared by."""
+        return evaluate.features("learned", self.data.train, steps=self.settings.feature_steps)
+
+    def model(self, name: str) -> GenerativeModel:
+        """A model of the tour, or on board, as it edits: a GAN with its encoder.
+
+        "normal" is the VAE with N(0, I) in its learned prior's place.
+        """
+        if name not in self._models:
+            self._models[name] = self._loaded(name)
+        return self._models[name]
+
+    def _loaded(self, name: str) -> GenerativeModel:
+        if name == "normal":
+            plain = self._loaded("vae")
+            plain.prior = StandardNormal()
+            return plain
+        folder = onboard(name) if name in ON_BOARD else self.folder / name
+        assert folder is not None
+        model = triptych.load(folder)
+        encoder = None if isinstance(model, Encodes) else load_encoder(model, folder)
+        return model if encoder is None else edit.Inverting(model, encoder, steps=0)
+
+
+def onboard(name: str) -> Path | None:
+    """The folder of a model that comes with the package; None where this installation has none of that name."""
+    return folder_of(name)
+
+
+def plain(value: Any) -> Any:
+    """Estimates and numbers as JSON has them; what is not finite is null."""
+    if isinstance(value, Estimate):
+        return plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Tensor):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def cpu_seconds(work: Any, times: int = 3) -> float:
+    """CPU seconds of a call, the median over a few after one that is not counted."""
+    import statistics
+    import time
+
+    with torch.no_grad():
+        work()
+        spent = []
+        for _ in range(times):
+            start = time.process_time()
+            work()
+            spent.append(time.process_time() - start)
+    return statistics.median(spent)

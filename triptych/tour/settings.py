@@ -1,0 +1,187 @@
+"""How large a tour is: the lengths of its trainings, and the examples of its measures."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from triptych import families
+from triptych.recipes import Recipe
+
+JOINT = ("smile", "age", "hair_length", "beard", "glasses", "earrings", "head_turn", "light", "skin_tone", "hair_colour")
+"""Attributes whose directions are learned, and read by the judge."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that a tour trains.
+
+    >>> Trained("VAE", "vae", 100, 10.0, objective={"beta": 2.0}).recipe(50, seed=1).steps
+    50
+    """
+
+    title: str
+    """What the report calls it."""
+    family: str
+    """Of its recipe, whose preset for the drawn faces is taken."""
+    steps: int
+    """Of training."""
+    cost: float
+    """CPU seconds that they take on the machine of the record."""
+    model: Mapping[str, Any] = field(default_factory=dict)
+    """Changes to the preset's networks."""
+    objective: Mapping[str, Any] = field(default_factory=dict)
+    """Changes to its game."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """Changes to its loop."""
+    init: str = ""
+    """The model whose weights it starts from."""
+    examples: int = 0
+    """How many training faces it sees; 0: all."""
+
+    def recipe(self, steps: int, seed: int) -> Recipe:
+        """Its recipe, for data that are given."""
+        preset = families.preset(self.family, data="faces")
+        training = {"save_every": 10**9, "save_minutes": 0.5, "log_every": 50, **self.training}
+        return dataclasses.replace(
+            preset,
+            model=dataclasses.replace(preset.model, **self.model),
+            objective=dataclasses.replace(preset.objective, **self.objective),
+            training=dataclasses.replace(preset.training, **training),
+            size=None,
+            steps=steps,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The size of a tour."""
+
+    name: str
+    """Of the settings."""
+    models: Mapping[str, Trained]
+    """The models that are trained, and measured in a row each, by name."""
+    others: Mapping[str, Trained] = field(default_factory=dict)
+    """Models of which only samples and likelihoods are measured: what a quick tour quotes from earlier figures."""
+    size: int = 32
+    """Side of the faces, in pixels."""
+    examples: int = 20_000
+    """Training faces; a tenth as many are held out."""
+    judge_steps: int = 1500
+    """Training of the network that reads attributes."""
+    feature_steps: int = 600
+    """Training of the network whose features samples are compared by."""
+    encoder_steps: int = 500
+    """Training of the GAN's encoder."""
+    lessons: int = 4000
+    """Training faces that directions are learned from."""
+    samples: int = 1000
+    """Samples of each model that are compared with as many held-out faces."""
+    tempered: int = 500
+    """The same at each temperature."""
+    scored: int = 200
+    """Held-out faces that likelihoods and reconstructions are measured on."""
+    draws: int = 200
+    """Importance-weighted draws of the bound."""
+    moved: int = 100
+    """Held-out faces that are edited, and read by the judge."""
+    repetitions: int = 60
+    """Estimates of a gradient, for its variance."""
+    rounds: int = 600
+    """Of each game in one dimension."""
+    searched: int = 16
+    """Held-out faces whose z is searched for in the GAN, and that are optimised."""
+    search: int = 150
+    """Steps of such a search."""
+    seed: int = 0
+    """Of weights, batches and noise."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain numbers, words and lists."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> Settings:
+        """What `to_json` made.
+
+        >>> Settings.from_json(QUICK.to_json()) == QUICK
+        True
+        """
+        kinds = {
+            kind: {name: Trained(**{key: _tuples(v) for key, v in m.items()}) for name, m in said[kind].items()}
+            for kind in ("models", "others")
+        }
+        return cls(**{**said, **kinds})
+
+    @property
+    def trained(self) -> dict[str, Trained]:
+        """All models that are trained."""
+        return {**self.models, **self.others}
+
+
+def _tuples(value: Any) -> Any:
+    """A mapping whose lists are tuples again, as recipes have them."""
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
+_SHORT = {"batch": 32}  # half the VAE's minibatch: more steps in the same time, which a short run needs more
+
+QUICK = Settings(
+    "quick",
+    {
+        "vae": Trained("VAE + flow prior", "vae", 2400, 135.0, training=_SHORT),
+        "gan": Trained("GAN", "dcgan", 2000, 110.0),
+        "spectral": Trained("spectral flow", "spectral", 400, 120.0),
+        "glow": Trained("Glow, whitened", "glow", 220, 95.0, training={"rate_warmup": 50}),
+        "sharp": Trained(
+            "VAE + prior, sharpened", "vae", 200, 30.0, objective={"sharpen": 200}, training=_SHORT, init="vae"
+        ),
+    },
+)
+"""A few minutes on two cores."""
+
+MIXING = tuple((coupling, how) for coupling in ("additive", "affine") for how in ("invertible", "shuffle", "reverse"))
+"""Couplings and ways of mixing channels that are compared."""
+FEW = {"vae": "VAE + flow prior", "dcgan": "GAN", "spectral": "spectral flow"}
+"""Families that learn from few faces, and what they are called."""
+COUNTS = (100, 1000, 10_000)
+"""How many."""
+
+
+def _mixed(coupling: str, how: str) -> Trained:
+    model = {"coupling": coupling, "permutation": how, "depth": 4, "whiten": "none", "positions": False}
+    return Trained(f"Glow, {coupling}, {how}", "glow", 800, 90.0, model=model)
+
+
+FULL = Settings(
+    "full",
+    {
+        "vae": Trained("VAE + flow prior", "vae", 9000, 900.0),
+        "gan": Trained("GAN", "dcgan", 16_000, 900.0),
+        "spectral": Trained("spectral flow", "spectral", 3000, 700.0),
+        "glow": Trained("Glow, whitened", "glow", 4000, 900.0),
+        "sharp": Trained("VAE + prior, sharpened", "vae", 3000, 500.0, objective={"sharpen": 3000}, init="vae"),
+    },
+    others={f"mixing-{coupling}-{how}": _mixed(coupling, how) for coupling, how in MIXING}
+    | {
+        f"few-{family}-{count}": Trained(f"{title}, {count:,} faces", family, steps, 150.0, examples=count)
+        for (family, title), steps in zip(FEW.items(), (1500, 2500, 600), strict=True)
+        for count in COUNTS
+    },
+    judge_steps=4000,
+    encoder_steps=2000,
+    lessons=9000,
+    tempered=1000,
+    scored=500,
+    draws=1000,
+    moved=256,
+    repetitions=400,
+    rounds=1500,
+    searched=64,
+    search=300,
+)
+"""About an hour and a half on two cores."""

@@ -1,0 +1,103 @@
+"""`tour`: everything in its order, from an empty folder to a report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from triptych import folders
+from triptych.progress import duration
+from triptych.tour.parts import parts_of
+from triptych.tour.place import Place
+from triptych.tour.reporting import report
+from triptych.tour.schedule import Part, left, run
+from triptych.tour.settings import QUICK, Settings
+
+REFERENCE = 0.9
+"""CPU seconds of `_probe` on a quiet core of the machine of the record."""
+MINUTES = {"quick": 8.0, "full": 150.0}
+"""Most minutes that a tour should take on two cores."""
+_LEAST, _LOST = 0.2, 0.9  # smallest share of the steps; share of the cores' time that is work
+_JOBS = 8  # processes at the most: there are no more parts than that at a time
+
+
+def tour(
+    out: str | Path,
+    *,
+    settings: Settings = QUICK,
+    jobs: int | None = None,
+    minutes: float | None = None,
+    anew: bool = False,
+    notice: Callable[[str], object] = print,
+) -> Path:
+    """Trains and measures what is left of a tour, and writes its report.
+
+    Args:
+        out: its folder; a tour there goes on where it was stopped.
+        settings: how large it is.
+        jobs: parts done at once, each by a process of one thread; by default as many as cores; 1: all in this process.
+        minutes: that a new tour may take: on slower machines trainings have fewer steps; by default 8, a full one 150.
+        anew: removes the tour that is there.
+        notice: called with lines for a person.
+
+    Returns:
+        the report's path.
+
+    Raises:
+        TriptychError: for a folder that holds something else, and where another process is at this tour.
+    """
+    start, jobs = time.perf_counter(), min(_JOBS, jobs or os.cpu_count() or 1)
+    place, parts = Place(Path(out), settings), parts_of(settings)
+    wanted = MINUTES.get(settings.name) if minutes is None else minutes
+    slowness = 1.0 if wanted is None else slow()
+    scale = 1.0 if wanted is None else affordable(parts, settings, jobs, slowness, wanted)
+    scale = place.begin(anew, scale)
+    with folders.claimed(place.folder):
+        notice(_foretold(place, parts, jobs, slowness, scale))
+        run(place, parts, jobs)
+        return report(place, time.perf_counter() - start)
+
+
+def affordable(parts: list[Part], settings: Settings, jobs: int, slowness: float, minutes: float) -> float:
+    """The share of the trainings' steps that a machine so many times as slow does in so many minutes.
+
+    >>> affordable(parts_of(QUICK), QUICK, jobs=2, slowness=1.0, minutes=60.0)
+    1.0
+    """
+    whole = sum(part.cost for part in parts)
+    trainings = sum(trained.cost for trained in settings.trained.values())
+    budget = 60 * minutes * jobs * _LOST / slowness
+    return min(1.0, max(_LEAST, (budget - (whole - trainings)) / trainings))
+
+
+def _foretold(place: Place, parts: list[Part], jobs: int, slowness: float, scale: float) -> str:
+    """How much there is to do, in words."""
+    waiting = left(place, parts)
+    names = place.settings.trained
+    seconds = sum(part.cost * (scale if part.name in names else 1.0) for part in waiting) * slowness / jobs / _LOST
+    before = len(parts) - len(waiting)
+    done = f", {before} of {len(parts)} parts are done already" if before else f", {len(parts)} parts"
+    fewer = "" if scale == 1 else f"; trainings have {scale:.0%} of their steps, to be done in time"
+    if not waiting:
+        return f"the tour in {place.folder} was done before: its report is written again (--anew measures again)"
+    return f"a tour into {place.folder}: about {duration(seconds)} with {jobs} at once{done}{fewer}"
+
+
+def slow() -> float:
+    """How many times as long as on the machine of the record convolutions take here, of one core."""
+    _probe()  # what the first pays for is not counted
+    start = time.process_time()
+    _probe()
+    return max(0.25, (time.process_time() - start) / REFERENCE)
+
+
+def _probe() -> None:
+    """Convolutions forth and back, as trainings have."""
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3, padding=1))
+    x = torch.zeros(32, 3, 32, 32)
+    for _ in range(20):
+        net(x).square().mean().backward()
