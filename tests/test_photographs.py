@@ -22,9 +22,14 @@ from triptych.errors import TriptychError
 from triptych.studio import Limits, Registry, create_app, images
 
 ALIGNED = edit.Alignment((0.35, 0.45), (0.65, 0.45))
-LOOK = {"smile": 0.0, "age": 0.0, "hair_length": 0.5, "hair_colour": 0.2, "skin_tone": 0.5, "background": 0.5} | dict.fromkeys(
-    ("head_turn", "light", "glasses", "beard", "earrings"), 0.0
-)
+LOOK = {
+    "smile": 0.0,
+    "age": 0.0,
+    "hair_length": 0.5,
+    "hair_colour": 0.2,
+    "skin_tone": 0.5,
+    "background": 0.5,
+} | dict.fromkeys(("head_turn", "light", "glasses", "beard", "earrings"), 0.0)
 
 
 def drawn(size=160, **look):
