@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import triptych
 from triptych import bijections, codecs, compose, data, doctor, edit, evaluate, flow, gan, nets, report, vae
 from triptych.core import GenerativeModel
-from triptych.data import Split, Splits
+from triptych.data import Split, Splits, faces
 from triptych.errors import TriptychError
 
 WRONG: dict[str, Any] = {
@@ -54,6 +54,13 @@ DIRECTIONS = edit.Directions(
 )
 NICE_DIRECTIONS = edit.Directions({"a": edit.Direction("a", "continuous", torch.eye(4)[0], 0.0, 1.0, torch.eye(4)[0])})
 FOUND = {"log_prob": MANY[:, 0].double(), "reconstruction": MANY[:, 1].double().abs()}
+PHOTOGRAPH = torch.randint(0, 256, (3, 20, 20), dtype=torch.uint8, generator=GAUSSIAN)
+FACE, ALIGNMENT = edit.Face((6.0, 8.0), (14.0, 8.0)), edit.Alignment((0.3, 0.4), (0.7, 0.4))
+PLACED = edit.place(FACE, ALIGNMENT, (8, 8))
+# drawn so that the cascades see them
+FACES = faces.draw(
+    {"age": np.zeros(10), "hair_colour": np.full(10, 0.2), "glasses": np.zeros(10), "beard": np.zeros(10)}, 64
+)
 READER = edit.Reader(nn.Linear(4, 1), {"a": (0, 0.0, 1.0)})
 DENSE = bijections.Dense(2, 4, (4,))
 AFFINE = bijections.Affine()
@@ -77,6 +84,27 @@ CALLS: dict[str, dict[str, Any]] = {
     "data.load": {"name": X, "seed": 0, "n": 5, "size": None},
     "edit.AtDepth": {"model": NICE, "depth": 1},
     "edit.Inverting": {"model": VAE, "encoder": None, "steps": 1, "restarts": 1},
+    "edit.Alignment": {"left": (0.3, 0.4), "right": (0.7, 0.4)},
+    "edit.Face": {"left": (6.0, 8.0), "right": (14.0, 8.0)},
+    "edit.align": {"photograph": PHOTOGRAPH, "placed": PLACED, "channels": 3},
+    "edit.centred": {"photograph": (20, 20), "size": (8, 8)},
+    "edit.choose": {
+        "faces": [FACE],
+        "which": "largest",
+        "alignment": ALIGNMENT,
+        "photograph": (20, 20),
+        "size": (8, 8),
+    },
+    "edit.find_faces": {"photograph": PHOTOGRAPH},
+    "edit.known_alignment": {"data": "faces", "size": (8, 8)},
+    "edit.measure_alignment": {"pictures": FACES},
+    "edit.paste_back": {
+        "photograph": PHOTOGRAPH,
+        "placed": PLACED,
+        "before": PHOTOGRAPH[None, :, :8, :8],
+        "after": PHOTOGRAPH[None, :, 8:16, :8],
+    },
+    "edit.place": {"face": FACE, "alignment": ALIGNMENT, "size": (8, 8)},
     "edit.apply": {"model": VAE, "x": X, "values": {"a": 1.0}, "directions": DIRECTIONS, "hold": ()},
     "edit.at_depth": {"model": NICE, "depth": 1},
     "edit.axes": {"split": SPLIT},
@@ -271,6 +299,7 @@ APART = {
     *("bijections.LogisticToNormal", "bijections.Mixing", "bijections.MultiScale", "bijections.NotInvertible"),
     *("bijections.Squeeze", "bijections.StepTransform", "bijections.Transform"),
     *("edit.Directions", "edit.Optimised", "edit.Reader", "edit.straightest"),
+    *("edit.Chosen", "edit.Photograph", "edit.Placed", "edit.read_photograph"),
     *("evaluate.EfficientNet", "evaluate.Features", "evaluate.Gaussian", "evaluate.Inception", "evaluate.Learned"),
     *("evaluate.Local", "evaluate.Pixels", "evaluate.Quality", "evaluate.Reference", "flow.most_extreme"),
     *("gan.Adversarial", "nets.he_", "nets.perceptron", "vae.LaplaceNoise", "vae.Likelihood", "vae.LogisticNoise"),

@@ -73,9 +73,9 @@ def save(pictures: Tensor, path: str | Path, *, columns: int | None = None) -> N
     if path.suffix.lower() == ".gif":
         frames = [image(p).convert("RGB") for p in pictures]
         frames += frames[-2:0:-1]
-        _write(frames[0], path, save_all=True, append_images=frames[1:], duration=120, loop=0)
+        write(frames[0], path, save_all=True, append_images=frames[1:], duration=120, loop=0)
     else:
-        _write(image(pictures[0], enlarge=False) if len(pictures) == 1 else grid(pictures, columns), path)
+        write(image(pictures[0], enlarge=False) if len(pictures) == 1 else grid(pictures, columns), path)
 
 
 def save_rows(rows: Mapping[str, Tensor], path: str | Path) -> None:
@@ -110,7 +110,12 @@ def _format(path: Path) -> str:
     return Image.registered_extensions().get(path.suffix.lower(), "")
 
 
-def _write(drawn: Image.Image, path: Path, **options: object) -> None:
+def write(drawn: Image.Image, path: Path, **options: object) -> None:
+    """A Pillow image to a file, in the format that its suffix says.
+
+    Raises:
+        TriptychError: for a path that cannot be written, or has a suffix that is not a picture's.
+    """
     kind = _format(path)  # said to Pillow, which would go by the suffix of the temporary name
     if kind not in Image.SAVE:
         raise TriptychError(f"cannot write {path}: {path.suffix or 'no suffix'} is not a picture's; {_ADVICE}")

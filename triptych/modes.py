@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 from collections.abc import Callable, Iterator
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -24,17 +25,43 @@ def flush_subnormals() -> None:
     torch.set_flush_denormal(True)
 
 
+class _Shared:
+    """What a block of code sets on parts for as long as it runs, also where several threads run such blocks at once: the
+    first that comes sets it, the last that leaves puts back what was there."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()  # a collection of garbage may come here again
+        self._held: dict[int, tuple[int, Any]] = {}  # by the part's address: how many hold it, and what was there before
+
+    @contextlib.contextmanager
+    def held(self, parts: list[Any], name: str, change: Callable[[], object]) -> Iterator[None]:
+        """Inside, `change` has been made to the attribute `name` of each part."""
+        with self._lock:
+            for part in parts:
+                count, before = self._held.get(id(part), (0, getattr(part, name)))
+                self._held[id(part)] = count + 1, before
+            change()
+        try:
+            yield
+        finally:
+            with self._lock:
+                for part in parts:
+                    count, before = self._held.pop(id(part))
+                    if count > 1:
+                        self._held[id(part)] = count - 1, before
+                    else:
+                        setattr(part, name, before)
+
+
+_evaluated, _frozen = _Shared(), _Shared()
+
+
 @contextlib.contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Eval mode inside; outside every module has the mode that it had."""
-    modes = [(part, part.training) for module in modules for part in module.modules()]
-    for module in modules:
-        module.eval()
-    try:
+    """Eval mode inside; outside, once no thread is inside any more, every module has the mode that it had."""
+    parts = list({id(part): part for module in modules for part in module.modules()}.values())
+    with _evaluated.held(parts, "training", lambda: [module.eval() for module in modules]):
         yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def in_eval_mode(function: Callable[P, R]) -> Callable[P, R]:
@@ -59,11 +86,6 @@ def in_eval_mode(function: Callable[P, R]) -> Callable[P, R]:
 @contextlib.contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """No gradient with respect to the module's parameters inside; what passes through it has its own."""
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for p in parameters:
-        p.requires_grad_(False)
-    try:
+    parameters = list(module.parameters())
+    with _frozen.held(parameters, "requires_grad", lambda: module.requires_grad_(False)):
         yield
-    finally:
-        for p in parameters:
-            p.requires_grad_()

@@ -181,6 +181,7 @@ class FlowSteps(Bijection):
             self._kept = {}
             return made(self.steps)
         key = [(p.data_ptr(), p._version) for p in parameters]
-        if made not in self._kept or self._kept[made][0] != key:
-            self._kept[made] = key, made(self.steps)
-        return self._kept[made][1]
+        kept = self._kept.get(made)  # read once: another thread may forget it meanwhile
+        if kept is None or kept[0] != key:
+            kept = self._kept[made] = key, made(self.steps)
+        return kept[1]

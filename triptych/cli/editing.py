@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from triptych.cli import optimising, parse
+from triptych.cli import facing, optimising, parse
 from triptych.cli.options import Edit
 from triptych.cli.sources import context_of, folder_of, load_editable, load_model, notice
 from triptych.errors import TriptychError
@@ -40,7 +40,12 @@ def edit(words: Sequence[str]) -> None:
         parse_sweep(options.sweep)
     strengths(_settings(options.set))
     into_folder = _is_folder(options)
-    if options.inpaint:
+    if options.face is not None:
+        facing.check(options)
+        model = load_editable(options.run, options.model)
+        show = _editor(options, model, beside=True)
+        facing.edit_faces(options, model, show, _settings_of(options) if into_folder else None)
+    elif options.inpaint:
         if into_folder or options.triptych:
             raise TriptychError("--inpaint writes one picture: give picture files and --out whole.png, without --triptych")
         _inpaint(options)
@@ -121,14 +126,20 @@ def _error(rms: float) -> str:
     return f"{rms:.1f} of 255 (RMS)"
 
 
-def _editor(options: Edit, model: GenerativeModel) -> Callable[[Tensor], Shown]:
-    """What edits stored pictures as the options say, everything in them checked."""
+def _editor(options: Edit, model: GenerativeModel, beside: bool | None = None) -> Callable[[Tensor], Shown]:
+    """What edits stored pictures as the options say, everything in them checked.
+
+    Args:
+        beside: by default as --triptych says.
+    """
     from triptych.edit.showing import shown
 
     context = context_of(model, options.known)
     kind = optimising.optimised if options.optimise else _condition if options.given else _move
     change = kind(options, model, context)
-    return lambda stored: shown(model, stored, change, context=context, beside=options.triptych)
+    return lambda stored: shown(
+        model, stored, change, context=context, beside=options.triptych if beside is None else beside
+    )
 
 
 def _condition(options: Edit, model: GenerativeModel, context: Tensor | None) -> Change:

@@ -111,6 +111,9 @@ class Edit(OwnModel, OfRun):
     """Decode the picture's z under these attributes instead, such as glasses=yes (conditional models)."""
     known: str | None = None
     """What the picture shows now, such as glasses=no; what is not named is unknown (conditional models)."""
+    face: str | None = None
+    """Edit a face of a photograph and paste it back, so that the whole photograph is written: largest, or its number where
+    there are several; auto, which takes the centre where none is found; or centre. Needs the extra triptych[faces]."""
     inpaint: str | None = None
     """Hide a part and fill it in by the model's density (flows): top, bottom, left, right, odd, even, middle-horizontal,
     middle-vertical, random-75 or random-90."""

@@ -233,6 +233,13 @@ def decode(
         return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def profile(content: str | Path | bytes) -> bytes | None:
+    """The ICC profile of a picture whose pixels are read as RGB; None where it has none."""
+    with _open(content) as image:
+        found = image.info.get("icc_profile")
+        return found if isinstance(found, bytes) and image.mode in ("RGB", "RGBA") else None
+
+
 def flatten(image: Image.Image, depth: Depth | None = None) -> Image.Image:
     """Eight bits per channel and no alpha: transparent parts become white, deep values are brought to 0..255 by `depth`."""
     if image.mode in DEEP:

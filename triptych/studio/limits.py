@@ -29,7 +29,7 @@ class Limits:
         reading: bytes of all bodies that are held at a time.
         patience: seconds that a client may take between two parts of its body.
         pixels: of a picture, before it is decoded.
-        pictures: bytes of all pictures that are kept, with their codes.
+        pictures: bytes of all pictures that are kept, with their codes; photographs: of the files that they were taken from.
         expiry: seconds after which a picture that nobody used is forgotten.
         waiting: pieces of work that may wait for one model; together: those that it does at once.
     """
@@ -41,6 +41,7 @@ class Limits:
     patience: float = 20.0
     pixels: int = 50_000_000
     pictures: int = 2**28
+    photographs: int = 2**28
     expiry: float = 1800.0
     waiting: int = 64
     together: int = 16

@@ -17,7 +17,7 @@ from triptych.studio.problems import Gone
 from triptych.studio.served import Served, load_served
 
 _RESTED = 3.0  # seconds between two looks at the disk
-_FILES = ("recipe.json", "model.safetensors", "directions.json", "encoder.safetensors")
+_FILES = ("recipe.json", "model.safetensors", "directions.json", "encoder.safetensors", "alignment.json")
 Marks = tuple[tuple[int, int], ...]
 
 

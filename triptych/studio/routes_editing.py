@@ -1,4 +1,4 @@
-"""POST edit, sweep, mix, likelihood, recipe: what is done with opened pictures."""
+"""POST edit, paste, sweep, mix, likelihood, recipe: what is done with opened pictures."""
 
 from __future__ import annotations
 
@@ -44,6 +44,13 @@ def _drawn(routes: APIRouter, studio: Studio) -> None:
         edited = await answer(request, served.worker.submit(studio.mover(served), move, alone=asked.alone))
         took = {"Server-Timing": f"model;dur={1000 * (time.perf_counter() - start):.1f}"}
         return Response(images.png(edited), media_type="image/png", headers=took)
+
+    @routes.post("/paste", response_class=Response, responses=_PNG)
+    async def paste(request: Request, asked: schemas.Edit) -> Response:
+        """The whole photograph that the picture was taken from, with the edit in it."""
+        served, move = _move(studio, asked)
+        edited = await answer(request, served.worker.submit(studio.mover(served), move, alone=asked.alone))
+        return Response(await studio.pasted(move.picture, edited), media_type="image/png")
 
     @routes.post("/sweep", response_class=Response, responses=_GIF)
     async def sweep(request: Request, asked: schemas.Sweep) -> Response:

@@ -67,6 +67,7 @@ def _model(served: Served) -> schemas.Model:
         directions=[described(d) for d in served.directions.values()],
         bound=served.bound,
         given=[] if conditions is None else list(conditions.names),
+        faces=served.alignment is not None,
         note=served.note,
     )
 

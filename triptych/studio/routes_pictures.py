@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request
 from torch import Tensor
 
 from triptych.data import faces
-from triptych.studio import images, schemas, scoring, teaching, verbs
+from triptych.edit.choosing import Which, parse_which
+from triptych.studio import images, photographs, schemas, scoring, teaching, verbs
 from triptych.studio.problems import Problem
 from triptych.studio.routes_models import ERRORS, described
 from triptych.studio.served import Served
@@ -22,6 +23,7 @@ from triptych.studio.verbs import Picture
 from triptych.studio.worker import answer
 
 _PICTURE = "instead of file: the id of a picture that is open already"
+_FACE = "auto (the largest face, or the centre where none is found), centre, largest, or a face's number from 1"
 
 
 def router(studio: Studio) -> APIRouter:
@@ -34,11 +36,12 @@ def router(studio: Studio) -> APIRouter:
 
 def _one(routes: APIRouter, studio: Studio) -> None:
     """Those that open pictures."""
-    upload = form_docs(studio.limits, "file", model="a model's id", picture=_PICTURE)
+    upload = form_docs(studio.limits, "file", model="a model's id", picture=_PICTURE, face=_FACE)
 
     @routes.post("/encode", openapi_extra=upload)
     async def encode(request: Request) -> schemas.Encoded:
-        """Opens a picture for a model, upright, resized and cropped; says its reconstruction and its coordinates."""
+        """Opens a picture for a model, upright, resized and cropped, or a face in it, aligned as the model's training data
+        are; says its reconstruction and its coordinates."""
         form = await read_form(request)
         served = studio.registry.model(form.text("model"))
         return await opened(studio, request, served, await _chosen(studio, form, served), form.texts.get("source", "file"))
@@ -115,6 +118,7 @@ async def opened(studio: Studio, request: Request, served: Served, picture: Pict
 
     found = await answer(request, served.worker.submit(_each(work), picture))
     assert picture.again is not None
+    photograph = studio.photographs.get(picture.photograph) if picture.photograph else None
     return schemas.Encoded(
         picture=studio.keep(picture),
         model=served.id,
@@ -122,21 +126,40 @@ async def opened(studio: Studio, request: Request, served: Served, picture: Pict
         image=images.data_url(picture.stored),
         reconstruction=images.data_url(picture.again),
         rms=verbs.rms(picture),
+        photograph=None
+        if photograph is None or picture.chosen is None
+        else photographs.described(photograph, picture.chosen),
         source=source if source in ("file", "sample", "drawn face") else "file",
     )
 
 
 async def _chosen(studio: Studio, form: Form, served: Served) -> Picture:
     """The picture that a form sends, or names."""
+    which = parse_which(form.text("face")) if "face" in form.texts else None
+    if form.files and which is not None:
+        return await _taken(studio, served, form.files[0][1], which)
     if form.files:
         return Picture(served.id, await studio.decoded(form.files[0][1], served))
     if "picture" not in form.texts:
         raise Problem("expected a picture file in the field file, or the id of an open one in the field picture")
     known = studio.pictures.get(form.text("picture"))
+    if known.chosen is not None:
+        return await _taken(studio, served, known.photograph, known.chosen.number or "centre" if which is None else which)
+    if which not in (None, "auto", "centre"):
+        raise Problem("this picture was not taken from a photograph: send the file to choose a face of it")
     if known.model == served.id:
         return Picture(served.id, known.stored, known.context)
     content = images.png(known.stored)
     return Picture(served.id, await studio.decoded(content, served))
+
+
+async def _taken(studio: Studio, served: Served, source: bytes | str, which: Which) -> Picture:
+    """A face of a photograph, sent or by its id, or its centre."""
+    known = studio.photographs.get(source) if isinstance(source, str) else source
+    found = await studio.taken(known, served, which)
+    kept = isinstance(source, str) and found.photograph is known
+    key = source if kept else studio.photographs.put(found.photograph, found.photograph.size)
+    return Picture(served.id, found.stored, photograph=str(key), chosen=found.chosen)
 
 
 async def _decoded(studio: Studio, form: Form, served: Served) -> tuple[list[str], list[Tensor], dict[str, str]]:

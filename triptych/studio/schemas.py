@@ -39,7 +39,7 @@ class Direction(BaseModel):
 
 
 class Model(BaseModel):
-    """A model, or with `problem` a run whose model did not load."""
+    """A model, or with `problem` a run whose model did not load; `faces`: it knows where its training data have faces."""
 
     id: str
     family: str | None
@@ -47,6 +47,7 @@ class Model(BaseModel):
     directions: list[Direction]
     bound: str | None = None
     given: list[str] = []
+    faces: bool = False
     note: str = ""
     problem: str | None = None
 
@@ -57,10 +58,33 @@ class Models(BaseModel):
     models: list[Model]
 
 
+Corners = list[tuple[float, float]]
+
+
+class FaceBox(BaseModel):
+    """A face: the corners of the square around it as shares of the photograph's sides, and whether its eyes were seen."""
+
+    corners: Corners
+    eyes: bool
+
+
+class Photograph(BaseModel):
+    """The file that a picture was taken from: small, with its faces (the largest first; null where they were not looked
+    for), the number of the one that was taken (from 1; null: the centre), and the corners of what was taken."""
+
+    image: str
+    width: int
+    height: int
+    faces: list[FaceBox] | None
+    face: int | None
+    taken: Corners
+    note: str
+
+
 class Encoded(BaseModel):
     """An opened picture: its id, its own coordinate along each direction, as it was read, and as the model gives it back.
 
-    `rms` is the root mean square error of the reconstruction, 0 … 255.
+    `rms` is the root mean square error of the reconstruction, 0 … 255; `photograph` is there where `face` was asked for.
     """
 
     picture: str
@@ -70,6 +94,7 @@ class Encoded(BaseModel):
     reconstruction: str
     rms: float
     source: str
+    photograph: Photograph | None = None
 
 
 class Edit(_Strict):

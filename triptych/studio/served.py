@@ -25,6 +25,7 @@ class Served:
         parts: by depth, the model edited there, for each depth that a direction has; None stands for z.
         weights: `pretrained.stamp` of what was loaded.
         family, data: what the run says of itself; data "" where it does not.
+        alignment: where its training pictures have the eyes of faces; None where that is not known, as for other things.
         note: what a person should know, such as that there are no directions yet; "" for nothing.
     """
 
@@ -38,11 +39,17 @@ class Served:
     note: str
     worker: Worker
     parts: Mapping[int | None, GenerativeModel] = field(default_factory=dict)
+    alignment: edit.Alignment | None = None
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """(C, H, W) of its pictures."""
         return self.model.event_shape
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.event_shape[1], self.event_shape[2]
 
     @property
     def bound(self) -> str | None:
@@ -72,10 +79,11 @@ def load_served(name: str, folder: Path, limits: Limits) -> Served:
     if inverted:
         note = f"it has no encoder: each picture is searched for, which takes a while. {note}".strip()
     parts = {depth: edit.at_depth(model, depth) for depth in {None, *(d.depth for d in directions.values())}}
-    worker = Worker(name, waiting=limits.waiting, together=limits.together)
     family = type(loaded).__name__.lower() if recipe is None else recipe.family
     data = "" if recipe is None else recipe.data
-    return Served(name, folder, model, directions, weights, family, data, note, worker, parts)
+    alignment = edit.Alignment.load(folder) or edit.known_alignment(data, (shape[1], shape[2]))
+    worker = Worker(name, waiting=limits.waiting, together=limits.together)
+    return Served(name, folder, model, directions, weights, family, data, note, worker, parts, alignment)
 
 
 def _directions(folder: Path, weights: str) -> tuple[edit.Directions, str]:

@@ -3,35 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import anyio.to_thread
 from anyio import CapacityLimiter
 from torch import Tensor
 
 from triptych import edit
+from triptych.edit.choosing import Which
 from triptych.studio import images
-from triptych.studio.problems import Problem
+from triptych.studio.photographs import Photograph, Taken, pasted, take
+from triptych.studio.problems import Busy, Problem
 from triptych.studio.registry import Registry
 from triptych.studio.served import Served
 from triptych.studio.shelf import Shelf
 from triptych.studio.teaching import Taught
 from triptych.studio.verbs import Mover, Picture
 
+T = TypeVar("T")
 _TAUGHT = 2**25  # bytes of all taught directions
 _DECODED = 2  # pictures at a time: each may take some hundred megabytes while it is decoded
+_WAITING = 64  # that may wait for that
 
 
 class Studio:
     """The state of a running studio.
 
     Attributes:
-        pictures, taught: what visitors have, under ids that only they know.
+        pictures, photographs, taught: what visitors have, under ids that only they know.
     """
 
     def __init__(self, registry: Registry):
         self.registry, self.limits = registry, registry.limits
         self.pictures = Shelf[Picture]("picture", most=self.limits.pictures, expiry=self.limits.expiry)
+        self.photographs = Shelf[Photograph]("photograph", most=self.limits.photographs, expiry=self.limits.expiry)
         self.taught = Shelf[Taught]("taught direction", most=_TAUGHT, expiry=self.limits.expiry)
         self._movers: dict[str, tuple[Served, Mover]] = {}
         self._decoders: CapacityLimiter | None = None
@@ -39,6 +45,7 @@ class Studio:
     def purge(self) -> None:
         """Forgets what has expired."""
         self.pictures.purge()
+        self.photographs.purge()
         self.taught.purge()
 
     def keep(self, picture: Picture) -> str:
@@ -76,11 +83,27 @@ class Studio:
         return known
 
     async def decoded(self, content: bytes, served: Served) -> Tensor:
-        """An uploaded file as the model takes it, a bounded number at a time."""
+        """An uploaded file as the model takes it."""
+        return await self._in_turn(images.read, content, served.event_shape, self.limits.pixels)
+
+    async def taken(self, source: bytes | Photograph, served: Served, which: Which) -> Taken:
+        """A face of a photograph, or its centre."""
+        return await self._in_turn(take, source, served, which, self.limits.pixels)
+
+    async def pasted(self, picture: Picture, after: Tensor) -> bytes:
+        """The photograph that a picture was taken from with its edit, as PNG."""
+        if picture.chosen is None or picture.again is None:
+            raise Problem("this picture was not taken from a photograph: open a file with the field face")
+        photograph = self.photographs.get(picture.photograph)
+        return await self._in_turn(pasted, photograph, picture.chosen, picture.again, after, self.limits.pixels)
+
+    async def _in_turn(self, work: Callable[..., T], *asked: Any) -> T:
+        """Work on whole photographs in a thread, of which a bounded number is done at a time, and may wait."""
         if self._decoders is None:
             self._decoders = CapacityLimiter(_DECODED)
-        read, most = images.read, self.limits.pixels
-        return await anyio.to_thread.run_sync(read, content, served.event_shape, most, limiter=self._decoders)
+        if self._decoders.statistics().tasks_waiting >= _WAITING:
+            raise Busy(f"{_WAITING} pictures are waiting to be read: try again in a second")
+        return await anyio.to_thread.run_sync(work, *asked, limiter=self._decoders)
 
     async def refresh(self) -> None:
         """Looks for new runs, outside of the event loop."""

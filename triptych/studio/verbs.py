@@ -39,6 +39,7 @@ class Picture:
         stored: as that model takes it.
         codes: by the depth at which they lie, of the weights `weights`; found when they are first needed.
         again: its reconstruction, stored.
+        photograph: the id of the photograph that it was taken from, "" for none; chosen: where it lies there.
     """
 
     model: str
@@ -47,6 +48,8 @@ class Picture:
     weights: str = ""
     codes: dict[int | None, Codes] = field(default_factory=dict)
     again: Tensor | None = None
+    photograph: str = ""
+    chosen: edit.Chosen | None = None
 
     @property
     def size(self) -> int:

@@ -1,5 +1,7 @@
 // Requests to the studio: the token, errors as one sentence, and pictures as object URLs.
 
+import { state } from "./state.js";
+
 export class Problem extends Error {
   constructor(status, sentence) {
     super(sentence);
@@ -69,6 +71,17 @@ export async function form(path, fields) {
   return (await request(path, { method: "POST", body })).json();
 }
 
-// A picture's source is a file of the visitor's, or the id of a picture that the studio has.
-export const open = (model, source) =>
-  form("/api/encode", source.file ? { model, file: source.file } : { model, picture: source.picture, source: source.kind });
+// A picture's source is a file of the visitor's, or the id of a picture that the studio has, or both: the file where the id
+// is forgotten. face: which one of a photograph, or its centre, which a model that knows no faces takes.
+export async function open(model, source) {
+  const faces = state.models.find((one) => one.id === model)?.faces;
+  const asked = { model, face: faces ? (source.face ?? "auto") : "centre" };
+  if (source.picture) {
+    try {
+      return await form("/api/encode", { ...asked, picture: source.picture, source: source.kind });
+    } catch (error) {
+      if (error.status !== 404 || !source.file) throw error;
+    }
+  }
+  return form("/api/encode", { ...asked, file: source.file });
+}

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { $, attempt, el, live, number, picture, pictures, said, save, show } from "./dom.js";
 import { Latest } from "./latest.js";
+import * as photograph from "./photograph.js";
 import { Sliders } from "./sliders.js";
 import { state } from "./state.js";
 
@@ -40,6 +41,7 @@ export function start() {
   $("save-gif").addEventListener("click", (event) => attempt(saveFilm, event.currentTarget));
   $("save-recipe").addEventListener("click", (event) => attempt(saveRecipe, event.currentTarget));
   $("save-original").addEventListener("click", () => attempt(async () => save(await (await fetch(current.opened.image)).blob(), "original.png")));
+  photograph.start({ choose: (face) => open({ ...current.source, face }, sliders.values), paste });
   wipe();
   document.addEventListener("keydown", (event) => {
     const what = KEYS[event.key.toLowerCase()];
@@ -54,6 +56,7 @@ export function start() {
 
 function blank() {
   for (const id of ["frame-original", "frame-again", "frame-edited"]) $(id).replaceChildren();
+  photograph.show(null);
   sliders.fill(state.directions(), null);
   if (!state.directions().length) $("sliders").append(el("p", { className: "empty" }, state.model?.note || "No model to edit with."));
 }
@@ -85,9 +88,11 @@ async function project(opened = current.opened) {
 }
 
 function take(opened, source, values) {
-  current.source = source;
+  const face = opened.photograph ? (opened.photograph.face ?? "centre") : undefined;
+  current.source = opened.photograph ? { ...source, picture: opened.picture, kind: "file", face } : source;
   current.opened = opened;
-  const what = opened.source === "drawn face" ? "a drawn face" : opened.source === "sample" ? "a sample" : "your picture";
+  photograph.show(opened.photograph);
+  const what = opened.source === "drawn face" ? "a drawn face" : opened.source === "sample" ? "a sample" : opened.photograph?.face ? "a face of your photograph" : "your picture";
   $("frame-original").replaceChildren(picture(opened.image, `Original: ${what}`));
   $("frame-again").replaceChildren(picture(opened.reconstruction, "Reconstruction by the model"));
   edited = picture(opened.reconstruction, "Edited picture");
@@ -105,7 +110,7 @@ function take(opened, source, values) {
   if (Object.keys(sliders.values).length) move(sliders.values);
   live(`Opened ${what}. The reconstruction is off by ${number(opened.rms, 1)} of 255.`);
   measure();
-  kindest(opened, source);
+  kindest(opened, current.source);
 }
 
 function fill(values) {
@@ -218,6 +223,9 @@ function wipe() {
 
 // Alone: to the bit what the command line gives.
 const savePicture = async () => save((await again(() => api.blob("/api/edit", { ...body(sliders.values), alone: true }))).blob, "edited.png");
+
+// The whole photograph with the edit in it.
+const paste = async () => save((await again(() => api.blob("/api/paste", { ...body(sliders.values), alone: true }))).blob, "photograph.png");
 
 async function saveFilm() {
   const { name, range } = state.directions().find((direction) => direction.name === $("film").value);
