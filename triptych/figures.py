@@ -94,7 +94,7 @@ def save_rows(rows: Mapping[str, Tensor], path: str | Path) -> None:
         sheet.paste(strip, (margin, top))
         pen.multiline_text((_TEXT, top + strip.height / 2), name, fill=0, font=font, anchor="lm")
         top += strip.height
-    _write(sheet, Path(path))
+    write(sheet, Path(path))
 
 
 def is_writable(name: str) -> bool:
