@@ -91,7 +91,7 @@ def test_aligning_samples_the_photograph_where_it_says(tilt, distance, size):
     h, w = 150, 200
     photograph = smooth(h, w)
     across = distance / 2 * np.array([np.cos(np.radians(tilt)), np.sin(np.radians(tilt))])
-    placed = edit.place(edit.Face(tuple((100, 70) - across), tuple((100, 70) + across)), ALIGNED, size)
+    placed = edit.place(edit.Face((100 - across[0], 70 - across[1]), (100 + across[0], 70 + across[1])), ALIGNED, size)
     found = edit.align(photograph.round().byte(), placed)[0].float()
     steps = np.stack(np.meshgrid(np.arange(size[1]), np.arange(size[0])), -1).reshape(-1, 2) + 0.5
     at = placed.to_photograph(steps)
@@ -165,7 +165,7 @@ def test_of_several_faces_the_largest_is_first_and_one_is_chosen():
     with pytest.raises(TriptychError, match=r"2 faces are found .*, not 3"):
         edit.choose(found, 3, DRAWN, sides, size)
     assert edit.choose([], "auto", DRAWN, sides, size).number is None
-    with pytest.raises(TriptychError, match="no face is found.*centre"):
+    with pytest.raises(TriptychError, match=r"no face is found.*centre"):
         edit.choose([], 1, DRAWN, sides, size)
     already = edit.Face((0.405 * 160, 0.465 * 160), (0.6 * 160, 0.46 * 160))
     assert edit.choose([already], "auto", DRAWN, (160, 160), size).number is None  # aligned as it came
@@ -320,6 +320,17 @@ def test_a_huge_photograph_is_refused_before_it_is_searched(client):
     Image.new("L", (1500, 1500)).save(target, "PNG")
     answer = opened(client, target.getvalue(), face="auto")
     assert answer.status_code == 422 and "million pixels" in answer.json()["detail"]
+
+
+def test_finding_takes_as_long_whatever_the_size():
+    """What is looked through is bounded: as many pixels of forty megapixels as of one."""
+    sizes = []
+    for h, w in ((1000, 1000), (5000, 8000)):
+        grey, pixels = finding._grey(torch.zeros(1, 1, 1, dtype=torch.uint8).expand(1, h, w))
+        views = [view.values.size for view, _ in finding._views(finding.opencv(), grey)]
+        sizes.append(max(views))
+        assert max(grey.shape) <= 2048 and np.allclose(pixels * grey.shape[::-1], (w, h))
+    assert max(sizes) <= 4 * 480**2
 
 
 def test_a_model_that_knows_no_faces_takes_the_centre(tmp_path, client):

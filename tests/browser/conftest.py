@@ -18,6 +18,7 @@ from studio_runs import save_all
 
 import triptych
 from triptych import edit
+from triptych.edit.alignment import DRAWN
 
 ROOT = Path(__file__).parent.parent.parent
 DESKTOP, PHONE = {"width": 1280, "height": 860}, {"width": 390, "height": 844}
@@ -54,6 +55,7 @@ def save_default(out, side):
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory):
     root = save_all(tmp_path_factory.mktemp("runs"))
+    DRAWN.save(root / "vae")
     for side in (32, 64):
         save_default(root / f"vae{side}", side)
     return root

@@ -9,6 +9,7 @@ from axe_playwright_python.sync_playwright import Axe
 from conftest import DESKTOP, PHONE, serving, stopped
 from PIL import Image
 from studio_runs import picture
+from test_photographs import png, scene
 
 from triptych.cli import main
 
@@ -124,6 +125,37 @@ def test_every_other_tab_does_its_work(opening):
     page.wait_for_selector("#panel-train .curve path")
     page.wait_for_selector("#panel-train .verdicts li")
     page.wait_for_function("() => document.querySelector('#panel-train .over-time img').naturalWidth > 0")
+
+
+def test_a_face_of_a_photograph_is_chosen_edited_and_pasted_back(opening, tmp_path):
+    photograph, _ = scene(((110, 120), 130, 0), ((340, 190), 200, 0))
+    page = opening()
+    choose(page)
+    page.set_input_files("#edit-file", {"name": "two.png", "mimeType": "image/png", "buffer": png(photograph)})
+    page.wait_for_selector("#photograph .face >> nth=1")
+    assert "2 faces found; number 1 is edited" in page.inner_text("#photograph-said")
+    assert page.inner_text("#said-original") == "a face of your photograph"
+    first = page.get_attribute("#frame-original img", "src")
+    page.get_by_role("button", name="Face 2 of 2").click()
+    page.wait_for_selector(".face[aria-label='Face 2 of 2'][aria-pressed=true]")
+    assert page.get_attribute("#frame-original img", "src") != first
+    page.locator("#sliders input").first.press("End")
+    settled(page)
+    assert saved(page, "#paste", tmp_path / "whole.png") == "photograph.png"
+    with Image.open(tmp_path / "whole.png") as whole:
+        pasted = np.asarray(whole).transpose(2, 0, 1)
+    assert pasted.shape == photograph.shape
+    changed = (pasted != photograph.numpy()).any(0)
+    assert changed[:, :240].any() and not changed[:, 260:].any()  # the first face is as it was
+    page.click("#use-centre")
+    page.wait_for_selector("#photograph .taken")
+    assert "the centre is edited" in page.inner_text("#photograph-said") and page.is_hidden("#use-centre")
+    page.click("#find-faces")
+    page.wait_for_selector(".face[aria-label='Face 1 of 2'][aria-pressed=true]")
+    violations = Axe().run(page).response["violations"]
+    assert not violations
+    page.set_input_files("#edit-file", upload("plain.png"))
+    page.wait_for_function("() => document.querySelector('#photograph-said').textContent.includes('No face was found')")
 
 
 def test_two_piles_are_sorted_and_taught(opening):

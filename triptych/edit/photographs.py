@@ -35,9 +35,9 @@ class Photograph:
         """These pixels as a PNG file of the same colours, without what else the photograph's held, such as its place."""
         return encoded(_drawn(pixels), compress_level=3, icc_profile=self.profile)
 
-    def save(self, pixels: Tensor, path: Path) -> None:
+    def save(self, pixels: Tensor, path: str | Path) -> None:
         """Writes these pixels to a file; one that keeps every value, such as PNG, keeps those of the photograph."""
-        write(_drawn(pixels), path, icc_profile=self.profile)
+        write(_drawn(pixels), Path(path), icc_profile=self.profile)
 
 
 def read_photograph(source: str | Path | bytes, most: int | None = None) -> Photograph:

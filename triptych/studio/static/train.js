@@ -46,7 +46,7 @@ export function leave() {
 function look() {
   return attempt(async () => {
     const { runs } = await api.get("/api/runs");
-    const chosen = parts.run.value || runs[0]?.id;
+    const chosen = parts.run.value || runs.find((run) => run.step)?.id || runs[0]?.id;
     const names = runs.map((run) => run.id).join("\n");
     if (parts.run.dataset.names !== names) {
       parts.run.dataset.names = names;
@@ -63,6 +63,7 @@ function draw(run) {
   if (whole === seen) return;
   seen = whole;
   parts.how.textContent = run.steps ? `Step ${run.step.toLocaleString()} of ${run.steps.toLocaleString()}` : `Step ${run.step.toLocaleString()}`;
+  parts.bar.hidden = !run.steps;
   parts.bar.value = run.steps ? Math.min(1, run.step / run.steps) : 0;
   parts.verdicts.replaceChildren(...run.verdicts.map((v) => el("li", {}, el("b", {}, v.name), `: ${v.evidence}`, v.remedy ? el("span", { className: "remedy" }, v.remedy) : "")));
   const rank = (name) => (FIRST.indexOf(name) + 1 || FIRST.length + 1);
