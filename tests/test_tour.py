@@ -90,6 +90,7 @@ def test_the_models_of_a_tour_are_runs(toured):
 def test_a_tour_goes_on_where_it_was_stopped(tmp_path):
     """Parts that were done are kept; the one that was stopped is begun again."""
     place, did = Place(tmp_path / "tour", TINY), []
+    place.found()
     place.begin(False, 1.0)
 
     def part(name, fails=False):
@@ -110,6 +111,7 @@ def test_a_tour_goes_on_where_it_was_stopped(tmp_path):
 
 def test_parts_are_done_by_several_processes(tmp_path):
     place = Place(tmp_path / "tour", TINY)
+    place.found()
     place.begin(False, 1.0)
     parts = [part for part in parts_of(TINY) if part.name in ("memory", "gan", "judge")]
     run(place, parts, 2)
@@ -122,7 +124,8 @@ def test_a_training_that_was_stopped_goes_on(tmp_path, monkeypatch):
     settings = dataclasses.replace(TINY, models={"gan": TINY.models["gan"]})
     places = [Place(tmp_path / name, settings) for name in ("whole", "stopped")]
     for place in places:
-        place.begin(False, 1.0)
+        place.found()
+    place.begin(False, 1.0)
         place.data = places[0].data
     training.train(places[0], "gan")
 
@@ -147,8 +150,9 @@ def test_a_folder_that_no_tour_made_is_left_alone(tmp_path):
     mine = tmp_path / "runs"
     (mine / "vae").mkdir(parents=True)
     with pytest.raises(TriptychError, match="something other"):
-        Place(mine, TINY).begin(True, 1.0)
+        Place(mine, TINY).found()
     place = Place(tmp_path / "tour", TINY)
+    place.found()
     place.begin(False, 1.0)
     (place.folder / "vae").mkdir()
     (place.folder / "notes.txt").write_text("mine")
