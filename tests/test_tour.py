@@ -125,7 +125,7 @@ def test_a_training_that_was_stopped_goes_on(tmp_path, monkeypatch):
     places = [Place(tmp_path / name, settings) for name in ("whole", "stopped")]
     for place in places:
         place.found()
-    place.begin(False, 1.0)
+        place.begin(False, 1.0)
         place.data = places[0].data
     training.train(places[0], "gan")
 

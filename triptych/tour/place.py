@@ -69,7 +69,7 @@ class Place:
             mark.touch()
 
     def begin(self, anew: bool, scale: float) -> float:
-        """Begins a tour in the folder, or goes on with the one of the same settings there; its share of the trainings' steps.
+        """Begins a tour in the folder, or goes on with the one there; returns its share of the trainings' steps.
 
         Args:
             anew: whether an earlier tour is removed.
