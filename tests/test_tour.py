@@ -225,9 +225,9 @@ def test_recorded_figures_stand_in_the_record():
 
 
 def test_reversible_flows_keep_less_for_the_gradient():
-    x = torch.rand(2, 3, 8, 8)
+    x = torch.rand(8, 3, 16, 16)
     full, lean = ([kept_bytes(x, depth, way) for depth in (2, 8)] for way in ("full", "reversible"))
-    assert full[1] > 3 * full[0] and lean[1] < 2 * lean[0] < full[0]
+    assert full[1] > 3 * full[0] and lean[1] - lean[0] < 0.1 * (full[1] - full[0])
 
 
 def test_slower_machines_train_for_fewer_steps():
