@@ -90,6 +90,7 @@ def test_the_models_of_a_tour_are_runs(toured):
 def test_a_tour_goes_on_where_it_was_stopped(tmp_path):
     """Parts that were done are kept; the one that was stopped is begun again."""
     place, did = Place(tmp_path / "tour", TINY), []
+    place.found()
     place.begin(False, 1.0)
 
     def part(name, fails=False):
@@ -110,6 +111,7 @@ def test_a_tour_goes_on_where_it_was_stopped(tmp_path):
 
 def test_parts_are_done_by_several_processes(tmp_path):
     place = Place(tmp_path / "tour", TINY)
+    place.found()
     place.begin(False, 1.0)
     parts = [part for part in parts_of(TINY) if part.name in ("memory", "gan", "judge")]
     run(place, parts, 2)
@@ -122,6 +124,7 @@ def test_a_training_that_was_stopped_goes_on(tmp_path, monkeypatch):
     settings = dataclasses.replace(TINY, models={"gan": TINY.models["gan"]})
     places = [Place(tmp_path / name, settings) for name in ("whole", "stopped")]
     for place in places:
+        place.found()
         place.begin(False, 1.0)
         place.data = places[0].data
     training.train(places[0], "gan")
@@ -147,8 +150,9 @@ def test_a_folder_that_no_tour_made_is_left_alone(tmp_path):
     mine = tmp_path / "runs"
     (mine / "vae").mkdir(parents=True)
     with pytest.raises(TriptychError, match="something other"):
-        Place(mine, TINY).begin(True, 1.0)
+        Place(mine, TINY).found()
     place = Place(tmp_path / "tour", TINY)
+    place.found()
     place.begin(False, 1.0)
     (place.folder / "vae").mkdir()
     (place.folder / "notes.txt").write_text("mine")
@@ -221,9 +225,9 @@ def test_recorded_figures_stand_in_the_record():
 
 
 def test_reversible_flows_keep_less_for_the_gradient():
-    x = torch.rand(2, 3, 8, 8)
+    x = torch.rand(8, 3, 16, 16)
     full, lean = ([kept_bytes(x, depth, way) for depth in (2, 8)] for way in ("full", "reversible"))
-    assert full[1] > 3 * full[0] and lean[1] < 2 * lean[0] < full[0]
+    assert full[1] > 3 * full[0] and lean[1] - lean[0] < 0.1 * (full[1] - full[0])
 
 
 def test_slower_machines_train_for_fewer_steps():

@@ -55,34 +55,39 @@ class Place:
         """The folder of a tour that was begun, with its settings."""
         return cls(folder, Settings.from_json(storage.read_json(folder / "plan.json")["settings"]))
 
+    def found(self) -> None:
+        """Makes the folder, unless it is there.
+
+        Raises:
+            TriptychError: for a folder that holds something other than a tour.
+        """
+        mark = self.folder / _MARK
+        if self.folder.exists() and (not self.folder.is_dir() or (any(self.folder.iterdir()) and not mark.exists())):
+            raise TriptychError(f"{self.folder} holds something other than a tour: choose another --out")
+        with storage.explained(str(self.folder), "choose another --out"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+
     def begin(self, anew: bool, scale: float) -> float:
-        """Makes the folder, or finds the tour of the same settings in it; the share of the trainings' steps that it does.
+        """Begins a tour in the folder, or goes on with the one there; returns its share of the trainings' steps.
 
         Args:
             anew: whether an earlier tour is removed.
             scale: of a tour that begins now.
 
         Raises:
-            TriptychError: for a folder that holds something else, or a tour of other settings.
+            TriptychError: for a tour of other settings.
         """
-        mark, plan = self.folder / _MARK, self.folder / "plan.json"
-        if self.folder.exists() and (not self.folder.is_dir() or (any(self.folder.iterdir()) and not mark.exists())):
-            raise TriptychError(f"{self.folder} holds something other than a tour: choose another --out")
-        with storage.explained(str(self.folder), "choose another --out"):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            mark.touch()
-        if anew:
+        plan = self.folder / "plan.json"
+        if anew or not plan.exists():  # without a plan there may be what an earlier version left
             self._clear()
-        if plan.exists():
-            known = storage.read_json(plan)
-            if known.get("settings") != self.settings.to_json():
-                raise TriptychError(
-                    f"{self.folder} holds a tour of other settings: choose another --out, or --anew, which removes that one"
-                )
-            return float(known["scale"])
-        self._clear()  # what earlier versions left
-        storage.write_json(plan, {"settings": self.settings.to_json(), "scale": scale})
-        return scale
+            storage.write_json(plan, {"settings": self.settings.to_json(), "scale": scale})
+        known = storage.read_json(plan)
+        if known.get("settings") != self.settings.to_json():
+            raise TriptychError(
+                f"{self.folder} holds a tour of other settings: choose another --out, or --anew, which removes that one"
+            )
+        return float(known["scale"])
 
     def _clear(self) -> None:
         """Removes what a tour writes, by name, and nothing else."""

@@ -63,17 +63,22 @@ def run(place: Place, parts: Sequence[Part], jobs: int) -> None:
         TriptychError: where a part fails; the others' results are kept.
     """
     waiting = left(place, parts)
-    whole, done = round(sum(part.cost for part in parts)), sum(part.cost for part in parts if part not in waiting)
-    with progress.begun("the tour", whole, round(done)) as task:
+    whole = sum(part.cost for part in parts) or 1.0
+    done = whole - sum(part.cost for part in waiting)
+
+    def percent(cost: float) -> int:
+        return round(100 * cost / whole)
+
+    with progress.begun("the tour, in per cent", 100, percent(done)) as task:
         if jobs == 1:
             for part in waiting:
                 do(place, part)
                 done += part.cost
-                task.update(round(done))
+                task.update(percent(done))
         else:
             with _Crew(place, waiting, jobs) as crew:
                 for share in crew.work():
-                    task.update(round(done + share), crew.said)
+                    task.update(percent(done + share), crew.said)
 
 
 class _Crew:

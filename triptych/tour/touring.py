@@ -17,7 +17,7 @@ from triptych.tour.reporting import report
 from triptych.tour.schedule import Part, left, run
 from triptych.tour.settings import QUICK, Settings
 
-REFERENCE = 0.9
+REFERENCE = 0.6
 """CPU seconds of `_probe` on a quiet core of the machine of the record."""
 MINUTES = {"quick": 8.0, "full": 150.0}
 """Most minutes that a tour should take on two cores."""
@@ -55,8 +55,9 @@ def tour(
     wanted = MINUTES.get(settings.name) if minutes is None else minutes
     slowness = 1.0 if wanted is None else slow()
     scale = 1.0 if wanted is None else affordable(parts, settings, jobs, slowness, wanted)
-    scale = place.begin(anew, scale)
+    place.found()
     with folders.claimed(place.folder):
+        scale = place.begin(anew, scale)
         notice(_foretold(place, parts, jobs, slowness, scale))
         run(place, parts, jobs)
         return report(place, time.perf_counter() - start)

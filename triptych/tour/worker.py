@@ -44,6 +44,8 @@ def main(folder: str) -> None:
         try:
             with telling(out):
                 do(place, parts[part])
+        except KeyboardInterrupt:  # the tour has ended, and the training has saved what it had
+            return
         except TriptychError as error:
             said = {"failed": str(error)}
         except Exception:  # said to the tour, which says it to a person: this process has nobody to talk to
