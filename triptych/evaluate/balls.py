@@ -120,7 +120,8 @@ def _cover(points: Tensor, centres: Tensor, k: int) -> _Cover:
     of_points = (square - mean.square()).sum(1, keepdim=True) / max(len(points) - 1, 1)
     left = (1 - of_points / jackknife.clamp_min(1e-300)).clamp_min(0)
     deviations = centred * (_OF_JACKKNIFE * left).sqrt()
-    return _Cover(*h.mean(1).tolist(), torch.stack([of_mean(v) for v in h]), deviations)
+    share, density = h.mean(1).tolist()
+    return _Cover(share, density, torch.stack([of_mean(v) for v in h]), deviations)
 
 
 def _changes(points: Tensor, centres: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
