@@ -235,7 +235,8 @@ def row(r: Mapping[str, Any]) -> str:
         leak, to, stderr = worst(smile, r["data"])
         cells += [f"{smile['share']:.1%} ± {smile['share_stderr']:.1%}", f"{leak:.1%} ± {stderr:.1%} {to}"]
         cells += [f"{smile['drift']:.1%} ± {smile['drift_stderr']:.1%}"]
-        cells += ["none" if smile["safe"] is None else f"{smile['safe'][0]:.1f} … {smile['safe'][1]:.1f}"]
+        safe = smile.get("safe")
+        cells += ["none" if safe is None else f"{safe[0]:.1f} … {safe[1]:.1f}"]
     every = [d for d in r["directions"].values() if "share" in d]
     columns = [d["share"] for d in every], [worst(d, r["data"])[0] for d in every], [d["drift"] for d in every]
     return "| " + " | ".join([*cells, *(f"{statistics.fmean(column):.1%}" for column in columns)]) + " |"
