@@ -47,7 +47,7 @@ from triptych.edit.inversion import coordinate_model
 from triptych.edit.learning import alone
 from triptych.evaluate.latent import codes
 
-LESSON, BLIND, PILE = 9_000, 32, 64
+HELD_OUT, TAUGHT, BLIND, PILE = 1_000, 9_000, 32, 64
 NAMES = {"celeba10k": ["Smiling", "Eyeglasses", "Male", "Young", "Blond_Hair"]}
 
 
@@ -132,17 +132,20 @@ def main() -> None:
     parser.add_argument("--data", choices=tuple(SMILE), default="faces")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--methods", nargs="*", choices=tuple(METHODS), default=list(METHODS))
+    parser.add_argument("--names", nargs="*", help="of the attributes that are edited; by default all, of photographs five")
+    parser.add_argument("--examples", type=int, default=9_000, help="to learn from")
     parser.add_argument("--z", action="store_true", help="edit flows in z, not at the depth that is straightest")
+    parser.add_argument("--depth", type=int, help="edit flows at this depth, without a search for the straightest")
     parser.add_argument("--reader-steps", type=int, default=4000, help="of the judge")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     out = begin(options)
     if not options.table:
         splits, judge = halves(out, options)
-        few = splits.train.take(LESSON)
-        teacher = teacher_of(out, options.data, few)
+        few = splits.train.take(options.examples)
+        teacher = teacher_of(out, options.data, splits.train.take(TAUGHT))
         for source in options.models:
-            measure(out, source, few, splits.test, judge, teacher, options)
+            measure(out, source, few, splits.test.take(HELD_OUT), judge, teacher, options)
     print(table(out))
 
 
@@ -158,7 +161,7 @@ def halves(out: Path, options: Any) -> tuple[Splits, edit.Reader]:
 
 
 def teacher_of(out: Path, data: str, few: Split) -> edit.Reader:
-    """A network that reads attributes, learned from the examples that directions are learned from, and kept."""
+    """A network that reads attributes, learned from examples that directions are learned from, and kept."""
     known = {name: a for name, a in few.attributes.items() if few.kinds[name] != "class"}
     path = out / f"teacher_{data}_{few.event_shape[-1]}"
     return kept_reader(path, lambda: edit.learn_reader(few[:], known, steps=1500, seed=1))
@@ -172,8 +175,11 @@ def measure(out: Path, source: str, few: Split, test: Split, judge: edit.Reader,
         return
     model, _ = encoding(triptych.load(source).eval(), few)
     known = {n: a for n, a in few.attributes.items() if few.kinds[n] != "class"}
-    names = NAMES.get(options.data, list(known))
-    model = at_its_depth(model, few, known, teacher, SMILE[options.data]) if not options.z else model
+    names = options.names or NAMES.get(options.data, list(known))
+    if options.depth is not None:
+        model = edit.at_depth(model, options.depth)
+    elif not options.z:
+        model = at_its_depth(model, few, known, teacher, SMILE[options.data])
     lesson = Lesson(model, few[:], known, codes(coordinate_model(model), few[:]), names, teacher)
     for method in left:
         start = time.process_time()
@@ -181,6 +187,7 @@ def measure(out: Path, source: str, few: Split, test: Split, judge: edit.Reader,
         found = edit.judge(model, found, test[:], test.attributes, reader=judge, identity=IDENTITY[options.data])
         results = {"data": options.data, "size": options.size, "model": Path(source).name, "method": method}
         results |= {"family": type(triptych.load(source)).__name__, "depth": found.depth}
+        results |= {"examples": len(few), "n": min(len(test), 256)}
         results |= {"cpu_seconds": time.process_time() - start, "directions": {n: d.judged for n, d in found.items()}}
         write(out, f"{name}_{method}", results)
 
@@ -228,7 +235,8 @@ def row(r: Mapping[str, Any]) -> str:
         leak, to, stderr = worst(smile, r["data"])
         cells += [f"{smile['share']:.1%} ± {smile['share_stderr']:.1%}", f"{leak:.1%} ± {stderr:.1%} {to}"]
         cells += [f"{smile['drift']:.1%} ± {smile['drift_stderr']:.1%}"]
-        cells += ["none" if smile["safe"] is None else f"{smile['safe'][0]:.1f} … {smile['safe'][1]:.1f}"]
+        safe = smile.get("safe")
+        cells += ["none" if safe is None else f"{safe[0]:.1f} … {safe[1]:.1f}"]
     every = [d for d in r["directions"].values() if "share" in d]
     columns = [d["share"] for d in every], [worst(d, r["data"])[0] for d in every], [d["drift"] for d in every]
     return "| " + " | ".join([*cells, *(f"{statistics.fmean(column):.1%}" for column in columns)]) + " |"

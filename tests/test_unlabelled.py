@@ -214,14 +214,20 @@ def test_the_safe_range_ends_where_readings_turn_back():
     assert -math.pi / 2 - 0.01 < low < 0 < high < math.pi / 2 + 0.01 and high - low > 1.9
 
 
-def test_the_safe_range_ends_where_the_prior_does():
-    """N(0, I) of four dimensions: a hundredth of the examples lies further out than |z|² = 13.3, at c of about 3.2."""
-    model = Linear()
-    x = model.decode(torch.randn(2000, 4, generator=torch.Generator().manual_seed(0)))
-    low, high = edit.judge(model, one("a", 0, 6.0), x, {})["a"].judged["safe"]
-    assert -4.6 < low < -1.9 and 1.9 < high < 4.6
-    narrow = edit.judge(model, one("a", 0, 1.0), x, {})["a"].judged["safe"]
-    assert narrow == [-2.0, 2.0]  # all that was tried
+def test_the_safe_range_ends_where_readings_saturate():
+    """tanh rises everywhere; its slope is half of the mean within ±2, tanh(2) / 2, at 1.15."""
+
+    class Saturating(Linear):
+        def decode(self, z, context=None):
+            return torch.cat([torch.tanh(z), torch.zeros(len(z), 2)], 1)
+
+        def encode(self, x, context=None):
+            return x[:, :4]
+
+    x = torch.randn(400, 6, generator=torch.Generator().manual_seed(0)) / 9
+    low, high = edit.judge(Saturating(), one("a", 0, 2.0), x, {})["a"].judged["safe"]
+    assert -1.5 < low < -0.6 and 0.6 < high < 1.5
+    assert edit.judge(Linear(), one("a", 0, 1.0), x, {})["a"].judged["safe"] == [-2.0, 2.0]  # all that was tried
 
 
 def test_a_direction_that_moves_nothing_is_nowhere_safe():
