@@ -23,7 +23,7 @@ from triptych.studio.registry import Registry
 from triptych.studio.served import Served
 
 NAMES = onboard.names()
-MOST = 16_000_000  # bytes of all together
+MOST = 16 * 2**20  # bytes of all together
 SECONDS = 2.0  # of one core, for what takes a tenth on an idle machine
 
 
