@@ -20,8 +20,9 @@ from triptych.report.numbers import Number, check_number
 from triptych.report.pictures import check_alt
 from triptych.report.tables import Table
 
-WIDTH, HEIGHT = 560, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 12, 14, 58
+WIDTH = 560
+_LEFT, _END, _TOP, _FLOOR = 76, 548, 14, 272  # of the plot itself
+_LETTER = 9.5  # a letter's width at most, at the largest type
 _MOST = 6  # series: as many colours as a page has
 
 
@@ -137,45 +138,68 @@ def _apart(x: str, y: str) -> tuple[str, str]:
 
 def _drawing(chart: Chart) -> str:
     x, y = _axes(chart)
-    grid = "".join(
-        f'<path class="grid" d="M{_LEFT} {y.place(t):.1f}H{WIDTH - _RIGHT}"/>'
-        f'<text class="tick" x="{_LEFT - 8}" y="{y.place(t) + 4:.1f}" text-anchor="end">{axes.label(t)}</text>'
-        for t in y.ticks()
-    )
-    places = [(x.place(t), axes.label(t)) for t in x.ticks()] if not chart.categories else [
-        (x.place(i), name) for i, name in enumerate(chart.categories)
-    ]  # fmt: skip
-    below = "".join(
-        f'<path class="axis" d="M{at:.1f} {HEIGHT - _BOTTOM}v5"/>'
-        f'<text class="tick" x="{at:.1f}" y="{HEIGHT - _BOTTOM + 20}" text-anchor="middle">{escape(name)}</text>'
-        for at, name in places
-    )
+    ticks, depth = _below(chart, x)
     across = "".join(
-        f'<path class="across" d="M{_LEFT} {y.place(v):.1f}H{WIDTH - _RIGHT}"/>'
-        f'<text class="tick" x="{WIDTH - _RIGHT - 4}" y="{y.place(v) - 5:.1f}" text-anchor="end">{escape(name)}</text>'
+        f'<path class="across" d="M{_LEFT} {y.place(v):.1f}H{_END}"/>'
+        f'<text class="tick" x="{_END - 4}" y="{y.place(v) - 5:.1f}" text-anchor="end">{escape(name)}</text>'
         for name, v in chart.lines
     )
     drawn = "".join(f'<g class="s{i}">{_series(chart, i, x, y)}</g>' for i in range(len(chart.series)))
-    titles = (
-        f'<text class="title" x="{(_LEFT + WIDTH - _RIGHT) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
-        f'{escape(chart.x_label)}</text><text class="title" x="14" y="{(HEIGHT - _BOTTOM + _TOP) / 2:.0f}" '
-        f'text-anchor="middle" transform="rotate(-90 14 {(HEIGHT - _BOTTOM + _TOP) / 2:.0f})">{escape(chart.y_label)}</text>'
-    )
-    frame = f'<path class="axis" d="M{_LEFT} {_TOP}V{HEIGHT - _BOTTOM}H{WIDTH - _RIGHT}"/>'
+    frame = f'<path class="axis" d="M{_LEFT} {_TOP}V{_FLOOR}H{_END}"/>'
+    height = _FLOOR + depth + (26 if chart.x_label else 0)
     return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.alt)}">'
-        f"{grid}{below}{frame}{across}{drawn}{titles}</svg>"
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(chart.alt)}">'
+        f"{_beside(y)}{ticks}{frame}{across}{drawn}{_titles(chart, height)}</svg>"
     )
+
+
+def _beside(y: Axis) -> str:
+    """The lines across, with their numbers."""
+    return "".join(
+        f'<path class="grid" d="M{_LEFT} {y.place(t):.1f}H{_END}"/>'
+        f'<text class="tick" x="{_LEFT - 8}" y="{y.place(t) + 4:.1f}" text-anchor="end">{axes.label(t)}</text>'
+        for t in y.ticks()
+    )
+
+
+def _below(chart: Chart, x: Axis) -> tuple[str, float]:
+    """What is written below the horizontal axis, aslant where names are long, and how much room it takes."""
+    names = chart.categories
+    places = [(x.place(i), name) for i, name in enumerate(names)] or [(x.place(t), axes.label(t)) for t in x.ticks()]
+    longest = max(len(name) for _, name in places) * _LETTER
+    marks = "".join(f'<path class="axis" d="M{at:.1f} {_FLOOR}v5"/>' for at, _ in places)
+    if not names or longest < x.place(1) - x.place(0):
+        texts = (
+            f'<text class="tick" x="{at:.1f}" y="{_FLOOR + 21}" text-anchor="middle">{escape(name)}</text>'
+            for at, name in places
+        )
+        return marks + "".join(texts), 30
+    slanted = (
+        f'<text class="tick" x="{at + 6:.1f}" y="{_FLOOR + 18}" text-anchor="end" '
+        f'transform="rotate(-30 {at + 6:.1f} {_FLOOR + 18})">{escape(name)}</text>'
+        for at, name in places
+    )
+    return marks + "".join(slanted), 24 + longest / 2
+
+
+def _titles(chart: Chart, height: float) -> str:
+    across, middle = (_LEFT + _END) / 2, (_FLOOR + _TOP) / 2
+    below = f'<text class="title" x="{across:.0f}" y="{height - 8:.0f}" text-anchor="middle">{escape(chart.x_label)}</text>'
+    beside = (
+        f'<text class="title" x="15" y="{middle:.0f}" text-anchor="middle" transform="rotate(-90 15 {middle:.0f})">'
+        f"{escape(chart.y_label)}</text>"
+    )
+    return below + beside
 
 
 def _axes(chart: Chart) -> tuple[Axis, Axis]:
     heights = [v for s in chart.series for v in s.y] + [v for _, v in chart.lines]
     for s in chart.series:
         heights += [v + sign * e for v, e in zip(s.y, s.stderr or [], strict=False) if math.isfinite(e) for sign in (-1, 1)]
-    y = Axis.of(heights, HEIGHT - _BOTTOM, _TOP, log=chart.y_log, zero=chart.kind == "bar")
+    y = Axis.of(heights, _FLOOR, _TOP, log=chart.y_log, zero=chart.kind == "bar")
     if chart.categories:
-        return Axis(-0.5, len(chart.categories) - 0.5, _LEFT, WIDTH - _RIGHT), y
-    return Axis.of([float(v) for s in chart.series for v in s.x], _LEFT, WIDTH - _RIGHT, log=chart.x_log), y
+        return Axis(-0.5, len(chart.categories) - 0.5, _LEFT, _END), y
+    return Axis.of([float(v) for s in chart.series for v in s.x], _LEFT, _END, log=chart.x_log), y
 
 
 def _series(chart: Chart, index: int, x: Axis, y: Axis) -> str:
