@@ -95,8 +95,6 @@ def scores(n: int, other: bool, noise: torch.Generator) -> Found:
         share = torch.rand(n, generator=noise) < 0.05
         fake[share] = train[torch.randint(1000, (int(share.sum()),), generator=noise)]
     samples, held_out = (_gaussian(500, torch.Generator().manual_seed(seed)) for seed in (2, 3))
-    outputs = _gaussian(200, torch.Generator().manual_seed(4))[torch.randint(200, (n,), generator=noise)]
-    outputs = outputs if not other else outputs * (torch.rand(n, 1, generator=noise) > 0.1)
     return {
         "auroc": evaluate.auroc(score, odd + (1.0 if other else 0.0)),
         "accuracy of a direction": share_of(label == (read | label if other else read)),
@@ -106,8 +104,15 @@ def scores(n: int, other: bool, noise: torch.Generator) -> Found:
         "spread of a column": of_column.spread,
         "active_units": evaluate.active_units(torch.randn(n, 100, generator=noise) * widths * (1.3 if other else 1.0)),
         "parzen": evaluate.parzen_log_likelihood(samples, held_out, _gaussian(n, noise, 0.5 * other), [0.5]).estimate,
-        "distinct_outputs": evaluate.distinct_outputs(outputs, _gaussian(n, noise)),
+        **repetitions(n, other, noise),
     }
+
+
+def repetitions(n: int, other: bool, noise: torch.Generator) -> Found:
+    """Of 200 outputs, equally likely or a tenth of the time one and the same."""
+    outputs = _gaussian(200, torch.Generator().manual_seed(4))[torch.randint(200, (n,), generator=noise)]
+    outputs = outputs if not other else outputs * (torch.rand(n, 1, generator=noise) > 0.1)
+    return {"distinct_outputs": evaluate.distinct_outputs(outputs, _gaussian(n, noise))}
 
 
 def likelihoods(n: int, other: bool, noise: torch.Generator) -> Found:
@@ -125,9 +130,9 @@ def sampling(n: int, other: bool, noise: torch.Generator) -> Found:
     return {"log_marginal_hmc": evaluate.marginal_log_likelihood(_linear_vae(), x, chains=8, generator=noise)}
 
 
-GROUPS: dict[str, Callable[[int, bool, torch.Generator], Found]] = {
-    function.__name__: function for function in (vectors, balls, faces, differences, pictures, scores, likelihoods, sampling)
-}
+_MEASURED = (vectors, balls, faces, differences, pictures, scores, repetitions, likelihoods, sampling)
+GROUPS: dict[str, Callable[[int, bool, torch.Generator], Found]] = {function.__name__: function for function in _MEASURED}
+_AGAIN = ("balls", "repetitions")  # parts of other groups, quick enough for many repetitions
 
 
 def _of_sets(real: Tensor, fake: Tensor, noise: torch.Generator) -> Found:
@@ -240,7 +245,7 @@ def main() -> None:
     parser = arguments(__doc__, "calibration")
     parser.add_argument("--repetitions", type=int, default=200)
     parser.add_argument("--n", type=int, nargs="+", default=[64, 300, 1000])
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=[name for name in GROUPS if name != "balls"])
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=[name for name in GROUPS if name not in _AGAIN])
     options = parser.parse_args()
     out = begin(options)
     found: dict[tuple[str, str, bool], dict[int, dict[str, float]]] = {}
