@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup tour test test-browser test-floor lint studio bench clean
+.PHONY: setup tour test test-browser test-floor lint docs studio bench bench-smoke clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -42,8 +42,20 @@ bench: setup
 	$(BIN)/python benchmarks/race_flow.py
 	$(BIN)/python benchmarks/race_flow.py --memory
 
+# every benchmark that has a small form, run to its end: minutes
+bench-smoke: setup
+	PYTHONPATH=. $(BIN)/python benchmarks/smoke.py
+
+# the pages into site/; a warning is an error
+docs: setup .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+
+.venv/.docs: pyproject.toml constraints.txt $(STAMP)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	@touch $@
+
 studio: setup
 	$(BIN)/triptych studio
 
 clean:
-	rm -rf .venv .venv-floor build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-floor site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
