@@ -21,7 +21,7 @@ test: setup
 # the page in the distribution's own Chromium, which is installed where it is missing (Debian and its kin, as root)
 test-browser: setup
 	command -v chromium >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; }
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,docs,browser]'
 	$(BIN)/python -m pytest -o addopts= -W default -q -s --durations=5 tests/browser
 
 # everything that pyproject.toml names at its lowest version, in an environment of its own

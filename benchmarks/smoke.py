@@ -48,8 +48,10 @@ FROM_DATA = {
 def main() -> None:
     table = {**SMALL, **(FROM_DATA if "TRIPTYCH_DATA" in os.environ else {})}
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("names", nargs="*", choices=[*table, []], default=list(table), metavar="NAME")
+    parser.add_argument("names", nargs="*", default=list(table), metavar="NAME", help=f"of {', '.join(table)}")
     options = parser.parse_args()
+    if unknown := set(options.names) - set(table):
+        parser.error(f"no small form of {', '.join(sorted(unknown))}: there are {', '.join(table)}")
     failed = [name for name in options.names if not runs(name, table[name].split())]
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")

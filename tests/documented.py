@@ -10,7 +10,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _CODE = re.compile(r"`([^`]+)`")
-_COMMAND = re.compile(r"(?:^|[ ;])(python (?=benchmarks/)|triptych (?=[a-z]))(.*)")
+_COMMAND = re.compile(r"(?:^|[ ;])(python (?=benchmarks/\w+\.py)|triptych (?=[a-z]))(.*)")
 _FILE = re.compile(r"(?:triptych|tests|benchmarks|examples|docs)/[\w/]+\.(?:py|sh|ipynb|md)")
 _NAMED = re.compile(r"`(triptych/[\w/]+\.py)`: ((?:`[\w.]+`(?:, )?)+)")
 

@@ -90,7 +90,8 @@ def test_what_is_stood_in_for_is_run():
 def test_python_blocks_run(half, tmp_path):
     """Each page by itself: as a reader of that page alone would type it. Two processes, which import torch once each."""
     script = tmp_path / "pages.py"
-    calls = [f"run({_name(page)!r}, {STAND_INS.get(_name(page), '')!r}, {chr(10).join(_blocks(page))!r})" for page in RUN[half::2]]
+    words = [(_name(page), STAND_INS.get(_name(page), ""), "\n".join(_blocks(page))) for page in RUN[half::2]]
+    calls = [f"run({name!r}, {stand_ins!r}, {page!r})" for name, stand_ins, page in words]
     script.write_text("\n".join([BEFORE, *calls]), encoding="utf-8")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     words = [sys.executable, "-W", "error", str(script)]
