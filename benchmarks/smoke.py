@@ -24,7 +24,6 @@ SMALL = {
     "calibration": "--only scores --n 32 --repetitions 8",
     "code_statistics": "",
     "endurance": "--families nice --sets digits --steps 200",
-    "feature_distances": "--data faces --size 16 --features pixels --n 60",
     "flow_cost": "--only share --rounds 1 --depth 2 --widths 16",
     "game": "--steps 20 --every 10",
     "gradient_variance": "--repetitions 20 --dimensions 1 2 --steps 0 3",
