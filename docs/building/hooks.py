@@ -2,7 +2,7 @@
 
 Every room of the package that names what it exports (`__all__`) has a page, whose text is its docstrings, and every such
 name is in it. A fence called `math` holds LaTeX, which becomes MathML while the page is built: browsers draw it, nothing is
-loaded.
+loaded. Commands whose comments would not fit beside them have them above.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from mkdocs.structure.files import File, Files
 
 PACKAGE = Path(__file__).parents[2] / "triptych"
 _FOREIGN = re.compile(r'<(?:script|img|iframe|source|link)\b[^>]*?(?:src|href)="(?:https?:)?//[^"]*"')
-_MATH = re.compile(r"^```math\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_COMMENTED = re.compile(r"^(\S.*?) {2,}(# .*)$", re.MULTILINE)
+_WIDTH = 92  # characters of a line of code that a page shows
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -36,8 +38,17 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The page with its formulas as MathML."""
-    return _MATH.sub(lambda found: _mathml(found[1]), markdown)
+    """The page with its formulas as MathML, and with commands that can be read whole."""
+    return _FENCE.sub(_shown, markdown)
+
+
+def _shown(fence: re.Match[str]) -> str:
+    kind, block = fence.groups()
+    if kind == "math":
+        return _mathml(block)
+    if kind or max(map(len, block.splitlines()), default=0) <= _WIDTH:
+        return fence[0]
+    return "```\n" + _COMMENTED.sub(r"\2\n\1", block) + "```"
 
 
 def on_post_build(config: MkDocsConfig) -> None:
