@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup tour test test-browser test-floor lint studio bench models clean
+.PHONY: setup tour test test-browser test-floor lint docs studio bench bench-smoke models clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ test: setup
 # the page in the distribution's own Chromium, which is installed where it is missing (Debian and its kin, as root)
 test-browser: setup
 	command -v chromium >/dev/null || { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; }
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,browser]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,docs,browser]'
 	$(BIN)/python -m pytest -o addopts= -W default -q -s --durations=5 tests/browser
 
 # everything that pyproject.toml names at its lowest version, in an environment of its own; FLOOR_TORCH=2.13.0 takes another
@@ -45,12 +45,24 @@ bench: setup
 	$(BIN)/python benchmarks/race_flow.py
 	$(BIN)/python benchmarks/race_flow.py --memory
 
+# every benchmark that has a small form, run to its end: minutes
+bench-smoke: setup
+	PYTHONPATH=. $(BIN)/python benchmarks/smoke.py
+
 # the models that come with the package, anew: hours of one core, by trainings that go on where they were stopped
 models: setup
 	$(BIN)/python benchmarks/onboard.py
+
+# the pages into site/; a warning is an error
+docs: setup .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q --strict
+
+.venv/.docs: pyproject.toml constraints.txt $(STAMP)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	@touch $@
 
 studio: setup
 	$(BIN)/triptych studio
 
 clean:
-	rm -rf .venv .venv-floor build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-floor site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -40,7 +40,7 @@ def test_every_layout_is_read_as_people_expect(layout: Layout, tmp_path: Path) -
 
 
 def test_the_guides_table_is_this_one() -> None:
-    assert guide_table() in (ROOT / "docs/guide.md").read_text()
+    assert guide_table() in (ROOT / "docs/guide/data.md").read_text()
 
 
 def test_attributes_belong_to_their_pictures(tmp_path: Path) -> None:

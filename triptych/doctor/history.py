@@ -13,7 +13,8 @@ import numpy as np
 from triptych.errors import TriptychError
 from triptych.opening import exists, regular, understood
 
-ENOUGH = 8  # lines of history below which trends show nothing
+ENOUGH = 8
+"""Lines of history below which trends show nothing."""
 EARLY = 50  # steps before which nothing has had time to go well
 
 

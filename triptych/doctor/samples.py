@@ -17,7 +17,8 @@ from triptych.evaluate.measure import context_of
 from triptych.evaluate.neighbours import LOOKED_AMONG
 from triptych.modes import in_eval_mode
 
-COMPARABLE = 30  # examples of either kind below which their distances to samples show little
+COMPARABLE = 30
+"""Examples of either kind below which their distances to samples show little."""
 VALUES = 4096  # of an example, by which samples and data are told apart
 SPREAD = 10  # samples below which their standard deviation shows little
 

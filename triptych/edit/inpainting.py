@@ -236,3 +236,4 @@ _BY_PLACE: dict[str, Callable[[Tensor, Tensor, int, int], Tensor]] = {
 }
 _SHARES = {"random-75": 0.75, "random-90": 0.9}
 MASKS = (*_BY_PLACE, *_SHARES)
+"""The names that `mask` knows: NICE's ten."""

@@ -16,6 +16,7 @@ from triptych.errors import check_choice, check_layers, check_size
 from triptych.parts import Part
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU}
+"""Units of perceptrons, by the name that a recipe has for them."""
 
 
 def perceptron(
