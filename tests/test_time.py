@@ -206,7 +206,7 @@ def test_a_kill_before_the_first_checkpoint_by_steps_loses_little(tmp_path):
     process = subprocess.Popen(
         [*COMMAND, *words, *clock, "--out", str(folder)], env=environment(), stdout=subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not list((folder / "state").glob("0*[1-9]*")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
