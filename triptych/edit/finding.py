@@ -22,7 +22,7 @@ from triptych.errors import TriptychError
 
 Point = tuple[float, float]
 _LARGEST = 2048  # pixels of the longer side that eyes are looked for in
-_SIDE = 480  # pixels of the longer side in which faces are looked for
+_SIDE, _ENLARGED = 480, 192  # pixels of the longer side in which faces are looked for, at most, and where it has fewer
 _SMALLEST = 24  # pixels of a face there: a twentieth of the photograph
 _TURNS = (0.0, -25.0, 25.0)  # degrees; the cascades bear about 15 to each side
 _SURE = 4  # windows that have to agree on a face
@@ -66,7 +66,7 @@ class Face:
 def find_faces(photograph: Tensor) -> list[Face]:
     """The faces in a photograph, the largest first; none where none is found.
 
-    Faces may be tilted by about 40° to each side, and have to be a twentieth of the longer side or more.
+    Faces may be tilted by about 40° to each side, and have to be a twentieth of the longer side, and 24 pixels, or more.
 
     Args:
         photograph: (C, H, W) uint8, upright.
@@ -169,7 +169,8 @@ def _candidates(cv2: Any, grey: np.ndarray) -> list[_Box]:
 
 def _views(cv2: Any, grey: np.ndarray) -> Iterator[tuple[View, float]]:
     """The photograph in the size in which faces are looked for, at several turns."""
-    scale = _SIDE / max(grey.shape)
+    side = max(grey.shape)
+    scale = min(_SIDE, max(_ENLARGED, side)) / side
     size = [max(1, round(side * scale)) for side in grey.shape[::-1]]
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     ratio = np.array(size) / grey.shape[::-1]
