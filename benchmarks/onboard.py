@@ -3,6 +3,7 @@
     python benchmarks/onboard.py                        all of it; what is done already is skipped, what was killed goes on
     python benchmarks/onboard.py --names faces-vae      one of them
     python benchmarks/onboard.py --train                the trainings alone
+    python benchmarks/onboard.py --few 3500             in seconds: directions of so many faces at a given depth, no figures
     python benchmarks/onboard.py --table                the figures so far, as markdown
 
 Each model is trained by a command of `triptych train`, on one thread. Packing keeps matrices in float16. The packed model is
@@ -31,7 +32,7 @@ from hinge_table import COLUMNS, cell
 from judging import reader_of
 
 import triptych
-from triptych import onboard, storage
+from triptych import edit, onboard, storage
 from triptych.data import Splits, load
 from triptych.training.checkpoint import progress_of
 
@@ -48,11 +49,13 @@ class Shipped:
         said: one sentence of its card.
         size: side of its pictures.
         train: the words of `triptych train`.
+        depth: where directions of few faces are learned; None: in z.
     """
 
     said: str
     size: int
     train: str
+    depth: int | None = None
 
 
 MODELS: dict[str, Shipped] = {
@@ -67,6 +70,7 @@ MODELS: dict[str, Shipped] = {
     "faces-glow": Shipped(
         "Glow after a whitening of the whole picture: exact.", 32,
         "glow --data faces --steps 1500 --model.rank 384 --training.batch 16 --training.precision bf16",
+        depth=9,
     ),
     "faces64-vae": Shipped(
         "A VAE whose prior is a flow, at 64×64.", 64,
@@ -76,6 +80,7 @@ MODELS: dict[str, Shipped] = {
         "A flow over principal components, group after group: exact.", 32,
         "spectral --data faces --steps 1500 --model.rank 256 --model.groups 16 16 32 64 128 --model.width 128 "
         "--model.coupling-width 64",
+        depth=2,
     ),
 }  # fmt: skip
 
@@ -85,6 +90,7 @@ def main() -> None:
     parser.add_argument("--names", default=",".join(MODELS), help="joined by commas")
     parser.add_argument("--train", action="store_true", help="train alone")
     parser.add_argument("--brief", action="store_true", help="measure no edits yet: they need a judge, which takes minutes")
+    parser.add_argument("--few", type=int, help="learn directions of so many faces, and measure nothing")
     parser.add_argument("--table", action="store_true", help="print what was measured")
     options = parser.parse_args()
     options.threads = 1
@@ -94,7 +100,7 @@ def main() -> None:
     for name in () if options.table else names:
         trained(out / name, MODELS[name])
         if not options.train:
-            put_on_board(out, name, options.brief)
+            put_on_board(out, name, options.brief, options.few)
     if options.table:
         print_table(out)
 
@@ -139,13 +145,17 @@ def note(folder: Path, name: str, value: Any) -> None:
     folder.with_suffix(".json").write_text(json.dumps({**noted(folder), name: value}, indent=2) + "\n")
 
 
-def put_on_board(out: Path, name: str, brief: bool) -> None:
+def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
     """Packs a trained model, learns its directions, measures it, writes its card, and copies it into the package."""
     packed = out / "packed" / name
     pack(out / name, packed)
-    if not (packed / "directions.json").exists():
-        run_triptych(out / name, "directions", str(packed))
-    measure(out, name, packed, brief)
+    if few:
+        learn_few(packed, MODELS[name], few)
+    else:
+        if noted(out / name).get("few") or not (packed / "directions.json").exists():
+            run_triptych(out / name, "directions", str(packed))
+        measure(out, name, packed, brief)
+    note(out / name, "few", few)
     storage.write_file(packed / "README.md", lambda path: path.write_text(card(name, noted(out / name)), encoding="utf-8"))
     target = BOARD / name
     shutil.rmtree(target, ignore_errors=True)
@@ -170,6 +180,15 @@ def pack(run: Path, packed: Path) -> None:
 def halved(tensor: torch.Tensor) -> torch.Tensor:
     """A matrix in float16; vectors, such as scales and biases, are small and stay as they are."""
     return tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
+
+
+def learn_few(packed: Path, model: Shipped, few: int) -> None:
+    """Directions of a few faces, judged by the model itself on a hundredth of as many."""
+    data = load("faces", size=model.size, n=few)
+    part = edit.at_depth(triptych.load(packed), model.depth)
+    found = edit.learn_directions(part, data.train[:], data.train.attributes)
+    test = data.test.take(few // 100)
+    edit.judge(part, found, test[:], test.attributes).save(packed)
 
 
 def measure(out: Path, name: str, packed: Path, brief: bool) -> None:

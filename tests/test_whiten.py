@@ -16,7 +16,7 @@ from triptych import families
 from triptych.bijections import Bijection, Chain, FactorOut, Flatten, MultiScale, Whiten, whiten
 from triptych.data.splits import Split
 from triptych.errors import TriptychError
-from triptych.flow import Flow
+from triptych.flow import Flow, Glow
 from triptych.objectives.flow import FlowPlayer
 
 KINDS = ("pca", "zca")
@@ -267,3 +267,8 @@ def test_few_examples_and_components_left_out_are_told(tmp_path):
     assert low.remark() == "10 of 30 components have a variance of their own, the rest one in common"
     player = FlowPlayer(Flow((30,), low))
     assert player.begin(lambda n: (torch.zeros(n, 30), None)) == {"whitening bijection": low.remark()}
+
+
+def test_a_rank_is_of_a_whitening():
+    with pytest.raises(TriptychError, match="a rank is of the whitening: choose whiten=zca or pca"):
+        Glow((1, 4, 4), levels=1, depth=1, width=4, rank=5)
