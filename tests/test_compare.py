@@ -86,7 +86,7 @@ def test_every_figure_is_the_one_that_evaluate_has(report):
 def test_the_page_shows_what_json_says(report):
     _, page, mine, _ = report
     tables = [b for s in page["sections"] for b in s["blocks"] if b["kind"] == "table"]
-    rows = {row[""]: row for table in tables for row in table["rows"]}
+    rows = {row["measure"]: row for table in tables for row in table["rows"]}
     for name, label in (
         ("bits_per_dim", "bits per dimension ↓"),
         ("precision", "precision ↑"),
@@ -97,7 +97,7 @@ def test_the_page_shows_what_json_says(report):
             assert cell == "–" if name not in measures else cell["value"] == measures[name]["value"]
     assert rows["kind"]["gan"].startswith("none") and "bound" in rows["kind"]["vae"] and "exact" in rows["kind"]["glow"]
     assert rows["codes are found"] == {
-        "": "codes are found",
+        "measure": "codes are found",
         "vae": "by an encoder",
         "glow": "exactly",
         "gan": "by inversion",
@@ -129,7 +129,7 @@ def test_likelihoods_of_other_things_stand_apart_with_the_reason(report):
         and "by inversion" in json.dumps(page)
     )
     (details,) = [b for b in care["blocks"] if b["kind"] == "details"]
-    assert "−log p(x), nats" in [row[""] for row in details["blocks"][0]["rows"]]
+    assert "−log p(x), nats" in [row["measure"] for row in details["blocks"][0]["rows"]]
 
 
 REFUSED = {
@@ -181,7 +181,7 @@ def test_vectors_have_figures_and_no_pictures(home, tmp_path):
     assert main(["compare", *runs, *words, "--out", str(out)]) == 0
     page = json.loads(out.with_suffix(".json").read_text())
     assert [s["anchor"] for s in page["sections"]] == ["figures", "care", "how"] and "<img" not in out.read_text()
-    rows = {row[""]: row for b in page["sections"][0]["blocks"] for row in b["rows"]}
+    rows = {row["measure"]: row for b in page["sections"][0]["blocks"] for row in b["rows"]}
     assert rows["sampled a second ↑"]["gan"]["value"] > 0 and rows["−log p(x), nats ↓"]["gan"] == "–"
 
 

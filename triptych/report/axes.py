@@ -57,7 +57,10 @@ class Axis:
             step = 1 + (high - low) // 6
             return [10.0**power for power in range(low, high + 1, step)]
         found = [m * 10.0**power for power in range(low - 1, high + 2) for m in (1, 2, 3, 5)]
-        return [tick for tick in found if self.low <= math.log10(tick) <= self.high]
+        inside = [tick for tick in found if self.low <= math.log10(tick) <= self.high]
+        if len(inside) > 1:
+            return inside
+        return [tick for tick in self._round(10**self.low, 10**self.high) if tick > 0]
 
     @staticmethod
     def _round(low: float, high: float) -> list[float]:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 from triptych.errors import TriptychError
 from triptych.report.markup import Names, inline, plain
@@ -282,11 +282,11 @@ def picture_table(
     """A table of pictures that scrolls inside its own box."""
     labelled = any(row_labels)
     corner = "<td></td>" if labelled else ""
-    titles = "".join(f'<th scope="col">{inline(label)}</th>' for label in column_labels)
+    titles = "".join(header(label, "col") for label in column_labels)
     head = f"<thead><tr>{corner}{titles}</tr></thead>" if titles else ""
     body = ""
     for label, pictures in zip(row_labels, rows, strict=True):
-        first = f'<th scope="row">{inline(label)}</th>' if labelled else ""
+        first = header(label, "row") if labelled else ""
         columns = column_labels or [""] * len(pictures)
         cells = "".join(
             f"<td>{image(picture, _said(alt, label, column), _IN_ROWS)}</td>"
@@ -302,6 +302,15 @@ def _said(alt: str, row: str, column: str) -> str:
 
 
 _IN_ROWS = 144  # pixels that a picture in a row is enlarged to, at most
+
+
+def header(label: str, scope: Literal["row", "col"]) -> str:
+    """A heading of a row or column; a mere cell where there is nothing to say.
+
+    >>> header("VAE", "col"), header("", "row")
+    ('<th scope="col">VAE</th>', '<td></td>')
+    """
+    return f'<th scope="{scope}">{inline(label)}</th>' if label.strip() else "<td></td>"
 
 
 def scrolling(table: str, label: str) -> str:

@@ -114,7 +114,7 @@ def _tables(candidates: Sequence[Candidate], marked: Mapping[str, str]) -> list[
 
 def _group(candidates: Sequence[Candidate], group: Group, caption: str, marked: Mapping[str, str]) -> Table:
     rows: list[list[Cell]] = []
-    heads = ["", *(c.name for c in candidates)]
+    heads = ["measure", *(c.name for c in candidates)]
     floor = next((c.quality.floor for c in candidates if c.quality), {}) if group == "samples" else {}
     if group == "likelihood":
         rows.append(["kind", *(c.kind for c in candidates)])
@@ -186,7 +186,7 @@ def _costs(candidates: Sequence[Candidate]) -> Table:
     note = (
         "Speeds are of this machine while it compared; their ± says how steady it was. Times are from the runs' own records."
     )
-    return Table(["", *(c.name for c in candidates)], rows, "Size, speed and training", note)
+    return Table(["measure", *(c.name for c in candidates)], rows, "Size, speed and training", note)
 
 
 def _megabytes(size: int | None) -> Cell:
@@ -202,7 +202,7 @@ def _withheld(candidates: Sequence[Candidate], marked: Mapping[str, str]) -> lis
     having = {name: why for name, why in marked.items() if any(name in c.measures for c in candidates)}
     if not having:
         return []
-    columns = ["", *(c.name for c in candidates)]
+    columns = ["measure", *(c.name for c in candidates)]
     rows = [[measure(name).label, *(_cell(c.measures.get(name)) for c in candidates)] for name in having]
     reasons = "; ".join(dict.fromkeys(having.values()))
     table = Table(columns, rows, "Not comparable with one another", f"{reasons}: each stands for itself.")

@@ -5,6 +5,7 @@ Shapes: B examples; x (B, *E) model coordinates, z (B, L).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -160,6 +161,7 @@ def edits(shown: Sequence[Shown], directions: Mapping[str, Directions], name: st
         assert one.encodes is not None  # those that do not encode were left out above
         moved = sweep(one.encodes, x[:1], name, values, directions[one.name], context=context, z=z)
         rows.append(_pictures(one.model, moved[0]))
-    labels = [f"{value:+.2g}".replace("-", "−") for value in values]
+    digits = max(0, 2 - math.ceil(math.log10(max(high - low, 1e-6))))
+    labels = [f"{value:+.{digits}f}".replace("-", "−") for value in values]
     caption = f"Training showed {name} from {low:.2g} to {high:.2g}; the slider goes a quarter beyond, each way."
     return Frames(rows, [one.label for one in having], labels, values, f"a held-out example, {name} changed", caption, name)

@@ -6,7 +6,7 @@ for (const figure of document.querySelectorAll(".frames")) {
     label: row.querySelector("th")?.textContent ?? "",
     frames: [...row.querySelectorAll("img")],
   }));
-  const labels = [...figure.querySelectorAll("thead th")].map((head) => head.textContent);
+  const labels = [...figure.querySelectorAll("thead tr > *")].slice(-rows[0].frames.length).map((head) => head.textContent);
   const slider = figure.querySelector(".slider");
   const input = slider.querySelector("input");
   const output = slider.querySelector("output");

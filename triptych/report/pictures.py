@@ -29,7 +29,7 @@ def image(picture: Picture, alt: str, most: int = SHOWN) -> str:
         TriptychError: for what is not a picture, and without an alternative text.
 
     >>> import torch
-    >>> image(torch.zeros(1, 8, 8, dtype=torch.uint8), "a black square")[:69]
+    >>> image(torch.zeros(1, 8, 8, dtype=torch.uint8), "a black square")[:70]
     '<img alt="a black square" width="224" height="224" class="crisp" src="'
     """
     check_alt(alt)

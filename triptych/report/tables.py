@@ -8,7 +8,7 @@ from html import escape
 from typing import Any, TypeAlias
 
 from triptych.errors import TriptychError
-from triptych.report.blocks import Block, scrolling
+from triptych.report.blocks import Block, header, scrolling
 from triptych.report.markup import Names, inline, plain
 from triptych.report.numbers import Number
 
@@ -43,7 +43,7 @@ class Table(Block):
 
     def html(self, names: Names) -> str:
         """The table in a box of its own, which scrolls."""
-        head = "".join(f'<th scope="col">{inline(name)}</th>' for name in self.columns)
+        head = "".join(header(name, "col") for name in self.columns)
         body = "".join(_row(row) for row in self.rows)
         caption = f"<figcaption>{inline(self.caption)}</figcaption>" if self.caption else ""
         note = f'<p class="note">{inline(self.note)}</p>' if self.note else ""
