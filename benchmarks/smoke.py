@@ -1,7 +1,7 @@
 """Benchmarks in small: each runs to its end with numbers so small that they mean nothing, in minutes for all.
 
     python benchmarks/smoke.py                     those that need no data from elsewhere; all where $TRIPTYCH_DATA is set
-    python benchmarks/smoke.py smile game          these alone
+    python benchmarks/smoke.py nice game           these alone
 
 What is shown is that a command still runs. Those that are left out have no small form: `race_flow`, `race_vae` and
 `same_time` install their peers, `chaos` and `studio_load` are tests of their own, and the rest begin with trainings of
@@ -29,7 +29,6 @@ SMALL = {
     "gradient_variance": "--repetitions 20 --dimensions 1 2 --steps 0 3",
     "overlapping": "--models 3 --n 200",
     "race_gan": "--rounds 2 --width 4 --batch 8",
-    "smile": "--steps 4 --regressor-steps 4",
     "stability": "--data faces --depth 2 --width 8 --steps 4 --floors 0.5 --bounds 3",
     "startup": "",
     "table_scales": "--tables iris --families nice --steps 5",
