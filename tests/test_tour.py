@@ -9,7 +9,7 @@ import torch
 
 from triptych.errors import TriptychError
 from triptych.report import Number
-from triptych.tour import QUICK, Settings, tour
+from triptych.tour import FULL, QUICK, Settings, tour
 from triptych.tour.claims import CLAIMS
 from triptych.tour.memory import kept_bytes
 from triptych.tour.parts import parts_of
@@ -203,6 +203,12 @@ def test_a_verdict_turns_with_its_numbers(claim, toured):
         turned = {n: (-1.0 if n.split()[1] in ("fid", "c2st", "bits", "reconstruction", "drags", "seconds") else 9.0)
                   for n in numbers if n.startswith("vae ")}  # fmt: skip
     assert claim.judge(_with(_with(exact, fair), turned))[0] == "does not hold here"
+
+
+def test_every_claim_names_parts_of_a_tour():
+    known = {part.name for part in parts_of(TINY)}
+    assert all(set(claim.parts) <= known and claim.essay and claim.follows for claim in CLAIMS)
+    assert Settings.from_json(FULL.to_json()) == FULL
 
 
 def test_every_recorded_figure_names_its_command():
