@@ -7,9 +7,11 @@ import re
 import pytest
 import torch
 
+from triptych import edit
 from triptych.errors import TriptychError
+from triptych.nets import encoder_network
 from triptych.report import Number
-from triptych.tour import QUICK, Settings, tour
+from triptych.tour import FULL, QUICK, Settings, tour
 from triptych.tour.claims import CLAIMS
 from triptych.tour.memory import kept_bytes
 from triptych.tour.parts import parts_of
@@ -203,6 +205,22 @@ def test_a_verdict_turns_with_its_numbers(claim, toured):
         turned = {n: (-1.0 if n.split()[1] in ("fid", "c2st", "bits", "reconstruction", "drags", "seconds") else 9.0)
                   for n in numbers if n.startswith("vae ")}  # fmt: skip
     assert claim.judge(_with(_with(exact, fair), turned))[0] == "does not hold here"
+
+
+def test_a_reader_is_kept(tmp_path):
+    shape = {"event_shape": [3, 8, 8], "width": 4, "outputs": 2}
+    reader = edit.Reader(encoder_network((3, 8, 8), 4, 2, (256, 256)), {"a": (1, 0.5, 2.0)}, shape=shape)
+    reader.save(tmp_path / "judge")
+    stored = torch.randint(256, (5, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(edit.Reader.load(tmp_path / "judge")(stored)["a"], reader(stored)["a"])
+    with pytest.raises(TriptychError, match="learn_reader"):
+        edit.Reader(torch.nn.Flatten(), {}).save(tmp_path / "mine")
+
+
+def test_every_claim_names_parts_of_a_tour():
+    known = {part.name for part in parts_of(TINY)}
+    assert all(set(claim.parts) <= known and claim.essay and claim.follows for claim in CLAIMS)
+    assert Settings.from_json(FULL.to_json()) == FULL
 
 
 def test_every_recorded_figure_names_its_command():

@@ -288,7 +288,7 @@ class Tour:
     minutes: Annotated[float, Between(0.01, 1e5)] | None = None
     """How long a new tour may take: where a machine is too slow, trainings have fewer steps; by default 8, or 150."""
     jobs: Annotated[int, Between(1, 64)] | None = None
-    """How many parts are done at once, each by a process of one thread; by default as many as there are cores."""
+    """How many parts are done at once, each by a process of one thread; by default as many as there are cores, up to 4."""
     anew: bool = False
     """Remove the tour in --out, and begin again."""
     open: bool = False

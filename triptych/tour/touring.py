@@ -22,7 +22,7 @@ REFERENCE = 0.6
 MINUTES = {"quick": 8.0, "full": 150.0}
 """Most minutes that a tour should take on two cores."""
 _LEAST, _LOST = 0.2, 0.9  # smallest share of the steps; share of the cores' time that is work
-_JOBS = 8  # processes at the most: there are no more parts than that at a time
+_JOBS = 4  # processes where nobody says how many: each takes up to a gigabyte
 
 
 def tour(
@@ -39,7 +39,7 @@ def tour(
     Args:
         out: its folder; a tour there goes on where it was stopped.
         settings: how large it is.
-        jobs: parts done at once, each by a process of one thread; by default as many as cores; 1: all in this process.
+        jobs: parts done at once, each by a process of one thread; by default as many as cores, up to 4; 1: in this process.
         minutes: that a new tour may take: on slower machines trainings have fewer steps; by default 8, a full one 150.
         anew: removes the tour that is there.
         notice: called with lines for a person.
@@ -50,7 +50,7 @@ def tour(
     Raises:
         TriptychError: for a folder that holds something else, and where another process is at this tour.
     """
-    start, jobs = time.perf_counter(), min(_JOBS, jobs or os.cpu_count() or 1)
+    start, jobs = time.perf_counter(), jobs or min(_JOBS, os.cpu_count() or 1)
     place, parts = Place(Path(out), settings), parts_of(settings)
     wanted = MINUTES.get(settings.name) if minutes is None else minutes
     slowness = 1.0 if wanted is None else slow()
