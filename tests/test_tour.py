@@ -35,7 +35,7 @@ TINY = Settings(
     },
     size=16,
     examples=640,
-    judge_steps=30,
+    judge_steps=60,
     feature_steps=6,
     encoder_steps=3,
     lessons=200,

@@ -50,7 +50,7 @@ def measure_perturbations(place: Place) -> None:
     model, settings = place.model("vae"), place.settings
     stored, attributes = place.lessons
     reader = edit.learn_reader(
-        stored, {"smile": attributes["smile"]}, steps=settings.judge_steps // 3, seed=settings.seed + 1
+        stored, {"smile": attributes["smile"]}, steps=settings.judge_steps // 2, seed=settings.seed + 1
     )
     direction = edit.learn_directions(model, stored, attributes, names=["smile"])["smile"]
     x = model.codec.centre(place.data.test[: settings.searched])
