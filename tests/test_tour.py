@@ -35,7 +35,7 @@ TINY = Settings(
     },
     size=16,
     examples=640,
-    judge_steps=30,
+    judge_steps=60,
     feature_steps=6,
     encoder_steps=3,
     lessons=200,
@@ -61,7 +61,7 @@ def toured(tmp_path_factory):
 def test_a_tour_ends_in_one_report_of_sixteen_claims(toured):
     path, said = toured
     page = path.read_text()
-    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page) and "http" not in re.sub(r"base64,[\w+/=]+", "", page)
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page) and not re.search(r"https?:", page)
     found = json.loads((path.parent / "claims.json").read_text())["claims"]
     assert [claim["claim"] for claim in found] == list(range(1, 17))
     assert all(claim["holds"] in ("holds", "does not hold here", "recorded") and claim["numbers"] for claim in found)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from triptych.data.faces import draw
 from triptych.report import Block, Chart, Frames, Number, Series, Strip, Table
 from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, percent, signed
@@ -57,16 +61,10 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
     names = editors(place)
     frames = {name: place.pictures(f"row-{name}")["smile"].unflatten(0, (-1, len(VALUES))) for name in names}
     labels = [signed(v) for v in VALUES]
-    slider = Frames(
-        [list(frames[name][0]) for name in names],
-        list(names.values()),
-        labels,
-        list(VALUES),
-        "One held-out face whose smile is moved by every model",
-        "One held-out face. Training showed smiles from −1 to 1; drag the slider beyond.",
-        name="smile",
-        start=len(VALUES) - 1,
-    )
+    board = {name: title for name, title in names.items() if name in ON_BOARD}
+    sliders = [_slider(frames, EDITORS, "Training showed smiles from −1 to 1; drag the slider beyond.")]
+    if board:
+        sliders.append(_slider(frames, board, "The same by the models on board, which were trained for longer."))
     others = Strip(
         [list(frames[name][1][::2]) for name in names],
         list(names.values()),
@@ -90,13 +88,27 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
         "A smile from one end of its range to the other",
         "Drags: the change of the attribute that changes most besides, in units of its spread over faces.",
     )
-    return [slider, others, readings, table]
+    return [*sliders, others, readings, table]
 
 
 def _readings(place: Place, name: str) -> list[Series]:
     """What the judge reads at each value that an attribute was set to, by model."""
     rows = {title: place.numbers(f"row-{model}")[f"read_{name}"] for model, title in EDITORS.items()}
     return [Series(title, row["values"], row["mean"], row["stderr"]) for title, row in rows.items()]
+
+
+def _slider(frames: Mapping[str, Tensor], names: Mapping[str, str], caption: str) -> Frames:
+    """One held-out face whose smile is moved by some models."""
+    return Frames(
+        [list(frames[name][0]) for name in names],
+        list(names.values()),
+        [signed(v) for v in VALUES],
+        list(VALUES),
+        "One held-out face whose smile is moved by every model",
+        caption,
+        name="smile",
+        start=len(VALUES) - 1,
+    )
 
 
 def _confounded(place: Place) -> Numbers:

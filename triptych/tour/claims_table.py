@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from triptych.report import Block, Chart, Figure, Number, Series, Table
@@ -80,15 +81,13 @@ def _judge_table(numbers: Numbers) -> tuple[Outcome, str]:
 
 def _show_table(place: Place, numbers: Numbers) -> list[Block]:
     names = titles(place.settings)
-    rows: Rows = [
-        [names[name], *(numbers.get(f"{name} {key}", "–") for key in _COLUMNS)] for name in rows_of(place.settings)
-    ]
+    rows: Rows = [[names[name], *(_cell(numbers, f"{name} {key}") for key in _COLUMNS)] for name in rows_of(place.settings)]
     floor = place.numbers("floor")
     real = {"fid": "fid", "precision": "precision", "recall": "recall", "c2st": "c2st_1nn"}
     rows.append(
         [
             "real faces in their place",
-            *(number(floor[real[key]]) if key in real and real[key] in floor else "" for key in _COLUMNS),
+            *(_uncounted(number(floor[real[key]])) if key in real and real[key] in floor else "" for key in _COLUMNS),
         ]
     )
     sheets = [
@@ -103,10 +102,20 @@ def _show_table(place: Place, numbers: Numbers) -> list[Block]:
             "Every model of the tour, measured alike",
             "Lower is better but for precision, recall and “moves”. Told apart: how often a nearest neighbour tells "
             "samples from faces, ½ is best. A VAE’s bits/dim is a bound; the GAN’s codes are those of its encoder. "
-            "One thread.",
+            f"{place.settings.samples:,} samples, likelihoods of {place.settings.scored // 2} held-out faces, "
+            f"reconstructions of {place.settings.scored}; one thread.",
         ),
         *sheets,
     ]
+
+
+def _cell(numbers: Numbers, name: str) -> Number | str:
+    return _uncounted(numbers[name]) if name in numbers else "–"
+
+
+def _uncounted(value: Number) -> Number:
+    """Without n, which the table's note says once."""
+    return dataclasses.replace(value, n=None)
 
 
 def _sheet(place: Place, name: str) -> Any:

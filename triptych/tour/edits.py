@@ -16,6 +16,7 @@ from triptych.tour.place import Place
 
 CONFOUNDED = "faces?hair_length:beard=-0.9"
 RADII = (0.5, 1.0, 2.0, 4.0)
+_FEWEST = 200  # steps of a network that is to read smiles at all
 _VALUES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -50,7 +51,7 @@ def measure_perturbations(place: Place) -> None:
     model, settings = place.model("vae"), place.settings
     stored, attributes = place.lessons
     reader = edit.learn_reader(
-        stored, {"smile": attributes["smile"]}, steps=settings.judge_steps // 3, seed=settings.seed + 1
+        stored, {"smile": attributes["smile"]}, steps=max(_FEWEST, settings.judge_steps // 2), seed=settings.seed + 1
     )
     direction = edit.learn_directions(model, stored, attributes, names=["smile"])["smile"]
     x = model.codec.centre(place.data.test[: settings.searched])
