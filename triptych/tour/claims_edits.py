@@ -8,7 +8,7 @@ from torch import Tensor
 
 from triptych.data.faces import draw
 from triptych.report import Block, Chart, Frames, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, percent, signed
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, above, percent, signed
 from triptych.tour.place import ON_BOARD, Place
 from triptych.tour.recorded import recorded, source
 from triptych.tour.rows import VALUES, above_mouth
@@ -80,15 +80,20 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
         "The judge never saw a model. A perfect edit is the diagonal.",
     )
     table = Table(
-        ["", "moves, of its range", "drags at most, spreads", "is read as, set to 2"],
+        ["", "moves, of its range", "drags at most, spreads", "what is dragged", "is read as, set to 2"],
         [
-            [title, numbers[f"{name} moves"], numbers[f"{name} drags"], numbers[f"{name} read at 2"]]
+            [title, numbers[f"{name} moves"], numbers[f"{name} drags"], _dragged(place, name), numbers[f"{name} read at 2"]]
             for name, title in names.items()
         ],
         "A smile from one end of its range to the other",
         "Drags: the change of the attribute that changes most besides, in units of its spread over faces.",
     )
     return [*sliders, others, readings, table]
+
+
+def _dragged(place: Place, name: str) -> str:
+    """The attribute that a model's smile changes most besides."""
+    return str(place.numbers(f"row-{name}")["leaks_to"]["smile"]).replace("_", " ")
 
 
 def _readings(place: Place, name: str) -> list[Series]:
@@ -221,14 +226,12 @@ def _rise(said: tuple[float, float], n: int) -> Number:
 def _judge_perturbations(numbers: Numbers) -> tuple[Outcome, str]:
     own, along = numbers["optimised own r=1"], numbers["direction own r=1"]
     judged, judged_along = numbers["optimised judge r=1"], numbers["direction judge r=1"]
-    holds = own.value > along.value and judged.value > judged_along.value
-    sides = (
-        "and the judge, who was not asked, agrees" if judged.value > judged_along.value else "but the judge does not agree"
-    )
+    agrees = above(judged, judged_along)
+    holds = above(own, along) and agrees
+    sides = "and the judge, which was not asked, agrees" if agrees else "but the judge sees no more than its error of it"
     return (HOLDS if holds else FAILS), (
-        f"With z moved by 1, the smile rises by **{own.shown}** where it is optimised and by **{along.shown}** along "
-        f"the smile’s direction, as the network that is optimised reads it; {sides}: {judged.shown} and "
-        f"{judged_along.shown}."
+        f"With z moved by 1, the smile rises by **{own}** where it is optimised and by **{along}** along the smile’s "
+        f"direction, as the network that is optimised reads it; {sides}: {judged} and {judged_along}."
     )
 
 

@@ -1,5 +1,4 @@
-"""Claims 4 and 14: directions learned from faces whose attributes are confounded, and the optimal perturbation for a "
-"task."""
+"""Claims 4 and 14: directions learned from faces with confounded attributes, and the optimal perturbation for a task."""
 
 from __future__ import annotations
 
@@ -21,8 +20,7 @@ _VALUES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def measure_confounded(place: Place) -> None:
-    """The beard of held-out faces set from 0 to 1 by directions of independent and of confounded faces, by two "
-    "methods."""
+    """The beard of held-out faces set from 0 to 1 by directions of independent and of confounded faces."""
     settings, model = place.settings, place.model("vae")
     pairs = load(CONFOUNDED, size=settings.size, n=settings.lessons).train
     lessons = {"independent": place.lessons, "confounded": (pairs[:], dict(pairs.attributes))}

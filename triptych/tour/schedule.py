@@ -57,7 +57,7 @@ def left(place: Place, parts: Sequence[Part]) -> list[Part]:
 
 
 def run(place: Place, parts: Sequence[Part], jobs: int) -> None:
-    """Does what is left, `jobs` parts at once; who listens (`triptych.progress`) sees the whole and each part.
+    """Does what is left, `jobs` parts at once; a listener (`triptych.progress`) sees the whole and each part.
 
     Raises:
         TriptychError: where a part fails; the others' results are kept.
