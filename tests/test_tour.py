@@ -276,3 +276,13 @@ def test_slower_machines_train_for_fewer_steps():
     parts = parts_of(QUICK)
     shares = [affordable(parts, QUICK, 2, slowness, 8.0) for slowness in (0.5, 1.0, 2.0, 100.0)]
     assert shares == sorted(shares, reverse=True) and shares[0] == 1.0 and shares[-1] == 0.2
+
+
+@pytest.mark.parametrize("name", QUICK.models)
+@pytest.mark.parametrize("steps", [1, 40, 10_000])
+def test_every_training_of_a_quick_tour_can_have_other_steps(name: str, steps: int) -> None:
+    trained = QUICK.models[name]
+    recipe = trained.recipe(steps, seed=1)
+    assert recipe.steps == steps
+    if trained.family == "vae":
+        assert recipe.objective.judged(steps) <= steps

@@ -46,10 +46,13 @@ class Trained:
         """Its recipe, for data that are given."""
         preset = families.preset(self.family, data="faces")
         training = {"save_every": 10**9, "save_minutes": 0.5, "log_every": 50, **self.training}
+        objective = dict(self.objective)
+        if "sharpen" in objective:  # of a model that starts from another's weights all steps are, however few
+            objective["sharpen"] = min(objective["sharpen"], steps)
         return dataclasses.replace(
             preset,
             model=dataclasses.replace(preset.model, **self.model),
-            objective=dataclasses.replace(preset.objective, **self.objective),
+            objective=dataclasses.replace(preset.objective, **objective),
             training=dataclasses.replace(preset.training, **training),
             size=None,
             steps=steps,
