@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from triptych.tour.memory import kept_bytes
 from triptych.tour.parts import parts_of
 from triptych.tour.place import Place
 from triptych.tour.recorded import names, recorded, source
-from triptych.tour.schedule import Part, left, run
+from triptych.tour.schedule import Part, _Crew, left, run
 from triptych.tour.settings import Trained
 from triptych.tour.touring import affordable
 
@@ -160,6 +162,44 @@ def test_a_folder_that_no_tour_made_is_left_alone(tmp_path):
     (place.folder / "notes.txt").write_text("mine")
     place.begin(True, 1.0)
     assert sorted(p.name for p in place.folder.iterdir()) == [".triptych-tour", "notes.txt", "plan.json"]
+
+
+def test_a_tour_anew_counts_its_times_anew(tmp_path):
+    place = Place(tmp_path / "tour", TINY)
+    place.found()
+    (place.folder / ".vae.seconds").write_text("")
+    place.begin(True, 1.0)
+    assert not list(place.folder.glob(".*.seconds"))
+
+
+def test_a_tour_of_another_version_is_not_gone_on_with(tmp_path, monkeypatch):
+    place = Place(tmp_path / "tour", TINY)
+    place.found()
+    assert place.begin(False, 0.5) == place.begin(False, 1.0) == 0.5
+    monkeypatch.setattr("triptych.tour.place.__version__", "9.0")
+    with pytest.raises(TriptychError, match="another version"):
+        place.begin(False, 1.0)
+    assert place.begin(True, 1.0) == 1.0
+
+
+def test_an_idle_process_that_ends_is_said_in_one_line(tmp_path, monkeypatch):
+    place = Place(tmp_path / "tour", TINY)
+    place.found()
+    scripts: list[str] = []
+
+    def start(place):
+        pipes = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+        return subprocess.Popen([sys.executable, "-S", "-c", scripts.pop(0)], text=True, **pipes)
+
+    monkeypatch.setattr("triptych.tour.schedule._start", start)
+    parts = [Part("first", "first", print, 1.0), Part("second", "second", print, 1.0, ("first",))]
+    scripts[:] = ["import sys; sys.stdin.read()", "pass"]  # one at work, one without
+    with pytest.raises(TriptychError, match="idle process"):
+        run(place, parts, 2)
+    scripts[:] = ["pass"]
+    with pytest.raises(TriptychError, match="idle process"), _Crew(place, parts[:1], 1) as crew:
+        crew.workers[0].wait()
+        list(crew.work())
 
 
 def _with(numbers, changes):

@@ -228,7 +228,7 @@ def _judge_perturbations(numbers: Numbers) -> tuple[Outcome, str]:
     judged, judged_along = numbers["optimised judge r=1"], numbers["direction judge r=1"]
     agrees = above(judged, judged_along)
     holds = above(own, along) and agrees
-    sides = "and the judge, which was not asked, agrees" if agrees else "but the judge sees no more than its error of it"
+    sides = "and the judge, which was not asked, agrees" if agrees else "but the judge does not confirm it beyond its errors"
     return (HOLDS if holds else FAILS), (
         f"With z moved by 1, the smile rises by **{own}** where it is optimised and by **{along}** along the smile’s "
         f"direction, as the network that is optimised reads it; {sides}: {judged} and {judged_along}."

@@ -41,11 +41,7 @@ def measure_inversion(place: Place) -> None:
     z = edit.invert(model, x, steps=settings.search, generator=torch.Generator().manual_seed(0), watch=watch)
     with torch.no_grad():
         found, answered = model.decode(z), model.decode(encoder(x))
-    begun = time.process_time()
-    with torch.no_grad():
-        encoder(x)
-    numbers = {"n": len(x), "points": points, "encoder": Estimate.of(edit.psnr(x, answered)),
-               "encoder_seconds": time.process_time() - begun}  # fmt: skip
+    numbers = {"n": len(x), "points": points, "encoder": Estimate.of(edit.psnr(x, answered))}
     decode = model.codec.decode
     place.keep("inversion", numbers, {"data": decode(x[:8]), "found": decode(found[:8]), "answered": decode(answered[:8])})
 

@@ -1,6 +1,6 @@
 """A tour's folder: what its parts have measured, and the data, models, judge and features that they share.
 
-OUT/plan.json            the settings that the tour was begun with
+OUT/plan.json            the settings, and the version of the package, that the tour was begun with
 OUT/vae, OUT/gan, …      the models: runs, for every verb of the command line
 OUT/parts/NAME.json      what a part has measured, .safetensors its pictures (uint8)
 OUT/report.html, .json   the report
@@ -27,6 +27,7 @@ from triptych.errors import TriptychError
 from triptych.evaluate.features import Features
 from triptych.onboard import folder_of
 from triptych.tour.settings import Settings
+from triptych.version import __version__
 
 ON_BOARD = {
     "faces-vae": "VAE + flow prior",
@@ -76,16 +77,17 @@ class Place:
             scale: of a tour that begins now.
 
         Raises:
-            TriptychError: for a tour of other settings.
+            TriptychError: for a tour of other settings, or of another version of the package.
         """
-        plan = self.folder / "plan.json"
+        plan, mine = self.folder / "plan.json", {"settings": self.settings.to_json(), "version": __version__}
         if anew or not plan.exists():  # without a plan there may be what an earlier version left
             self._clear()
-            storage.write_json(plan, {"settings": self.settings.to_json(), "scale": scale})
+            storage.write_json(plan, mine | {"scale": scale})
         known = storage.read_json(plan)
-        if known.get("settings") != self.settings.to_json():
+        if {key: known.get(key) for key in mine} != mine:
             raise TriptychError(
-                f"{self.folder} holds a tour of other settings: choose another --out, or --anew, which removes that one"
+                f"{self.folder} holds a tour of other settings or of another version: choose another --out, or --anew, "
+                "which removes that one"
             )
         return float(known["scale"])
 
@@ -94,8 +96,9 @@ class Place:
         for name in (*self.settings.trained, "parts"):
             if (self.folder / name).is_dir():
                 folders.discard(self.folder / name)
-        for name in ("plan.json", "report.html", "report.json", "claims.json"):
-            (self.folder / name).unlink(missing_ok=True)
+        files = [self.folder / name for name in ("plan.json", "report.html", "report.json", "claims.json")]
+        for path in (*files, *self.folder.glob(".*.seconds")):  # the last: what trainings have taken
+            path.unlink(missing_ok=True)
 
     @property
     def scale(self) -> float:

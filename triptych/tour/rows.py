@@ -155,7 +155,6 @@ def _swept(
         "mean": read.mean(0),
         "stderr": read.std(0) / math.sqrt(n),
         "between": between,
-        "monotone": float((read.diff(dim=1)[:, 4:-4] > 0).double().mean()) if len(values) > 9 else None,
         "n": n,
     }
     return numbers, moved.view(n, len(values), *moved.shape[1:])[:_FACES].flatten(0, 1)

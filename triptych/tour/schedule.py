@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -23,6 +23,7 @@ from triptych.errors import TriptychError
 from triptych.tour.place import Place
 
 _PATIENCE = 120.0  # seconds that a part waits for a process of a tour that was killed, which saves what it has
+_ENDED = "an idle process of the tour has ended: the same command goes on with it"
 _TRAINING = "training"  # the work whose steps say how far a part is
 
 
@@ -106,7 +107,8 @@ class _Crew:
             stack.close()
         for worker in self.workers:  # at the end of its input a process saves what it trains, and ends
             assert worker.stdin is not None
-            worker.stdin.close()
+            with suppress(BrokenPipeError):  # of one that has ended: nothing is left to tell it
+                worker.stdin.close()
         for worker, listener in zip(self.workers, self.listeners, strict=True):
             worker.wait()
             listener.join()
@@ -119,11 +121,13 @@ class _Crew:
 
     def work(self) -> Iterator[float]:
         """Does all parts; CPU seconds of the record that are done, now and then."""
-        finished, self.names = 0.0, {part.name for part in self.waiting}
+        finished = 0.0
         self._assign()
         while self.busy:
             number, message = self.heard.get()
-            part = self.busy[number]
+            part = self.busy.get(number)
+            if part is None:  # a process says nothing while it has no part
+                raise TriptychError(_ENDED)
             if message is None:
                 raise TriptychError(f"the process that was {part.title} has ended: the same command goes on with it")
             if "failed" in message:
@@ -148,8 +152,11 @@ class _Crew:
             self.waiting.remove(part)
             self.busy[number] = part
             assert worker.stdin is not None
-            worker.stdin.write(part.name + "\n")
-            worker.stdin.flush()
+            try:
+                worker.stdin.write(part.name + "\n")
+                worker.stdin.flush()
+            except BrokenPipeError:  # what a person can do is the same as for one that is heard to end
+                raise TriptychError(_ENDED) from None
 
     def _listen(self, number: int, lines: IO[str]) -> None:
         for line in lines:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 import triptych
-from triptych import edit
+from triptych import edit, storage
 from triptych.data import Split
 from triptych.edit.inversion import load_encoder, save_encoder
 from triptych.families import build_for, continued
@@ -28,7 +28,7 @@ def train(place: Place, name: str) -> None:
     try:
         fit(run, _data(place, name), notice=lambda line: None)
     finally:
-        clock.write_text(str(before + time.process_time() - start))
+        storage.write_bytes(clock, str(before + time.process_time() - start).encode())
     said = {"title": trained.title, "steps": run.recipe.steps, "cpu_seconds": float(clock.read_text())}
     place.keep(name, said | {"parameters": sum(p.numel() for p in run.averaged.parameters())})
 
