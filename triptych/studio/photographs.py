@@ -69,32 +69,53 @@ def take(source: bytes | Photograph, served: Served, which: Which, most: int) ->
         TriptychError: where the face that is asked for is not there, or cannot be looked for.
     """
     content = source if isinstance(source, bytes) else source.content
-    centre = images.read(content, served.event_shape, most)
-    pixels = edit.read_photograph(content, most).pixels
-    sides = (pixels.shape[1], pixels.shape[2])
-    if isinstance(source, bytes):
-        source = Photograph(content, sides, _preview(pixels))
-    if which == "auto" and (served.alignment is None or sides == served.size):
+    if which == "auto" and (served.alignment is None or images.has_size(content, served.size, most)):
         which = "centre"
-    if which != "centre" and source.faces is None:
-        source = _searched(source, pixels, served, which)
-    alignment = served.alignment or edit.Alignment((0.4, 0.5), (0.6, 0.5))  # of no use for the centre
-    chosen = edit.choose(source.faces or [], which, alignment, sides, served.size)
-    stored = centre if chosen.number is None else edit.align(pixels, chosen.placed, served.event_shape[0])
-    return Taken(source, chosen, stored)
-
-
-def _searched(source: Photograph, pixels: Tensor, served: Served, which: Which) -> Photograph:
+    if which == "centre":
+        return _centre(source, served, most)
     if served.alignment is None:
         raise Problem(
             f"the model {served.id} does not say where its training data have faces: triptych edit --face largest finds "
             "it out, or take the centre (face=centre)"
         )
+    pixels = None
+    if isinstance(source, bytes) or source.faces is None:
+        pixels = _read(content, most)
+        source = _searched(source, pixels, which)
+    chosen = edit.choose(source.faces or [], which, served.alignment, source.sides, served.size)
+    if chosen.number is None:
+        del pixels  # before the file is decoded again
+        return _centre(source, served, most)
+    pixels = _read(content, most) if pixels is None else pixels
+    return Taken(source, chosen, edit.align(pixels, chosen.placed, served.event_shape[0]))
+
+
+def _centre(source: bytes | Photograph, served: Served, most: int) -> Taken:
+    """The centre, for which the pixels of the whole are read once at most."""
+    if isinstance(source, bytes):
+        found = images.opened(source, served.event_shape, _PREVIEW, most)
+        photograph, stored = Photograph(source, found.sides, _shown(found.preview)), found.stored
+    else:
+        photograph, stored = source, images.read(source.content, served.event_shape, most)
+    return Taken(photograph, edit.Chosen(edit.centred(photograph.sides, served.size)), stored)
+
+
+def _read(content: bytes, most: int) -> Tensor:
+    if not content:
+        raise Problem("expected a picture file, got an empty one: choose a jpg, png or webp file")
+    return edit.read_photograph(content, most).pixels
+
+
+def _searched(source: bytes | Photograph, pixels: Tensor, which: Which) -> Photograph:
+    """The photograph with its faces; where they cannot be looked for, with the reason, unless a face is asked for."""
+    if isinstance(source, bytes):
+        preview = images.reduced(Image.fromarray(pixels.permute(1, 2, 0).numpy()), _PREVIEW)
+        source = Photograph(source, (pixels.shape[1], pixels.shape[2]), _shown(preview))
     try:
         return replace(source, faces=edit.find_faces(pixels), note="")
     except TriptychError as error:
-        if which == "auto":  # the picture is opened all the same
-            return replace(source, faces=[], note=f"{error}")
+        if which == "auto":  # the picture is opened all the same, and who asks for a face later is told why
+            return source if source.note == f"{error}" else replace(source, note=f"{error}")
         raise
 
 
@@ -117,9 +138,7 @@ def described(photograph: Photograph, chosen: edit.Chosen) -> schemas.Photograph
     )  # fmt: skip
 
 
-def _preview(pixels: Tensor) -> str:
-    drawn = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    drawn.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.BOX if max(drawn.size) > 4000 else Image.Resampling.LANCZOS)
+def _shown(preview: Image.Image) -> str:
     target = io.BytesIO()
-    drawn.save(target, "JPEG", quality=85)
+    preview.save(target, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode("ascii")
