@@ -369,6 +369,67 @@ def test_a_huge_photograph_is_refused_before_it_is_searched(client):
     assert answer.status_code == 422 and "million pixels" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_one_look_at_a_file_gives_its_centre_its_sides_and_a_preview(kind, channels):
+    image = Image.fromarray(smooth(600, 900).round().byte().permute(1, 2, 0).contiguous().numpy())
+    for orientation in (1, 3, 6):
+        exif, target = Image.Exif(), io.BytesIO()
+        exif[0x0112] = orientation
+        image.save(target, kind, exif=exif)
+        content, asked = target.getvalue(), (channels, 16, 12)
+        found, upright = images.opened(content, asked, 240, 2**21), edit.read_photograph(content).pixels
+        assert found.stored.equal(images.read(content, asked, 2**21))
+        assert found.sides == tuple(upright.shape[1:]) and max(found.preview.size) == 240
+        small = Image.fromarray(upright.permute(1, 2, 0).contiguous().numpy()).resize(found.preview.size)
+        assert np.abs(np.asarray(small, float) - np.asarray(found.preview, float)).mean() < 2
+        assert images.has_size(content, found.sides, 2**21) and not images.has_size(content, found.sides[::-1], 2**21)
+
+
+def test_whole_photographs_are_read_only_to_find_or_cut_a_face(client, monkeypatch):
+    reads, whole = [], edit.read_photograph
+    monkeypatch.setattr(edit, "read_photograph", lambda *asked: reads.append(1) or whole(*asked))
+    content = png(scene(((200, 180), 150, 0))[0])
+    centre = opened(client, content, face="centre").json()
+    opened(client, content)
+    assert not reads and centre["photograph"]["faces"] is None
+    face = opened(client, None, picture=centre["picture"], face="auto").json()
+    assert len(reads) == 1 and face["photograph"]["face"] == 1
+    opened(client, None, picture=face["picture"], face="centre")
+    opened(client, None, picture=face["picture"], face="9")  # which is not there
+    assert len(reads) == 1
+
+
+def test_why_faces_cannot_be_looked_for_is_told_again_when_one_is_asked_for(client, monkeypatch):
+    def missing(_):
+        raise TriptychError("OpenCV is missing")
+
+    monkeypatch.setattr(edit, "find_faces", missing)
+    content = png(scene(((200, 180), 150, 0))[0])
+    first = opened(client, content, face="auto").json()
+    assert first["photograph"]["faces"] is None and first["photograph"]["note"] == "OpenCV is missing"
+    answer = opened(client, None, picture=first["picture"], face="1")
+    assert answer.status_code == 422 and answer.json()["detail"] == "OpenCV is missing"
+    again = opened(client, None, picture=first["picture"], face="auto").json()
+    assert again["photograph"] == first["photograph"] and again["image"] == first["image"]
+
+
+def test_a_photograph_is_kept_as_long_as_a_picture_of_it_is_edited(run):
+    registry = Registry([run], Limits(photographs=40_000))
+    with TestClient(create_app(registry), base_url="http://127.0.0.1:7860") as own:
+
+        def centre(seed):
+            return opened(own, png(smooth(30, 40, seed).round().byte()), face="centre").json()["picture"]
+
+        first = {"picture": centre(0), "set": {"pc1": 1}}
+        for seed in range(1, 7):  # more than are kept
+            second = centre(seed)
+            assert own.post("/api/edit", json=first).status_code == 200
+        assert own.post("/api/paste", json=first).status_code == 200
+        assert own.post("/api/paste", json={"picture": second}).status_code == 200
+    registry.close()
+
+
 def test_finding_takes_as_long_whatever_the_size():
     """What is looked through is bounded: as many pixels of forty megapixels as of one."""
     sizes = []

@@ -5,6 +5,7 @@ import io
 import json
 import threading
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,10 +15,12 @@ from PIL import Image
 from studio_runs import SIZE, flow, picture, save_all, save_run, vae
 
 import triptych
+from triptych import edit
 from triptych.cli import main
 from triptych.errors import TriptychError
 from triptych.studio import Limits, Registry, create_app
 from triptych.studio.problems import Busy, Gone
+from triptych.studio.routes_models import described
 from triptych.studio.security import hosts_of
 from triptych.studio.serving import Address, listening
 from triptych.studio.shelf import Shelf
@@ -368,6 +371,13 @@ def test_the_page_asks_for_nothing_from_elsewhere(client):
     refused(client.get("/static/%2e%2e/app.py"), 404)
 
 
+def test_a_slider_is_told_where_edits_work_nowhere_and_where_nobody_looked():
+    direction = edit.Direction("a", "continuous", torch.ones(2), 0.0, 1.0, torch.ones(2))
+    for judged, safe, swept in (({}, None, False), ({"safe": None}, None, True), ({"safe": [0.0, 0.5]}, (0.0, 0.5), True)):
+        found = described(replace(direction, judged=judged))
+        assert (found.safe, found.swept) == (safe, swept)
+
+
 def test_pictures_expire_and_are_bounded():
     now = [0.0]
     shelf = Shelf("picture", most=100, expiry=60.0, clock=lambda: now[0])
@@ -377,6 +387,7 @@ def test_pictures_expire_and_are_bounded():
     shelf.put(3, 30)
     with pytest.raises(Gone):
         shelf.get(keys[1])  # used least recently
+    shelf.touch(keys[1])  # which stays forgotten
     assert shelf.get(keys[0]) == 0 and shelf.bytes == 90
     now[0] = 61.0
     shelf.purge()

@@ -36,57 +36,11 @@ FORMATS = (
 """What Pillow reads itself. The rest stays closed: Encapsulated PostScript, for one, would start another program."""
 SUFFIXES = frozenset(
     [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".webp",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".pfm",
-        ".avif",
-        ".avifs",
-        ".jp2",
-        ".j2k",
-        ".j2c",
-        ".jpc",
-        ".jpf",
-        ".jpx",
-        ".tga",
-        ".icb",
-        ".vda",
-        ".vst",
-        ".pcx",
-        ".dcx",
-        ".ico",
-        ".icns",
-        ".cur",
-        ".sgi",
-        ".rgb",
-        ".rgba",
-        ".bw",
-        ".ras",
-        ".qoi",
-        ".psd",
-        ".dds",
-        ".fit",
-        ".fits",
-        ".fli",
-        ".flc",
-        ".im",
-        ".msp",
-        ".pxr",
-        ".xbm",
-        ".xpm",
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif"),
+        *(".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".avif", ".avifs", ".jp2", ".j2k", ".j2c"),
+        *(".jpc", ".jpf", ".jpx", ".tga", ".icb", ".vda", ".vst", ".pcx", ".dcx", ".ico", ".icns"),
+        *(".cur", ".sgi", ".rgb", ".rgba", ".bw", ".ras", ".qoi", ".psd", ".dds", ".fit", ".fits"),
+        *(".fli", ".flc", ".im", ".msp", ".pxr", ".xbm", ".xpm"),
     ]
 )
 """Those of `FORMATS`; what a file holds is told by its bytes all the same."""
@@ -168,10 +122,21 @@ def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
     return sides[0], sides[-1]
 
 
-def _open(content: str | Path | bytes | Image.Image | None) -> Image.Image:
+def open_picture(content: str | Path | bytes | Image.Image | None) -> Image.Image:
+    """A picture whose header is read, and nothing more.
+
+    Raises:
+        Exception: of nearly any kind, for broken bytes.
+    """
     if isinstance(content, Image.Image):
         return content.copy()  # what is closed afterwards is not the caller's
     return Image.open(regular(content) if isinstance(content, str | Path) else BytesIO(content or b""), formats=known())
+
+
+def check_pixels(image: Image.Image, most: int | None) -> None:
+    """Raises a `DecompressionBombError` for more pixels than `most`, or Pillow's own limit."""
+    if image.width * image.height > min(most or float("inf"), Image.MAX_IMAGE_PIXELS or float("inf")):
+        raise Image.DecompressionBombError
 
 
 @cache
@@ -183,14 +148,18 @@ def known() -> tuple[str, ...]:
 
 def is_picture(content: Path | bytes | None) -> bool:
     """Whether the first bytes are those of a picture, whatever a file is called."""
-    with warnings.catch_warnings(action="ignore"), suppress(Exception), _open(content):  # Pillow may raise nearly anything
+    with (
+        warnings.catch_warnings(action="ignore"),
+        suppress(Exception),
+        open_picture(content),
+    ):  # Pillow may raise nearly anything
         return True
     return False
 
 
 def has_frames(path: Path) -> bool:
     """Whether a picture is a series of them: an animation, or a stack of pages."""
-    with warnings.catch_warnings(action="ignore"), suppress(Exception), _open(path) as image:
+    with warnings.catch_warnings(action="ignore"), suppress(Exception), open_picture(path) as image:
         return bool(getattr(image, "is_animated", False))
     return False
 
@@ -201,7 +170,7 @@ def frames(path: Path) -> Iterator[bytes]:
     Raises:
         Exception: of nearly any kind, for broken bytes.
     """
-    with warnings.catch_warnings(action="ignore"), _open(path) as image:
+    with warnings.catch_warnings(action="ignore"), open_picture(path) as image:
         for frame in ImageSequence.Iterator(image):
             content = BytesIO()
             frame.save(content, "TIFF")
@@ -224,9 +193,8 @@ def decode(
     Raises:
         Exception: of nearly any kind, for broken bytes; a picture over the limit of pixels is a decompression bomb.
     """
-    with _open(content) as image:
-        if image.width * image.height > min(most or float("inf"), Image.MAX_IMAGE_PIXELS or float("inf")):
-            raise Image.DecompressionBombError
+    with open_picture(content) as image:
+        check_pixels(image, most)
         if size:
             image.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode at the smallest sufficient scale
         pixels = np.asarray(fit(flatten(ImageOps.exif_transpose(image), depth).convert("L" if grey else "RGB"), size))
@@ -235,7 +203,7 @@ def decode(
 
 def profile(content: str | Path | bytes) -> bytes | None:
     """The ICC profile of a picture whose pixels are read as RGB; None where it has none."""
-    with _open(content) as image:
+    with open_picture(content) as image:
         found = image.info.get("icc_profile")
         return found if isinstance(found, bytes) and image.mode in ("RGB", "RGBA") else None
 
@@ -368,7 +336,7 @@ def surveyed(pictures: Iterable[Encoded], given: Depth | None = None) -> Survey:
         for picture in pictures:
             if not grey and Path(picture.name).suffix.lower() in _PLAIN:
                 continue
-            with suppress(Exception), _open(picture.content) as image:  # decoding will report what is wrong
+            with suppress(Exception), open_picture(picture.content) as image:  # decoding will report what is wrong
                 animated += bool(getattr(image, "is_animated", False))
                 grey = grey and image.mode in GREY
                 fits = image.width * image.height <= (Image.MAX_IMAGE_PIXELS or float("inf"))

@@ -10,13 +10,15 @@ import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 
 from triptych import figures
-from triptych.data.pictures import decode, flatten, known, reason
+from triptych.data.pictures import check_pixels, decode, fit, flatten, open_picture, reason
 from triptych.studio.problems import Problem
 
 
@@ -42,6 +44,19 @@ def data_url(stored: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(png(stored)).decode("ascii")
 
 
+class Opened(NamedTuple):
+    """A picture as a model takes it, and what is shown of the whole.
+
+    Attributes:
+        sides: (H, W) of the file, upright.
+        preview: the whole in RGB, small.
+    """
+
+    stored: Tensor
+    sides: tuple[int, int]
+    preview: Image.Image
+
+
 def read(content: bytes, event_shape: Sequence[int], most: int) -> Tensor:
     """Uploaded bytes as the model takes them: upright, resized until they cover its size, cropped, grey or RGB.
 
@@ -52,39 +67,51 @@ def read(content: bytes, event_shape: Sequence[int], most: int) -> Tensor:
         Problem: for bytes that are not a picture, broken ones, and too many pixels.
     """
     channels, height, width = event_shape
-    with _reading(content, most):
+    with _refusing(content, most):
         return torch.from_numpy(decode(content, channels == 1, (height, width), most=most).copy())[None]
 
 
-def preview(content: bytes, side: int, most: int) -> tuple[tuple[int, int], str]:
-    """The sides (H, W) of uploaded bytes, upright, and a small JPEG of them as a data URL.
-
-    A JPEG is decoded no larger than that needs.
-
-    Args:
-        side: pixels of the preview's longer side.
-        most: pixels that the picture may have, before it is decoded.
+def opened(content: bytes, event_shape: Sequence[int], longest: int, most: int) -> Opened:
+    """The same as `read`, with a preview of at most `longest` pixels a side: a file is decoded whole once, a JPEG never, but
+    at the scale that each needs.
 
     Raises:
         Problem: as `read`.
     """
-    with _reading(content, most), Image.open(io.BytesIO(content), formats=known()) as image:
-        width, height = image.size
-        if width * height > min(most, Image.MAX_IMAGE_PIXELS or most):
-            raise Image.DecompressionBombError
-        image.draft(None, (2 * side, 2 * side))
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) in range(5, 9)  # by a quarter
-        drawn = flatten(ImageOps.exif_transpose(image)).convert("RGB")
-    drawn.thumbnail((side, side), Image.Resampling.BOX if max(drawn.size) > 4000 else Image.Resampling.LANCZOS)
-    target = io.BytesIO()
-    drawn.save(target, "JPEG", quality=85)
-    url = "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode("ascii")
-    return ((width, height) if turned else (height, width)), url
+    with _refusing(content, most), open_picture(content) as image:
+        check_pixels(image, most)
+        whole = image.size
+        if image.draft(None, (2 * longest, 2 * longest)) is None:
+            upright = flatten(ImageOps.exif_transpose(image))
+            rgb, grey = upright.convert("RGB"), event_shape[0] == 1
+            fitted = np.array(fit(upright.convert("L") if grey else rgb, (event_shape[1], event_shape[2])))
+            stored = torch.from_numpy(fitted[None] if grey else np.ascontiguousarray(fitted.transpose(2, 0, 1)))
+            return Opened(stored[None], (rgb.height, rgb.width), reduced(rgb, longest))
+        sides = whole if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else whole[::-1]
+        preview = reduced(flatten(ImageOps.exif_transpose(image)).convert("RGB"), longest)
+    return Opened(read(content, event_shape, most), sides, preview)
+
+
+def reduced(image: Image.Image, longest: int) -> Image.Image:
+    """The picture with at most `longest` pixels a side; what came is changed."""
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)  # which takes means of blocks first
+    return image
+
+
+def has_size(content: bytes, size: tuple[int, int], most: int) -> bool:
+    """Whether a picture is (h, w) pixels, upright; told by the header where it is of other sides.
+
+    Raises:
+        Problem: as `read`.
+    """
+    with _refusing(content, most), open_picture(content) as image:
+        check_pixels(image, most)
+        return sorted(image.size) == sorted(size) and ImageOps.exif_transpose(image).size == (size[1], size[0])
 
 
 @contextmanager
-def _reading(content: bytes, most: int) -> Iterator[None]:
-    """What may be wrong with uploaded bytes, said as problems."""
+def _refusing(content: bytes, most: int) -> Iterator[None]:
+    """Says in one sentence why bytes cannot be read."""
     if not content:
         raise Problem("expected a picture file, got an empty one: choose a jpg, png or webp file")
     try:

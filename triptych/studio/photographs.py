@@ -5,8 +5,11 @@ Shapes: stored (1, C, H, W) uint8.
 
 from __future__ import annotations
 
+import base64
+import io
 from dataclasses import dataclass, replace
 
+from PIL import Image
 from torch import Tensor
 
 from triptych import edit
@@ -65,32 +68,54 @@ def take(source: bytes | Photograph, served: Served, which: Which, most: int) ->
         Problem: for what cannot be read.
         TriptychError: where the face that is asked for is not there, or cannot be looked for.
     """
-    if isinstance(source, bytes):
-        source = Photograph(source, *images.preview(source, _PREVIEW, most))
-    if which == "auto" and (served.alignment is None or source.sides == served.size):
+    content = source if isinstance(source, bytes) else source.content
+    if which == "auto" and (served.alignment is None or images.has_size(content, served.size, most)):
         which = "centre"
-    if which != "centre" and served.alignment is None:
+    if which == "centre":
+        return _centre(source, served, most)
+    if served.alignment is None:
         raise Problem(
             f"the model {served.id} does not say where its training data have faces: triptych edit --face largest finds "
             "it out, or take the centre (face=centre)"
         )
-    pixels = None  # all of them take seconds and hundreds of megabytes: read where a face is searched or cut out, once
-    if which != "centre" and source.faces is None:
-        pixels = edit.read_photograph(source.content, most).pixels
+    pixels = None
+    if isinstance(source, bytes) or source.faces is None:
+        pixels = _read(content, most)
         source = _searched(source, pixels, which)
     chosen = edit.choose(source.faces or [], which, served.alignment, source.sides, served.size)
     if chosen.number is None:
-        return Taken(source, chosen, images.read(source.content, served.event_shape, most))
-    pixels = edit.read_photograph(source.content, most).pixels if pixels is None else pixels
+        del pixels  # before the file is decoded again
+        return _centre(source, served, most)
+    pixels = _read(content, most) if pixels is None else pixels
     return Taken(source, chosen, edit.align(pixels, chosen.placed, served.event_shape[0]))
 
 
-def _searched(source: Photograph, pixels: Tensor, which: Which) -> Photograph:
+def _centre(source: bytes | Photograph, served: Served, most: int) -> Taken:
+    """The centre, for which the pixels of the whole are read once at most."""
+    if isinstance(source, bytes):
+        found = images.opened(source, served.event_shape, _PREVIEW, most)
+        photograph, stored = Photograph(source, found.sides, _shown(found.preview)), found.stored
+    else:
+        photograph, stored = source, images.read(source.content, served.event_shape, most)
+    return Taken(photograph, edit.Chosen(edit.centred(photograph.sides, served.size)), stored)
+
+
+def _read(content: bytes, most: int) -> Tensor:
+    if not content:
+        raise Problem("expected a picture file, got an empty one: choose a jpg, png or webp file")
+    return edit.read_photograph(content, most).pixels
+
+
+def _searched(source: bytes | Photograph, pixels: Tensor, which: Which) -> Photograph:
+    """The photograph with its faces; where they cannot be looked for, with the reason, unless a face is asked for."""
+    if isinstance(source, bytes):
+        preview = images.reduced(Image.fromarray(pixels.permute(1, 2, 0).numpy()), _PREVIEW)
+        source = Photograph(source, (pixels.shape[1], pixels.shape[2]), _shown(preview))
     try:
         return replace(source, faces=edit.find_faces(pixels), note="")
     except TriptychError as error:
-        if which == "auto":  # the picture is opened all the same
-            return replace(source, faces=[], note=f"{error}")
+        if which == "auto":  # the picture is opened all the same, and who asks for a face later is told why
+            return source if source.note == f"{error}" else replace(source, note=f"{error}")
         raise
 
 
@@ -111,3 +136,9 @@ def described(photograph: Photograph, chosen: edit.Chosen) -> schemas.Photograph
         image=photograph.preview, width=width, height=height, faces=found, face=chosen.number, taken=corners,
         note=photograph.note,
     )  # fmt: skip
+
+
+def _shown(preview: Image.Image) -> str:
+    target = io.BytesIO()
+    preview.save(target, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode("ascii")

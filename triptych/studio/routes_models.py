@@ -75,4 +75,7 @@ def _model(served: Served) -> schemas.Model:
 def described(direction: Direction) -> schemas.Direction:
     """What a slider needs of a direction."""
     worthless, safe = (direction.judged.get(key) for key in ("worthless", "safe"))
-    return schemas.Direction(name=direction.name, range=direction.range, safe=safe, kind=direction.kind, worthless=worthless)
+    return schemas.Direction(
+        name=direction.name, range=direction.range, safe=safe, swept="safe" in direction.judged, kind=direction.kind,
+        worthless=worthless,
+    )  # fmt: skip

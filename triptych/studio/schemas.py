@@ -28,12 +28,14 @@ class Detail(BaseModel):
 class Direction(BaseModel):
     """A direction that a slider moves: `range` is that of the training data, beyond which artefacts are to be expected.
 
-    `safe` is where its edits were seen to do what they say; null where that was not measured, or nowhere.
+    `safe` is where its edits were seen to do what they say: null where that was not measured, and where with `swept` it was,
+    nowhere.
     """
 
     name: str
     range: tuple[float, float]
     safe: tuple[float, float] | None = None
+    swept: bool = False
     kind: str
     worthless: bool | None = None
 

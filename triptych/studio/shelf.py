@@ -67,6 +67,14 @@ class Shelf(Generic[T]):
             self._kept[key].used = self._clock()
             return self._kept[key].item
 
+    def touch(self, key: str) -> None:
+        """The item counts as used now; an id that is unknown or forgotten is left at that."""
+        with self._lock:
+            self._forget(self._clock() - self.expiry)
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                self._kept[key].used = self._clock()
+
     def purge(self) -> None:
         """Forgets what has expired, also where nobody asks."""
         with self._lock:

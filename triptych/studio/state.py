@@ -54,15 +54,22 @@ class Studio:
 
     def opened(self, key: str) -> tuple[Served, Picture]:
         """A picture by its id, and its model as it is now."""
-        picture = self.pictures.get(key)
+        picture = self._fetched(key)
         return self.registry.model(picture.model), picture
 
     def opened_for(self, served: Served, keys: Sequence[str]) -> list[Picture]:
         """Pictures by their ids, all of one model."""
-        found = [self.pictures.get(key) for key in keys]
+        found = [self._fetched(key) for key in keys]
         if any(picture.model != served.id for picture in found):
             raise Problem(f"these pictures were opened for several models: open all of them for {served.id}")
         return found
+
+    def _fetched(self, key: str) -> Picture:
+        """A picture, whose photograph counts as used with it, so that the edit can be pasted back in the end."""
+        picture = self.pictures.get(key)
+        if picture.photograph:
+            self.photographs.touch(picture.photograph)
+        return picture
 
     def mover(self, served: Served) -> Mover:
         """What edits a model's pictures: one for each, so that work for it is alike."""

@@ -24,13 +24,13 @@ export function show(found) {
   $("photograph-said").textContent = words(found, several);
   $("use-centre").hidden = found.face === null;
   $("find-faces").hidden = found.face !== null || !found.faces?.length;
-  if (found.faces) live($("photograph-said").textContent);
+  if (found.faces || found.note) live($("photograph-said").textContent);
 }
 
 function words(found, several) {
   if (found.note) return `${found.note.charAt(0).toUpperCase()}${found.note.slice(1)}.`;
   if (!found.faces) return "The centre is edited.";
-  if (!found.faces.length) return "No face was found, so the centre is edited. A larger or more upright face may be.";
+  if (!found.faces.length) return "No face was found, so the centre is edited. A larger or more upright face may be found.";
   const which = found.face === null ? "the centre is edited" : several ? `number ${found.face} is edited` : "it is edited";
   return `${several ? `${found.faces.length} faces` : "One face"} found; ${which}.${several ? " Choose another in the picture." : ""}`;
 }

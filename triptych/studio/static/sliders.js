@@ -1,8 +1,16 @@
-// A slider for a direction: it starts at the picture's own coordinate; the range that training has shown is marked.
+// A slider for a direction: it starts at the picture's own coordinate. Marked is where its edits were seen to do what they
+// say, or where that was not measured, or is nowhere, the range that training has shown.
 
 import { el, number, said } from "./dom.js";
 
 const FAR = 0.5; // of the range's width, past its ends, that a slider reaches
+
+const marked = (direction) => direction.safe ?? direction.range;
+
+function doubt(direction) {
+  if (direction.worthless) return "reads no better than chance";
+  return direction.swept && !direction.safe ? "nowhere seen to do what it says" : null;
+}
 
 export class Sliders {
   // input: while a slider moves; settled: when it rests; both get the whole edit {name: value}.
@@ -31,13 +39,18 @@ export class Sliders {
     const id = `slider-${this.rows.size}`;
     const range = el("input", { type: "range", id, disabled: own === undefined });
     Object.assign(range, { min: least, max: most, step: width / 200, value: start });
-    range.style.setProperty("--low", place(low));
-    range.style.setProperty("--high", place(high));
+    const [from, to] = marked(direction);
+    range.style.setProperty("--low", place(from));
+    range.style.setProperty("--high", place(to));
+    range.title = direction.safe
+      ? "Marked: where its edits were seen to do what they say"
+      : "Marked: the range that training has shown";
     const shown = el("output", { htmlFor: id });
     const reset = el("button", { className: "back", title: `Back to the picture’s own`, disabled: true }, "↺");
     reset.setAttribute("aria-label", `Reset ${said(name)}`);
     const mark = el("i", { className: "own", style: { "--own": place(start) }, hidden: own === undefined });
-    const warning = direction.worthless ? el("small", { className: "warn" }, "reads no better than chance") : null;
+    const doubted = doubt(direction);
+    const warning = doubted ? el("small", { className: "warn" }, doubted) : null;
     const tag = direction.taught ? el("small", { className: "tag" }, "taught") : null;
     const row = el(
       "div",
@@ -68,14 +81,14 @@ export class Sliders {
   draw(entry) {
     const { direction, range, shown, reset, row } = entry;
     const value = Number(range.value);
-    const [low, high] = direction.range;
+    const [low, high] = marked(direction);
     const far = value < low || value > high;
     const touched = direction.name in this.values;
     shown.textContent = number(value);
     row.classList.toggle("far", far);
     row.classList.toggle("touched", touched);
     reset.disabled = !touched;
-    range.setAttribute("aria-valuetext", `${number(value)}, ${far ? "beyond what training has shown" : "within what training has shown"}`);
+    range.setAttribute("aria-valuetext", `${number(value)}, ${far ? "beyond" : "within"} what ${direction.safe ? "was seen to work" : "training has shown"}`);
   }
 
   set(values) {
