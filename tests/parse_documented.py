@@ -44,8 +44,7 @@ def parse_args(self, *arguments, **options):
     raise Understood
 
 
-understood, cli.parse, cli.check_places = cli.parse, parse, lambda options: None
-parsed, argparse.ArgumentParser.parse_args = argparse.ArgumentParser.parse_args, parse_args
+understood, parsed = cli.parse, argparse.ArgumentParser.parse_args
 
 
 def run(words):
@@ -74,7 +73,9 @@ def complaint(words):
     return None
 
 
-sys.path.insert(0, str(BENCHMARKS))
-for line in sys.stdin:
-    if reason := complaint(words := json.loads(line)):
-        print(" ".join(words), "->", reason.strip(), flush=True)
+if __name__ == "__main__":  # not where pytest looks for doctests: what is replaced here would be so for all tests
+    cli.parse, cli.check_places, argparse.ArgumentParser.parse_args = parse, lambda options: None, parse_args
+    sys.path.insert(0, str(BENCHMARKS))
+    for line in sys.stdin:
+        if reason := complaint(words := json.loads(line)):
+            print(" ".join(words), "->", reason.strip(), flush=True)

@@ -204,6 +204,20 @@ def test_models_of_other_data_are_told_apart():
         check_models(["a", "b"], [models[0], MODELS["numbers"]().eval()])
 
 
+def test_directions_of_models_that_do_not_encode_are_left_out(home, tmp_path, monkeypatch):
+    """Two GANs that are not inverted have directions of one name, and nothing to edit by them."""
+    for name in ("one", "other"):
+        model = MODELS["gan"]().eval()
+        model.save_pretrained(tmp_path / name)
+        found = edit.Directions(pc1=edit.Direction("pc1", "continuous", torch.eye(4)[0], 0.0, 1.0, torch.eye(4)[0]))
+        found.save(tmp_path / name)
+    monkeypatch.setattr("triptych.evaluate.quality.sliced_wasserstein", lambda *_, **__: {})
+    words = ["compare", str(tmp_path / "one"), str(tmp_path / "other"), "--data", str(home / "data.npy"), *FAST[:-1], "0"]
+    assert main([*words, "--out", str(tmp_path / "report.html")]) == 0
+    sections = json.loads((tmp_path / "report.json").read_text())["sections"]
+    assert "edits" not in [section["anchor"] for section in sections]
+
+
 def test_directions_that_two_have_are_shared_those_of_most_first():
     def directions(*names):
         zero = torch.ones(2)

@@ -74,6 +74,7 @@ FUNCTIONS: dict[str, Callable] = {
     "invert": lambda m, g: edit.invert(m, g.x, steps=2, restarts=1, generator=g.noise),
     "learn_encoder": lambda m, g: dict(edit.learn_encoder(m, data=g.stored, steps=2, batch=4).state_dict()),
     "learn_directions": lambda m, g: edit.learn_directions(m, g.stored, ATTRIBUTES)["a"].normal,
+    "learn_from_piles": lambda m, g: edit.learn_from_piles(m, g.stored[:20], g.stored[20:40], "liked").normal,
     "unsupervised_directions": lambda m, g: [d.normal for d in edit.unsupervised_directions(m, g.stored, 1).values()],
     "judge": lambda m, g: edit.judge(m, g.directions, g.stored, {})[g.name].judged["share"],
     "learn_at_depths": lambda m, g: (

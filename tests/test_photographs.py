@@ -200,6 +200,7 @@ def test_how_a_set_is_aligned_is_measured_kept_and_known(tmp_path):
         with pytest.raises(TriptychError, match=r"alignment\.json"):
             edit.Alignment.load(tmp_path)
     assert edit.known_alignment("faces?smile=-2:2", (32, 32)) == DRAWN and edit.known_alignment("digits", (8, 8)) is None
+    assert edit.known_alignment("/home/me/faces", (32, 32)) is None  # photographs of one's own, however they are called
     square = edit.known_alignment("celeba10k", (64, 64))
     whole = edit.known_alignment("celeba10k", (218, 178))
     assert square.left[0] == whole.left[0]  # the sides are cut off above and below
@@ -298,6 +299,52 @@ def test_without_a_face_the_centre_is_taken_and_said(run, client, tmp_path, caps
     assert main([*words, "--face", "auto"]) == 0 and "centre is edited" in capsys.readouterr().err
     for wrong in ("--sweep", "pc1=-1:1:3"), ("--triptych",):
         assert main([*words[:3], *wrong, "--face", "largest"]) == 2
+
+
+def test_the_centre_needs_neither_opencv_nor_training_data(tmp_path, monkeypatch):
+    """Of a run that keeps no alignment, and whose data are not here."""
+    run = save_run(vae, tmp_path / "vae")
+    monkeypatch.setattr(edit, "find_faces", None)
+    monkeypatch.setattr("triptych.cli.facing.alignment_of", None)
+    (tmp_path / "photo.png").write_bytes(png(smooth(60, 80).round().byte()))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "photo.png").write_bytes((tmp_path / "photo.png").read_bytes())
+    words = ["--set", "pc1=2", "--face", "centre", "--out"]
+    assert main(["edit", str(run), str(tmp_path / "photo.png"), *words, str(tmp_path / "out.png")]) == 0
+    assert main(["edit", str(run), str(tmp_path / "in"), *words, str(tmp_path / "out")]) == 0
+    assert read((tmp_path / "out.png").read_bytes()).equal(read((tmp_path / "out" / "photo.png").read_bytes()))
+    assert edit.choose([], "centre", None, (60, 80), (16, 16)).number is None
+    with pytest.raises(TriptychError, match="Alignment"):
+        edit.choose([edit.Face((20.0, 20.0), (40.0, 20.0))], 1, None, (60, 80), (16, 16))
+
+
+def test_a_runs_alignment_is_not_written_over(run, capsys):
+    kept = (run / "alignment.json").read_bytes()
+    assert main(["list", str(run.parent), "--json", str(run / "alignment.json")]) == 2
+    assert "own files" in capsys.readouterr().err and (run / "alignment.json").read_bytes() == kept
+
+
+def test_the_studio_reads_all_pixels_only_where_a_face_is_searched_or_cut(run, client, monkeypatch):
+    asked = []
+    monkeypatch.setattr(edit, "read_photograph", lambda *a, found=edit.read_photograph: asked.append(1) or found(*a))
+    target = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    shown = smooth(600, 900).round().byte()
+    Image.fromarray(shown.permute(1, 2, 0).contiguous().numpy()).save(target, "JPEG", exif=exif)
+    found = opened(client, target.getvalue(), face="centre").json()["photograph"]
+    assert not asked and (found["width"], found["height"]) == (600, 900)
+    with Image.open(io.BytesIO(base64.b64decode(found["image"].partition(",")[2]))) as small:
+        assert small.size == (320, 480)
+        upright = edit.read_photograph(target.getvalue()).pixels.float()
+        wanted = torch.nn.functional.interpolate(upright[None], (480, 320), mode="area")[0]
+        found = torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1)
+        assert (found - wanted).abs().mean() < 4
+    asked.clear()
+    sent = opened(client, png(scene(((110, 120), 130, 0), ((340, 190), 200, 0))[0]), face="1").json()
+    assert len(asked) == 1
+    opened(client, None, picture=sent["picture"], face="centre")
+    assert len(asked) == 1
 
 
 def test_a_folder_of_photographs_is_edited_and_gone_on_with(run, tmp_path, capsys):

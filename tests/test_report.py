@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from report_blocks import BLACK, blocks
@@ -150,6 +150,8 @@ def test_what_a_table_shows_and_what_json_says_are_one_number(value, stderr, n):
         (Number(-0.00002), "−2.0e-05"),
         (Number(2.5, digits=1, unit="MB"), "2.5 MB"),
         (Number(0.0, 0.0), "0 ± 0"),
+        (Number(1e30), "1.00e+30"),
+        (Number(-1e15, 2.0), "−1.00e+15 ± 2.0"),
     ],
 )
 def test_a_number_has_as_many_digits_as_its_error_leaves(number, shown):
@@ -157,7 +159,12 @@ def test_a_number_has_as_many_digits_as_its_error_leaves(number, shown):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8), st.booleans())
+@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=8), log=st.booleans())
+@example(values=[-1e308, 1e308], log=False)
+@example(values=[-1.7e308, 1.7e308], log=False)
+@example(values=[1.7e308], log=False)
+@example(values=[1e308], log=True)
+@example(values=[1e300, 1e308], log=True)
 def test_an_axis_has_room_for_every_value_and_a_few_round_ticks(values, log):
     values = [abs(v) + 1e-3 for v in values] if log else values
     axis = Axis.of(values, 0.0, 100.0, log=log)
@@ -235,6 +242,8 @@ def test_a_page_is_written_with_its_figures_beside_it(tmp_path):
         lambda: Figure(BLACK, " "),
         lambda: Section("Not An Anchor", "t"),
         lambda: Page("t", "", (Section("a", "t"), Section("a", "t"))),
+        lambda: Page("t", "", (Section("top", "t"),)),
+        lambda: Page("t", "", (Section("contents", "t"),)),
         lambda: Verdict("perhaps", "s", "h"),
         lambda: Strip([[BLACK], [BLACK, BLACK]], ["a", "b"], [], "alt"),
         lambda: Strip([[BLACK]], ["a", "b"], [], "alt"),

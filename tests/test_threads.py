@@ -108,3 +108,15 @@ def test_a_mode_returns_when_the_last_thread_leaves(hasty):
 
     assert all(at_once(work))
     assert model.training and model[0].training and model[1].weight.requires_grad
+
+
+def test_a_mode_that_cannot_be_set_leaves_no_count_behind():
+    """A module whose eval() raises: the next change of the same parts is put back as ever."""
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(2, 2))
+    model.eval = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError), evaluating(model):
+        pass
+    del model.eval
+    with evaluating(model):
+        assert not model.training
+    assert model.training and model[0].training

@@ -448,7 +448,7 @@ def test_nan_data_are_refused_at_once(tmp_path):
 def test_a_checkpoint_is_read_and_hashed_once(finished, monkeypatch):
     calls, digest, read = [], storage.digest, checkpoint.newest
     monkeypatch.setattr(storage, "digest", lambda path: (calls.append(path.name), digest(path))[1])
-    monkeypatch.setattr(checkpoint, "newest", lambda folder: (calls.append("read"), read(folder))[1])
+    monkeypatch.setattr(checkpoint, "newest", lambda folder, **most: (calls.append("read"), read(folder, **most))[1])
     Run.resume(finished)
     assert calls == ["read", "state.safetensors"]
 

@@ -132,7 +132,12 @@ def test_piles_are_measured_against_the_directions_beside_them():
     judged = edit.learn_from_piles(model, *piles(), "new", beside=beside).judged
     assert set(judged["leakage"]) == {"first", "other"}
     assert judged["leakage"]["first"] > 1 > abs(judged["leakage"]["other"])
-    for few, name, said in ((5, "new", "5 pictures: 13 are needed"), (40, "first", "first already"), (40, " ", "a name")):
+    for few, name, said in (
+        (5, "new", "5 pictures: 13 are needed"),
+        (40, "first", "first already"),
+        (40, " ", "a name"),
+        (40, "a=b,c", "comma"),
+    ):
         with pytest.raises(TriptychError, match=said):
             edit.learn_from_piles(model, piles()[0][:few], piles()[1], name, beside=beside)
 
@@ -156,6 +161,7 @@ def test_words_are_the_difference_of_two_scores_in_spreads():
     red = stored[:, 0, 0, 0].double() / 255
     torch.testing.assert_close(read["red"].double(), (red - red.mean()) / red.std(correction=0), atol=1e-5, rtol=0)
     torch.testing.assert_close(words(stored[:3])["red"], read["red"][:3])
+    assert all(words.known[name].equal(read[name]) for name in read)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +307,8 @@ def test_piles_and_the_jacobian_from_the_command_line(run, data, tmp_path, capsy
         (["--words", "red"], "--scorer"),
         (["--words", "red", "--scorer", "a:b"], "--against"),
         (["--words", "a, b", "--against", "c", "--scorer", "a:b"], "--name"),
+        (["--words", "a", "--words", "b", "--name", "x", "--name", "x", "--against", "c", "--scorer", "a:b"], "'x' twice"),
+        (["--piles", *folders, "--name", "a=b,c"], "cannot be a direction's name"),
         (["--against", "red"], "belong to --words"),
         (["--strips", str(tmp_path / "strips.gif")], "should end in .png"),
     ):

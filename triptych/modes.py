@@ -36,16 +36,18 @@ class _Shared:
     @contextlib.contextmanager
     def held(self, parts: list[Any], name: str, change: Callable[[], object]) -> Iterator[None]:
         """Inside, `change` has been made to the attribute `name` of each part."""
-        with self._lock:
-            for part in parts:
-                count, before = self._held.get(id(part), (0, getattr(part, name)))
-                self._held[id(part)] = count + 1, before
-            change()
+        counted = []  # a change that raises leaves no count behind
         try:
+            with self._lock:
+                for part in parts:
+                    count, before = self._held.get(id(part), (0, getattr(part, name)))
+                    self._held[id(part)] = count + 1, before
+                    counted.append(part)
+                change()
             yield
         finally:
             with self._lock:
-                for part in parts:
+                for part in counted:
                     count, before = self._held.pop(id(part))
                     if count > 1:
                         self._held[id(part)] = count - 1, before

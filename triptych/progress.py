@@ -1,6 +1,6 @@
 """What long work says of itself while it lasts: one mechanism for trainings, encoders, features, directions and encoding.
 
-`tracked` goes round a loop, `begun` is for work that counts its own steps. Who listens is decided outside: `shown` (which
+`tracked` goes round a loop, `begun` is for work that counts its own steps. The listener is chosen outside: `shown` (which
 the command line uses) draws bars in a terminal, and elsewhere writes a line every 30 seconds. Without it nothing is said.
 """
 

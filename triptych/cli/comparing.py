@@ -247,7 +247,8 @@ class _Comparison:
         if any(one.z is not None for one in self.shown):
             found.append(Section("reconstructions", "Reconstructions", (), (gallery.reconstructions(self.shown, x),)))
             found.append(Section("between", "Between two examples", (), (gallery.interpolations(self.shown, x),)))
-        directions = {name: d for run, name in zip(self.runs, self.names, strict=True) if (d := _directions(run))}
+        encoding = [run for run, one in zip(self.runs, self.shown, strict=True) if one.encodes is not None]
+        directions = {self.names[self.runs.index(run)]: d for run in encoding if (d := _directions(run))}
         if shared := gallery.shared_names(list(directions.values())):
             text = (
                 "A direction's coordinate counts alike in all models: of a binary attribute −1 and +1 are the class means."

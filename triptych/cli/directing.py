@@ -48,6 +48,7 @@ def _check(options: LearnDirections) -> None:
     if options.piles and len(options.name) != 1:
         raise TriptychError(f"--piles needs one --name for what the first folder shows, got {len(options.name)}")
     _check_words(options)
+    _check_names(options.name or options.words)
     blind = options.unsupervised is not None
     allowed = ("pca", "jacobian") if blind else () if options.piles else ("joint", "means", "regression")
     if options.method is not None and options.method not in allowed:
@@ -67,7 +68,12 @@ def _check_words(options: LearnDirections) -> None:
         raise TriptychError(f'--words needs --against, such as "a face": one, or {count}, got {len(options.against)}')
     if options.name and len(options.name) != count:
         raise TriptychError(f"expected a --name for each of {count} --words, or none, got {len(options.name)}")
-    for name in options.name or options.words:
+
+
+def _check_names(names: Sequence[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise TriptychError(f"expected different names, got {name!r} twice: give each of --words a --name of its own")
         if not name.strip() or "," in name or "=" in name:
             raise TriptychError(f"{name!r} cannot be a direction's name, as commands use , and =: give it another by --name")
 

@@ -27,12 +27,13 @@ class Facing(NamedTuple):
     """What edits the faces of photographs.
 
     Attributes:
+        alignment: of the faces in the training data; None: the centre is edited, which needs none.
         show: stored pictures -> original, reconstruction and edit side by side.
     """
 
     model: GenerativeModel
     which: Which
-    alignment: Alignment
+    alignment: Alignment | None
     show: Callable[[Tensor], Shown]
 
     def __call__(self, path: Path, target: Path) -> float:
@@ -74,7 +75,8 @@ def edit_faces(options: Edit, model: GenerativeModel, show: Callable[[Tensor], S
     shape = model.event_shape
     if not (model.codec.is_picture and len(shape) == 3 and shape[0] in (1, 3)):
         raise TriptychError(f"--face needs a model of pictures, this one's examples are of shape {shape}: leave it out")
-    facing = Facing(model, parse_which(options.face or ""), alignment_of(options.run, model), show)
+    which = parse_which(options.face or "")
+    facing = Facing(model, which, None if which == "centre" else alignment_of(options.run, model), show)
     if into is not None:
         _into_folder(options, facing, into)
         return
@@ -93,7 +95,8 @@ def _into_folder(options: Edit, facing: Facing, settings: dict[str, Any]) -> Non
 
     files = folder.files_of(options.images)
     targets = folder.targets_of(files, options.out, still=True)
-    settings = settings | {"face": options.face, "alignment": [*facing.alignment.left, *facing.alignment.right]}
+    eyes = facing.alignment and [*facing.alignment.left, *facing.alignment.right]
+    settings = settings | {"face": options.face, "alignment": eyes}
     left = folder.begin(files, targets, options.out, settings, overwrite=options.overwrite)
     done = sum(1 for _ in _edited(facing, {name: (files[name], targets[name]) for name in left}))
     there, aside = len(files) - len(left), len(left) - done

@@ -96,7 +96,7 @@ def lesson_of(options: LearnDirections, model: GenerativeModel) -> Lesson:
     contexts = [split_context(model, split) for split in (train, test)]
     if options.words:
         said = words_of(options, train)
-        return Lesson(options, [*said.texts], train[:], said(train[:]), contexts[0], test[:], said(test[:]), contexts[1])
+        return Lesson(options, [*said.texts], train[:], said.known, contexts[0], test[:], said(test[:]), contexts[1])
     classes = class_names(train)
     attributes, truth = axes(train, classes), axes(test, classes)
     if options.unsupervised is not None:  # what cannot work is said before an encoder is learned
@@ -114,10 +114,11 @@ def words_of(options: LearnDirections, train: Split) -> Words:
     from triptych.edit import Words
 
     assert options.scorer is not None
+    names = options.name or options.words
     scorer = own_factory(options.scorer, "--scorer", "my_package:make_scorer")()
     against = options.against * len(options.words) if len(options.against) == 1 else options.against
     pairs = zip(options.words, against, strict=True)
-    return Words(scorer, dict(zip(options.name or options.words, pairs, strict=True)), train[:])
+    return Words(scorer, dict(zip(names, pairs, strict=True)), train[:])
 
 
 def _names(

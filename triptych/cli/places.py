@@ -13,6 +13,7 @@ from triptych.opening import exists, is_file, is_folder, writable
 OWN = (
     *("recipe.json", "model.safetensors", "metrics.jsonl", "README.md", "evaluation.json"),
     *("directions.json", "directions.safetensors", "encoder.safetensors", "reference.safetensors"),
+    "alignment.json",
 )
 """Names of a run's own files, beside the folders state and samples."""
 

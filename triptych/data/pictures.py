@@ -171,11 +171,11 @@ def parse_size(size: int | str | tuple[int, int] | None) -> Size | None:
 def _open(content: str | Path | bytes | Image.Image | None) -> Image.Image:
     if isinstance(content, Image.Image):
         return content.copy()  # what is closed afterwards is not the caller's
-    return Image.open(regular(content) if isinstance(content, str | Path) else BytesIO(content or b""), formats=_known())
+    return Image.open(regular(content) if isinstance(content, str | Path) else BytesIO(content or b""), formats=known())
 
 
 @cache
-def _known() -> tuple[str, ...]:
+def known() -> tuple[str, ...]:
     """Those of `FORMATS` that this Pillow has: AVIF came with 11.3."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)

@@ -78,10 +78,10 @@ def known_alignment(data: str, size: tuple[int, int]) -> Alignment | None:
     >>> known_alignment("digits", (8, 8)) is None, known_alignment("celeba10k", (64, 64)) is None
     (True, False)
     """
-    name = Path(data.partition("?")[0]).name
-    if name == "faces":
+    data = data.partition("?")[0]
+    if data == "faces":  # a folder of one's own may be called faces, too
         return DRAWN.cropped((1, 1), size)
-    return CELEBA.cropped(_CELEBA_SIZE, size) if name in ("celeba", "celeba10k") else None
+    return CELEBA.cropped(_CELEBA_SIZE, size) if Path(data).name in ("celeba", "celeba10k") else None
 
 
 def measure_alignment(pictures: Tensor) -> Alignment:

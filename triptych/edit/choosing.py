@@ -47,7 +47,7 @@ def parse_which(text: str) -> Which:
 
 
 def choose(
-    faces: Sequence[Face], which: Which, alignment: Alignment, photograph: tuple[int, int], size: tuple[int, int]
+    faces: Sequence[Face], which: Which, alignment: Alignment | None, photograph: tuple[int, int], size: tuple[int, int]
 ) -> Chosen:
     """The face that is meant, aligned, or the centre.
 
@@ -55,11 +55,12 @@ def choose(
         faces: of `find_faces`.
         which: "largest", or a number from 1; "centre"; or "auto": the largest, and the centre where there is none or where
             the photograph is an aligned picture already.
+        alignment: where a face's eyes are put; the centre needs none.
         photograph: its (H, W).
         size: (h, w) of the model's pictures.
 
     Raises:
-        TriptychError: where that face is not there.
+        TriptychError: where that face is not there, or nothing says where its eyes are put.
     """
     centre = Chosen(centred(photograph, size))
     if which == "centre" or (which == "auto" and not faces):
@@ -70,5 +71,7 @@ def choose(
     if number > len(faces):
         count = "one face is" if len(faces) == 1 else f"{len(faces)} faces are"
         raise TriptychError(f"{count} found in this photograph, not {number}: choose one of them, or its centre (centre)")
+    if alignment is None:
+        raise TriptychError("a face is placed by an Alignment, got None: measure_alignment finds one, or take the centre")
     found = place(faces[number - 1], alignment, size)
     return centre if which == "auto" and apart(found, centre.placed) < _ALIGNED else Chosen(found, number)

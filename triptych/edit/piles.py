@@ -77,6 +77,8 @@ def check_piles(name: str, shown: int, lacking: int, beside: Directions | None =
     """Raises a `TriptychError` for piles of so many pictures that are too small, and for a name that cannot be given."""
     if not name.strip():
         raise TriptychError("expected a name for what the first pile shows, got spaces")
+    if "," in name or "=" in name:
+        raise TriptychError(f"a direction's name has no comma and no =, which --set puts between them: got {name!r:.60}")
     if name in (beside or {}):
         raise TriptychError(f"there is a direction {name} already: choose another name")
     for what, count in (("with", shown), ("without", lacking)):

@@ -40,6 +40,9 @@ class Words:
         TriptychError: for pictures that are not 8-bit, scores that are not (B, T) finite numbers, and where a pair of texts
             is scored the same on all pictures.
 
+    Attributes:
+        known: the attributes of `stored`, (n,) by name.
+
     >>> def scorer(pictures, texts):  # a toy that knows one word; a CLIP of one's own knows many
     ...     light = pictures.mean((1, 2, 3))
     ...     return torch.stack([light if "bright" in text else 0 * light for text in texts], 1)
@@ -62,10 +65,14 @@ class Words:
             if not std > _SAME * float(found.abs().max()):
                 both = " and ".join(map(repr, self.texts[name]))
                 raise TriptychError(f"the scorer finds no difference between {both} in these pictures: choose other texts")
+        self.known = self._scaled(found)
 
     def __call__(self, stored: Tensor) -> dict[str, Tensor]:
         """The attributes of stored pictures, (n,) by name."""
-        found = (self.differences(stored) - self.mean) / self.std
+        return self._scaled(self.differences(stored))
+
+    def _scaled(self, differences: Tensor) -> dict[str, Tensor]:
+        found = (differences - self.mean) / self.std
         return dict(zip(self.texts, found.float().unbind(1), strict=True))
 
     @torch.no_grad()

@@ -197,7 +197,7 @@ def descend(
     """Minimises loss() over the parameters by Adam, one cycle of the rate; each step's loss in turn.
 
     Args:
-        title: of the work, for who listens (`triptych.progress`).
+        title: of the work, for a listener (`triptych.progress`).
     """
     optimizer = torch.optim.Adam(parameters, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps + 1)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 _STEPS = (1, 2, 2.5, 5, 10)
+_MOST = sys.float_info.max
+_POWERS = (-323, 308)  # of ten that a float holds
 
 
 @dataclass(frozen=True)
@@ -33,15 +36,18 @@ class Axis:
         if log:
             low, high = (math.log10(end) for end in (min(found), max(found)))
             room = 0.04 * (high - low) or 0.5
-            return cls(low - room, high + room, start, end, True)
+            return cls(max(low - room, _POWERS[0]), min(high + room, math.log10(_MOST)), start, end, True)
         low, high = min(found), max(found)
-        room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
-        return cls(low if zero and low == 0 else low - room, high if zero and high == 0 else high + room, start, end)
+        room = 0.06 * high - 0.06 * low or abs(high) * 0.1 or 1.0
+        low = low if zero and low == 0 else max(low - room, -_MOST)
+        return cls(low, high if zero and high == 0 else min(high + room, _MOST), start, end)
 
     def place(self, value: float) -> float:
         """Where a number stands."""
         at = math.log10(value) if self.log else value
-        return self.start + (at - self.low) / (self.high - self.low) * (self.end - self.start)
+        part = 1.0 if math.isfinite(self.high - self.low) else 0.5  # the whole width may be more than a float holds
+        share = (part * at - part * self.low) / (part * self.high - part * self.low)
+        return self.start + share * (self.end - self.start)
 
     def shows(self, value: float) -> bool:
         """Whether a number can stand on it."""
@@ -56,15 +62,16 @@ class Axis:
         if high - low >= 1:
             step = 1 + (high - low) // 6
             return [10.0**power for power in range(low, high + 1, step)]
-        found = [m * 10.0**power for power in range(low - 1, high + 2) for m in (1, 2, 3, 5)]
+        powers = range(max(low - 1, _POWERS[0]), min(high + 1, _POWERS[1]) + 1)
+        found = [m * 10.0**power for power in powers for m in (1, 2, 3, 5)]
         inside = [tick for tick in found if self.low <= math.log10(tick) <= self.high]
         if len(inside) > 1:
             return inside
-        return [tick for tick in self._round(10**self.low, 10**self.high) if tick > 0]
+        return [tick for tick in self._round(10**self.low, 10 ** min(self.high, 308.25)) if tick > 0]
 
     @staticmethod
     def _round(low: float, high: float) -> list[float]:
-        rough = (high - low) / 5
+        rough = high / 5 - low / 5
         power = 10.0 ** math.floor(math.log10(rough))
         step = next(s * power for s in _STEPS if s * power >= rough * (1 - 1e-9))
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

@@ -46,7 +46,7 @@ class Figure(Block):
     picture: Picture
     """Stored values (C, H, W), a Pillow picture or PNG bytes."""
     alt: str
-    """What it shows, for who does not see it."""
+    """What it shows, for those who cannot see it."""
     caption: str = ""
     """Below it, with markup."""
 

@@ -10,6 +10,8 @@ from typing import Any
 from triptych.core import Estimate
 from triptych.errors import TriptychError
 
+_LONG = 1e15  # from here on the digits of a float are not all its own
+
 
 @dataclass(frozen=True)
 class Number:
@@ -74,6 +76,8 @@ class Number:
         if not math.isfinite(value):
             return "∞" if value == math.inf else "−∞" if value == -math.inf else "not finite"
         places = self.digits if self.digits is not None else self._places()
+        if self.digits is None and abs(value) >= _LONG:
+            return f"{value:.2e}".replace("-", "−")
         if 0 < abs(value) < 0.5 * 10.0**-places or (self.digits is None and 0 < abs(self.value) < 1e-4):
             return f"{value:.1e}".replace("-", "−", 1) if value < 0 else f"{value:.1e}"
         return f"{value:,.{places}f}".replace("-", "−")

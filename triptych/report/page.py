@@ -24,6 +24,8 @@ _OUTCOMES: dict[str, tuple[str, str]] = {
     "recorded": ("kept", "◦"),
 }
 
+_OWN = ("top", "contents")  # ids of the page's own parts
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -116,7 +118,7 @@ class Page:
     lead: str
     """What the page is, in a few sentences with markup."""
     sections: tuple[Section, ...]
-    """In order, of different anchors."""
+    """In order, of different anchors, none of them top or contents."""
     footer: str = ""
     """Versions, machine, time, with markup."""
     counted: bool = True
@@ -126,6 +128,8 @@ class Page:
         anchors = [section.anchor for section in self.sections]
         if repeated := sorted({a for a in anchors if anchors.count(a) > 1}):
             raise TriptychError(f"expected sections of different anchors, got {repeated[0]!r} twice: rename one")
+        if own := [anchor for anchor in anchors if anchor in _OWN]:
+            raise TriptychError(f"the page itself has an anchor {own[0]!r}: name the section otherwise")
 
     def html(self) -> str:
         """The whole page.
@@ -134,7 +138,7 @@ class Page:
             TriptychError: for a link to an anchor that no section has.
         """
         style, script = _asset("page.css"), _asset("page.js")
-        names = Names(("top", "contents", *(s.anchor for s in self.sections)))
+        names = Names((*_OWN, *(s.anchor for s in self.sections)))
         sections = "".join(section.html(names) for section in self.sections)
         self._check_links()
         policy = (

@@ -5,11 +5,8 @@ Shapes: stored (1, C, H, W) uint8.
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass, replace
 
-from PIL import Image
 from torch import Tensor
 
 from triptych import edit
@@ -68,28 +65,27 @@ def take(source: bytes | Photograph, served: Served, which: Which, most: int) ->
         Problem: for what cannot be read.
         TriptychError: where the face that is asked for is not there, or cannot be looked for.
     """
-    content = source if isinstance(source, bytes) else source.content
-    centre = images.read(content, served.event_shape, most)
-    pixels = edit.read_photograph(content, most).pixels
-    sides = (pixels.shape[1], pixels.shape[2])
     if isinstance(source, bytes):
-        source = Photograph(content, sides, _preview(pixels))
-    if which == "auto" and (served.alignment is None or sides == served.size):
+        source = Photograph(source, *images.preview(source, _PREVIEW, most))
+    if which == "auto" and (served.alignment is None or source.sides == served.size):
         which = "centre"
-    if which != "centre" and source.faces is None:
-        source = _searched(source, pixels, served, which)
-    alignment = served.alignment or edit.Alignment((0.4, 0.5), (0.6, 0.5))  # of no use for the centre
-    chosen = edit.choose(source.faces or [], which, alignment, sides, served.size)
-    stored = centre if chosen.number is None else edit.align(pixels, chosen.placed, served.event_shape[0])
-    return Taken(source, chosen, stored)
-
-
-def _searched(source: Photograph, pixels: Tensor, served: Served, which: Which) -> Photograph:
-    if served.alignment is None:
+    if which != "centre" and served.alignment is None:
         raise Problem(
             f"the model {served.id} does not say where its training data have faces: triptych edit --face largest finds "
             "it out, or take the centre (face=centre)"
         )
+    pixels = None  # all of them take seconds and hundreds of megabytes: read where a face is searched or cut out, once
+    if which != "centre" and source.faces is None:
+        pixels = edit.read_photograph(source.content, most).pixels
+        source = _searched(source, pixels, which)
+    chosen = edit.choose(source.faces or [], which, served.alignment, source.sides, served.size)
+    if chosen.number is None:
+        return Taken(source, chosen, images.read(source.content, served.event_shape, most))
+    pixels = edit.read_photograph(source.content, most).pixels if pixels is None else pixels
+    return Taken(source, chosen, edit.align(pixels, chosen.placed, served.event_shape[0]))
+
+
+def _searched(source: Photograph, pixels: Tensor, which: Which) -> Photograph:
     try:
         return replace(source, faces=edit.find_faces(pixels), note="")
     except TriptychError as error:
@@ -115,11 +111,3 @@ def described(photograph: Photograph, chosen: edit.Chosen) -> schemas.Photograph
         image=photograph.preview, width=width, height=height, faces=found, face=chosen.number, taken=corners,
         note=photograph.note,
     )  # fmt: skip
-
-
-def _preview(pixels: Tensor) -> str:
-    drawn = Image.fromarray(pixels.permute(1, 2, 0).numpy())
-    drawn.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.BOX if max(drawn.size) > 4000 else Image.Resampling.LANCZOS)
-    target = io.BytesIO()
-    drawn.save(target, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(target.getvalue()).decode("ascii")

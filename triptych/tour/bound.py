@@ -72,8 +72,7 @@ def _averaged(log_w: Tensor, k: int) -> float:
 
 
 def measure_gradients(place: Place) -> None:
-    """The noise of three estimators of one gradient: of a quadratic by its dimension, and of the trained VAE's "
-    "bound."""
+    """The noise of three estimators of one gradient: of a quadratic by its dimension, and of the VAE's bound."""
     repetitions = place.settings.repetitions
     by_dimension = {
         name: [_noise(quadratic(estimate, d), repetitions, 8.0 * d) for d in DIMENSIONS]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -42,7 +43,7 @@ class Claim:
     blocks: Callable[[Place, Numbers], Sequence[Block]]
     """What is shown."""
     follows: str
-    """What follows, for who uses a model, with markup."""
+    """What follows for those who use a model, with markup."""
 
     @property
     def anchor(self) -> str:
@@ -77,6 +78,15 @@ def number(said: Any, unit: str = "", **settings: Any) -> Number:
 def sure(value: Number, beyond: float = 0.0) -> bool:
     """Whether a number lies above another by two of its standard errors, or at all where it has none."""
     return value.value - 2 * (value.stderr if value.has_error and value.stderr else 0.0) > beyond
+
+
+def above(one: Number, other: Number) -> bool:
+    """Whether one number lies above another by two standard errors of their difference, or at all where neither has any.
+
+    >>> above(Number(2.0, 0.1), Number(1.0, 0.2)), above(Number(2.0, 0.5), Number(1.0)), above(Number(2.0), Number(1.0))
+    (True, False, True)
+    """
+    return one.value - other.value > 2 * math.hypot(*(n.stderr or 0.0 for n in (one, other) if n.has_error))
 
 
 def bare(value: Number, digits: int | None = None) -> Number:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from torch import Tensor
+
 from triptych.data.faces import draw
 from triptych.report import Block, Chart, Frames, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, percent, signed
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, above, percent, signed
 from triptych.tour.place import ON_BOARD, Place
 from triptych.tour.recorded import recorded, source
 from triptych.tour.rows import VALUES, above_mouth
@@ -57,16 +61,10 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
     names = editors(place)
     frames = {name: place.pictures(f"row-{name}")["smile"].unflatten(0, (-1, len(VALUES))) for name in names}
     labels = [signed(v) for v in VALUES]
-    slider = Frames(
-        [list(frames[name][0]) for name in names],
-        list(names.values()),
-        labels,
-        list(VALUES),
-        "One held-out face whose smile is moved by every model",
-        "One held-out face. Training showed smiles from −1 to 1; drag the slider beyond.",
-        name="smile",
-        start=len(VALUES) - 1,
-    )
+    board = {name: title for name, title in names.items() if name in ON_BOARD}
+    sliders = [_slider(frames, EDITORS, "Training showed smiles from −1 to 1; drag the slider beyond.")]
+    if board:
+        sliders.append(_slider(frames, board, "The same by the models on board, which were trained for longer."))
     others = Strip(
         [list(frames[name][1][::2]) for name in names],
         list(names.values()),
@@ -82,21 +80,40 @@ def _show_smiles(place: Place, numbers: Numbers) -> list[Block]:
         "The judge never saw a model. A perfect edit is the diagonal.",
     )
     table = Table(
-        ["", "moves, of its range", "drags at most, spreads", "is read as, set to 2"],
+        ["", "moves, of its range", "drags at most, spreads", "what is dragged", "is read as, set to 2"],
         [
-            [title, numbers[f"{name} moves"], numbers[f"{name} drags"], numbers[f"{name} read at 2"]]
+            [title, numbers[f"{name} moves"], numbers[f"{name} drags"], _dragged(place, name), numbers[f"{name} read at 2"]]
             for name, title in names.items()
         ],
         "A smile from one end of its range to the other",
         "Drags: the change of the attribute that changes most besides, in units of its spread over faces.",
     )
-    return [slider, others, readings, table]
+    return [*sliders, others, readings, table]
+
+
+def _dragged(place: Place, name: str) -> str:
+    """The attribute that a model's smile changes most besides."""
+    return str(place.numbers(f"row-{name}")["leaks_to"]["smile"]).replace("_", " ")
 
 
 def _readings(place: Place, name: str) -> list[Series]:
     """What the judge reads at each value that an attribute was set to, by model."""
     rows = {title: place.numbers(f"row-{model}")[f"read_{name}"] for model, title in EDITORS.items()}
     return [Series(title, row["values"], row["mean"], row["stderr"]) for title, row in rows.items()]
+
+
+def _slider(frames: Mapping[str, Tensor], names: Mapping[str, str], caption: str) -> Frames:
+    """One held-out face whose smile is moved by some models."""
+    return Frames(
+        [list(frames[name][0]) for name in names],
+        list(names.values()),
+        [signed(v) for v in VALUES],
+        list(VALUES),
+        "One held-out face whose smile is moved by every model",
+        caption,
+        name="smile",
+        start=len(VALUES) - 1,
+    )
 
 
 def _confounded(place: Place) -> Numbers:
@@ -209,14 +226,12 @@ def _rise(said: tuple[float, float], n: int) -> Number:
 def _judge_perturbations(numbers: Numbers) -> tuple[Outcome, str]:
     own, along = numbers["optimised own r=1"], numbers["direction own r=1"]
     judged, judged_along = numbers["optimised judge r=1"], numbers["direction judge r=1"]
-    holds = own.value > along.value and judged.value > judged_along.value
-    sides = (
-        "and the judge, who was not asked, agrees" if judged.value > judged_along.value else "but the judge does not agree"
-    )
+    agrees = above(judged, judged_along)
+    holds = above(own, along) and agrees
+    sides = "and the judge, which was not asked, agrees" if agrees else "but the judge sees no more than its error of it"
     return (HOLDS if holds else FAILS), (
-        f"With z moved by 1, the smile rises by **{own.shown}** where it is optimised and by **{along.shown}** along "
-        f"the smile’s direction, as the network that is optimised reads it; {sides}: {judged.shown} and "
-        f"{judged_along.shown}."
+        f"With z moved by 1, the smile rises by **{own}** where it is optimised and by **{along}** along the smile’s "
+        f"direction, as the network that is optimised reads it; {sides}: {judged} and {judged_along}."
     )
 
 

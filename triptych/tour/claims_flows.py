@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from triptych.report import Block, Chart, Number, Series, Table
-from triptych.tour.claim import FAILS, HOLDS, RECORDED, Claim, Numbers, Outcome, Rows, number, percent
+from triptych.tour.claim import FAILS, HOLDS, RECORDED, Claim, Numbers, Outcome, Rows, above, number, percent, signed
 from triptych.tour.parts import rows_of, titles
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
@@ -34,8 +34,8 @@ def _judge_exact(numbers: Numbers) -> tuple[Outcome, str]:
     return (HOLDS if holds else FAILS), (
         f"The log-determinant that the flow adds up differs from that of the whole Jacobian by **{error.shown} nats** "
         f"of {whole:,.0f}. There and back no value of a face is off by more than **{trip.shown}**, and "
-        f"{percent(numbers['bytes spectral'].value)} of the bytes return. Its likelihood is no bound: "
-        f"**{numbers['bits spectral']}**."
+        f"{percent(numbers['bytes spectral'].value)} of the bytes return. The density is exact; for 8-bit pixels it bounds "
+        f"the code length by **{numbers['bits spectral']}**."
     )
 
 
@@ -66,16 +66,17 @@ def _mixing(place: Place) -> Numbers:
 
 
 def _judge_mixing(numbers: Numbers) -> tuple[Outcome, str]:
-    gains = {
-        c: min(numbers[f"{c} {p}"].value for p in PERMUTATIONS[1:]) - numbers[f"{c} invertible"].value for c in COUPLINGS
-    }
-    holds = all(gain > 0 for gain in gains.values())
+    rivals = {c: min((numbers[f"{c} {p}"] for p in PERMUTATIONS[1:]), key=lambda n: n.value) for c in COUPLINGS}
+    gains = {c: rival.value - numbers[f"{c} invertible"].value for c, rival in rivals.items()}
+    holds = all(above(rivals[c], numbers[f"{c} invertible"]) for c in COUPLINGS)
     affine, additive = numbers["affine invertible"], numbers["additive invertible"]
+    apart = above(affine, additive) or above(additive, affine)
     quoted = any(n.recorded for n in numbers.values())
     return ((RECORDED if quoted else HOLDS) if holds else FAILS), (
-        f"A learned 1×1 convolution is ahead of the better of shuffle and reversal by **{gains['affine']:.2f} "
-        f"bits/dim** with affine couplings and {gains['additive']:.2f} with additive ones. Affine against additive: "
-        f"{affine.shown} and {additive.shown}, within their spread."
+        f"A learned 1×1 convolution is better than the better of shuffle and reversal by "
+        f"**{signed(round(gains['affine'], 2))} bits/dim** with affine couplings and by "
+        f"{signed(round(gains['additive'], 2))} with additive ones. Affine against additive: {affine.shown} and "
+        f"{additive.shown}, which is {'more than' if apart else 'within'} twice their errors."
     )
 
 

@@ -51,8 +51,7 @@ def measure_inversion(place: Place) -> None:
 
 
 def measure_exactness(place: Place) -> None:
-    """The flow's log-determinant against that of the whole Jacobian by automatic differentiation, in float64; round "
-    "trips."""
+    """The flow's log-determinant against that of the whole Jacobian by automatic differentiation, in float64."""
     flow = place.model("spectral")
     assert isinstance(flow, Flow)
     x = flow.codec.encode(place.data.test[:1], torch.Generator().manual_seed(0)).double()

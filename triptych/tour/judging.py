@@ -1,5 +1,4 @@
-"""The judge of the drawn faces: a network that reads their attributes, and has seen neither a model nor its training "
-"faces."""
+"""The judge of the drawn faces: a network that reads attributes, and has seen neither a model nor its faces."""
 
 from __future__ import annotations
 

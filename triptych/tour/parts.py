@@ -1,5 +1,4 @@
-"""What a tour does, in the order in which it is begun: a part is begun as soon as those before it that it needs are "
-"done."""
+"""What a tour does, in the order in which it is begun: a part is begun as soon as the parts that it needs are done."""
 
 from __future__ import annotations
 

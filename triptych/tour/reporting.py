@@ -1,5 +1,4 @@
-"""The report of a tour: a page of the sixteen claims, with what was trained before them and how it was measured "
-"after."""
+"""The report of a tour: the sixteen claims, after what was trained and before how it was measured."""
 
 from __future__ import annotations
 
@@ -116,7 +115,7 @@ def _machine() -> str:
     cpu = Path("/proc/cpuinfo")
     names = (
         [line.split(":")[1].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")]
-        if (cpu.exists())
+        if cpu.exists()
         else []
     )
     return f"{os.cpu_count()} cores of {names[0] if names else platform.processor() or platform.machine()}"

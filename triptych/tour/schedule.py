@@ -57,7 +57,7 @@ def left(place: Place, parts: Sequence[Part]) -> list[Part]:
 
 
 def run(place: Place, parts: Sequence[Part], jobs: int) -> None:
-    """Does what is left, `jobs` parts at once; who listens (`triptych.progress`) sees the whole and each part.
+    """Does what is left, `jobs` parts at once; a listener (`triptych.progress`) sees the whole and each part.
 
     Raises:
         TriptychError: where a part fails; the others' results are kept.
@@ -91,8 +91,12 @@ class _Crew:
         self.busy: dict[int, Part] = {}
         self.shares: dict[str, float] = {}
         self.tasks: dict[int, tuple[ExitStack, progress.Task | None]] = {}
-        for number, worker in enumerate(self.workers):
-            threading.Thread(target=self._listen, args=(number, worker.stdout), daemon=True).start()
+        self.listeners = [
+            threading.Thread(target=self._listen, args=(number, worker.stdout), daemon=True)
+            for number, worker in enumerate(self.workers)
+        ]
+        for listener in self.listeners:
+            listener.start()
 
     def __enter__(self) -> _Crew:
         return self
@@ -103,8 +107,11 @@ class _Crew:
         for worker in self.workers:  # at the end of its input a process saves what it trains, and ends
             assert worker.stdin is not None
             worker.stdin.close()
-        for worker in self.workers:
+        for worker, listener in zip(self.workers, self.listeners, strict=True):
             worker.wait()
+            listener.join()
+            assert worker.stdout is not None
+            worker.stdout.close()
 
     def said(self) -> str:
         """What is done just now."""

@@ -97,7 +97,7 @@ def slow() -> float:
 
 
 def _probe() -> None:
-    """Convolutions forth and back, as trainings have."""
+    """Forward and backward passes of convolutions, as trainings have."""
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3, padding=1))
     x = torch.zeros(32, 3, 32, 32)
     for _ in range(20):

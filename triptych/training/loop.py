@@ -116,7 +116,7 @@ def fit(
 ) -> None:
     """Trains to the recipe's last step: logs, saves, draws samples, names bad steps and rolls repeated ones back.
 
-    Who listens (`triptych.progress`) sees the newest losses and how much time is left.
+    A listener (`triptych.progress`) sees the newest losses and how much time is left.
 
     Args:
         notice: called with a line for a person when something is amiss.
