@@ -65,7 +65,7 @@ MODELS: dict[str, Shipped] = {
     ),
     "faces-gan": Shipped(
         "A convolutional GAN with an encoder learned beside it.", 32,
-        "dcgan --data faces --steps 4000 --model.encoder --training.precision bf16",
+        "dcgan --data faces --steps 5000 --model.encoder --training.precision bf16",
     ),
     "faces-glow": Shipped(
         "Glow after a whitening of the whole picture: exact.", 32,
@@ -78,7 +78,7 @@ MODELS: dict[str, Shipped] = {
     ),
     "faces-spectral": Shipped(
         "A flow over principal components, group after group: exact.", 32,
-        "spectral --data faces --steps 1500 --model.rank 256 --model.groups 16 16 32 64 128 --model.width 128 "
+        "spectral --data faces --steps 1500 --model.rank 192 --model.groups 16 16 32 64 64 --model.width 128 "
         "--model.coupling-width 64",
         depth=2,
     ),
