@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from triptych.evaluate import evaluate, sample_quality
 from triptych.evaluate.features import Features, Kept, Learned, learn_features
 from triptych.evaluate.latent import reconstruction_error
 from triptych.nets import encoder_network
+from triptych.tour.place import cpu_seconds
 
 VALUES = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
 SAMPLES = 1000
@@ -113,15 +112,3 @@ def draw_strip(path: Path, model: GenerativeModel, data: str, test: Split, found
     """Six held-out faces, the smile from −2 to 2."""
     strip = edit.sweep(model, model.codec.centre(test[:6]), SMILE[data], VALUES, found)
     figures.save(model.codec.decode(strip.flatten(0, 1)), path, columns=len(VALUES))
-
-
-@torch.no_grad()
-def cpu_seconds(work: Callable[[], Any], times: int = 3) -> float:
-    """The median over a few calls, after one that is not counted."""
-    work()
-    spent = []
-    for _ in range(times):
-        start = time.process_time()
-        work()
-        spent.append(time.process_time() - start)
-    return statistics.median(spent)

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Shown = Callable[[], str]  # returns a text such as the newest loss; called only when it is displayed
 
-EVERY = 30.0  # seconds between lines where there is no terminal
+EVERY = 30.0  # seconds between lines where the output does not go to a terminal
 _REDRAWN, _AT_ONCE = 1.0, 1.0  # seconds between two looks at numbers, and before a bar appears: short work has none
-_TOLD = 5.0  # seconds from which on the end of the work is worth a line
+_TOLD = 5.0  # work that took at least so many seconds ends with a line
 
 
 class Task:

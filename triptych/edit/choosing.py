@@ -15,7 +15,7 @@ from triptych.errors import TriptychError
 
 Which = Literal["auto", "centre", "largest"] | int
 _WORDS: dict[str, Which] = {"auto": "auto", "centre": "centre", "largest": "largest"}
-_ALIGNED = 0.15  # of the side: a picture whose corners are no further from the face's is aligned already
+_ALIGNED = 0.15  # of the side: a picture whose corners all lie within this of the face's counts as aligned
 
 
 class Chosen(NamedTuple):

@@ -36,7 +36,7 @@ class Reader:
         net: x (B, *E), pictures in [−1, 1], -> (B, A).
         lines: of each attribute that is read: its column, and a reading's intercept and slope against the coordinate.
         values: how floats are read before the network sees them; None: as they are.
-        shape: event_shape, width and outputs of the network of `learn_reader`, by which it can be saved.
+        shape: what `learn_reader` built its network with (event_shape, width, outputs), for saving and loading.
     """
 
     def __init__(

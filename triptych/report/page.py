@@ -40,7 +40,7 @@ class Verdict:
     sentence: str
     """What was found, with its number, with markup."""
     how: str
-    """The command, or the way, by which it was measured, with markup."""
+    """How it was measured: a command or a method, with markup."""
 
     def __post_init__(self) -> None:
         check_choice("holds", self.holds, _OUTCOMES)

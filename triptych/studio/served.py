@@ -26,7 +26,7 @@ class Served:
         weights: `pretrained.stamp` of what was loaded.
         family, data: what the run says of itself; data "" where it does not.
         alignment: where its training pictures have the eyes of faces; None where that is not known, as for other things.
-        note: what a person should know, such as that there are no directions yet; "" for nothing.
+        note: what a person should know, for example that the run lacks directions; "" for nothing.
     """
 
     id: str

@@ -159,6 +159,6 @@ CLAIMS = (
         _judge_invention,
         _show_invention,
         "With thousands of examples none of the three copies. With a hundred, the GAN does drift "
-        "towards them: being second-hand is no protection. If you need codes, learn an encoder beside it.",
+        "towards them: seeing data at second hand does not protect it. If you need codes, learn an encoder beside it.",
     ),
 )

@@ -9,7 +9,9 @@ OUT/report.html, .json   the report
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -190,16 +192,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def cpu_seconds(work: Any, times: int = 3) -> float:
-    """CPU seconds of a call, the median over a few after one that is not counted."""
-    import statistics
-    import time
-
-    with torch.no_grad():
+@torch.no_grad()
+def cpu_seconds(work: Callable[[], Any], times: int = 3) -> float:
+    """CPU seconds of a call without gradients: the median over a few, after one that is not counted."""
+    work()
+    spent = []
+    for _ in range(times):
+        start = time.process_time()
         work()
-        spent = []
-        for _ in range(times):
-            start = time.process_time()
-            work()
-            spent.append(time.process_time() - start)
+        spent.append(time.process_time() - start)
     return statistics.median(spent)
