@@ -165,7 +165,7 @@ CLAIMS = (
         _judge_reconstruction,
         _show_reconstruction,
         "To change a photograph and keep the person, use a flow. To change a face and forgive a "
-        "little blur, a VAE is a hundred times smaller in z and moves more cleanly.",
+        "little blur, a VAE will do, whose code is a hundred times smaller; how cleanly each moves is claim 3.",
     ),
     Claim(
         6,
