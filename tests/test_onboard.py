@@ -2,6 +2,8 @@
 
 import fnmatch
 import importlib.resources
+import subprocess
+import sys
 import time
 import tomllib
 from pathlib import Path
@@ -52,6 +54,12 @@ def test_they_are_small_together_and_the_wheel_takes_every_file():
     package = Path(triptych.__file__).parent
     for path in files():
         assert any(fnmatch.fnmatch(str(path.relative_to(package)), pattern) for pattern in patterns), path
+
+
+def test_loading_does_not_import_torchs_compiler():
+    """Laying out weights without memory does, by default, and it takes longer than all the rest."""
+    code = "import sys, triptych; [triptych.load(n) for n in sys.argv[1:]]; assert 'torch._dynamo' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, *NAMES], check=True)
 
 
 @pytest.mark.parametrize("name", NAMES)

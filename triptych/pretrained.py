@@ -14,8 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from triptych import folders, onboard, parts, storage
 from triptych.bijections import Whiten
@@ -200,7 +202,7 @@ def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> Generat
             raise TriptychError(f"model= is the whole: leave out {', '.join(given.keys() - {'model'})}")
         return _whole(given["model"], stored, folder)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             model = _first_format(stored["model"]) if stored["format"] == 1 else _tree(stored["model"], given)
         return _conditioned(model, stored, folder)
     except (
@@ -215,6 +217,34 @@ def blank_model(folder: Path, given: Mapping[str, Any] | None = None) -> Generat
     ) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise TriptychError(f"{folder}/recipe.json does not describe a model ({reason}): damaged or foreign") from error
+
+
+class _Undrawn(TorchFunctionMode):
+    """Inside, weights are laid out and neither drawn nor computed: they have no memory.
+
+    For such tensors torch would import its compiler, which takes seconds, where it draws, and where it goes from value to
+    value. What is not listed here is left to it.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _DRAWS:
+            return args[0] if args else kwargs["tensor"]
+        if func in _VALUE_BY_VALUE and np.broadcast_shapes(*map(_shape, args)) == args[0].shape:
+            return args[0].detach()
+        return torch.empty(*args, **kwargs) if func is torch.randn else func(*args, **kwargs)
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    return value.shape if isinstance(value, Tensor) else ()
+
+
+_DRAWS = frozenset(
+    {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_normal_, nn.init.kaiming_uniform_}
+)
+_VALUE_BY_VALUE = frozenset({Tensor.mul, Tensor.sign, Tensor.abs, Tensor.log, Tensor.tril, Tensor.triu})
 
 
 def _tree(description: Any, given: Mapping[str, Any] | None) -> GenerativeModel:
