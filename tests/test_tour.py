@@ -318,11 +318,18 @@ def test_slower_machines_train_for_fewer_steps():
     assert shares == sorted(shares, reverse=True) and shares[0] == 1.0 and shares[-1] == 0.2
 
 
+def test_a_slower_tour_has_fewer_steps_and_at_least_half_of_the_examples():
+    half, few = QUICK.scaled(0.7), QUICK.scaled(0.2)
+    assert half.models["gan"].steps == round(0.7 * QUICK.models["gan"].steps) and half.moved == round(0.7 * QUICK.moved)
+    assert few.models["gan"].steps == round(0.2 * QUICK.models["gan"].steps) and few.moved == QUICK.moved // 2
+    assert (few.judge_steps, few.feature_steps) == (QUICK.judge_steps, QUICK.feature_steps), "what measures stays as it is"
+
+
 @pytest.mark.parametrize("name", QUICK.models)
 @pytest.mark.parametrize("steps", [1, 40, 10_000])
 def test_every_training_of_a_quick_tour_can_have_other_steps(name: str, steps: int) -> None:
     trained = QUICK.models[name]
-    recipe = trained.recipe(steps, seed=1)
+    recipe = dataclasses.replace(trained, steps=steps).recipe(seed=1)
     assert recipe.steps == steps
     if trained.family == "vae":
         assert recipe.objective.judged(steps) <= steps

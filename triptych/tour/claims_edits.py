@@ -263,7 +263,8 @@ CLAIMS = (
         "A VAE finds variables along which a real picture moves: from a frown to a grin. The essay says that the "
         "whole face changes, eyes and cheeks with the mouth, and that the slider goes on where the data stop.",
         "`triptych.edit.learn_directions` (the other attributes held still) and `sweep` on held-out faces, read by a "
-        "regressor that has seen smiles from −2 to 2 and never a model; a flow at the depth where it leaks least",
+        "regressor that has seen smiles from −2 to 2 and never a model; a flow after a quarter of its layers, where edits "
+        "are about straightest",
         ("judge", "row-vae", "row-gan", "row-spectral", "row-glow"),
         _smiles,
         _judge_smiles,

@@ -152,8 +152,8 @@ CLAIMS = (
         "A GAN invents, and cannot look back",
         "The generator never sees a datum, only a critic’s opinion, which the essay suggests may keep it from "
         "learning by heart. What comes out should be new. The price: it has no way from a picture to its code.",
-        "`triptych.evaluate.nearest_ratio` and `copied` of 1,000 samples; `triptych.edit.invert` from draws on "
-        "held-out faces, and `learn_encoder`",
+        "`triptych.evaluate.nearest_ratio` and `copied` (at half the side) of the samples; `triptych.edit.invert` from "
+        "draws on held-out faces, and `learn_encoder`",
         ("features", "row-gan", "inversion"),
         _invention,
         _judge_invention,

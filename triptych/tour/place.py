@@ -46,17 +46,20 @@ class Place:
 
     Args:
         folder: where; `begin` makes it.
-        settings: of the tour.
+        settings: of the tour, as asked for; `Place.settings` are those that the machine has time for, once it has begun.
     """
 
     def __init__(self, folder: Path, settings: Settings):
-        self.folder, self.settings = folder, settings
+        self.folder, self.asked, self.settings = folder, settings, settings
         self._models: dict[str, GenerativeModel] = {}
 
     @classmethod
     def of(cls, folder: Path) -> Place:
         """The folder of a tour that was begun, with its settings."""
-        return cls(folder, Settings.from_json(storage.read_json(folder / "plan.json")["settings"]))
+        plan = storage.read_json(folder / "plan.json")
+        found = cls(folder, Settings.from_json(plan["settings"]))
+        found.settings = found.asked.scaled(float(plan["scale"]))
+        return found
 
     def found(self) -> None:
         """Makes the folder, unless it is there.
@@ -81,7 +84,7 @@ class Place:
         Raises:
             TriptychError: for a tour of other settings, or of another version of the package.
         """
-        plan, mine = self.folder / "plan.json", {"settings": self.settings.to_json(), "version": __version__}
+        plan, mine = self.folder / "plan.json", {"settings": self.asked.to_json(), "version": __version__}
         if anew or not plan.exists():  # without a plan there may be what an earlier version left
             self._clear()
             storage.write_json(plan, mine | {"scale": scale})
@@ -91,6 +94,7 @@ class Place:
                 f"{self.folder} holds a tour of other settings or of another version: choose another --out, or --anew, "
                 "which removes that one"
             )
+        self.settings = self.asked.scaled(float(known["scale"]))
         return float(known["scale"])
 
     def _clear(self) -> None:

@@ -104,11 +104,15 @@ def _end(place: Place, seconds: float) -> Section:
         f"{least.replace('_', ' ')}; n = {judge['n']:,}). ± is one standard error over examples; one seed of each "
         "training, so differences of a few hundredths between models mean little.",
         f"This tour is the {place.settings.name} one"
-        + ("" if place.scale == 1 else f", with {place.scale:.0%} of its steps, which is what this machine does in the time")
+        + ("" if place.scale == 1 else _fewer(place.scale))
         + f"; its last stretch took {duration(seconds)}. `triptych tour --full` trains longer, and measures again what is "
         "recorded here. The models are runs: `triptych studio` opens them, and every verb of `triptych` takes them.",
     )
     return Section("method", "How it was measured", text)
+
+
+def _fewer(share: float) -> str:
+    return f", with {share:.0%} of its steps and fewer examples in its measures, which is what this machine does in the time"
 
 
 def _machine() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 import triptych
 from triptych import edit, evaluate
@@ -19,9 +20,10 @@ VALUES = tuple(v / 4 for v in range(-8, 9))
 """Coordinates to which a smile is set, −2 … 2: beyond ±1 lies what training showed nothing of."""
 EDITED = ("smile", "beard", "glasses")
 _SHOWN, _NEAREST, _FACES = 48, 8, 4  # samples in a sheet, those beside their nearest training faces, faces in strips
+_DEEP = 4  # a flow is edited after a quarter of its layers
 _MOUTH = 0.6  # of a drawn face's height, from the top: eyes, cheeks and all but mouth and chin
 _AMONG = 10_000  # training faces among which copies are sought
-_DRAWS = 50  # importance-weighted draws of a bound
+_DRAWS = 20  # importance-weighted draws of a bound
 _LIKELIHOODS = ("elbo", "nll", "bits_per_dim", "reconstruction_rmse", "round_trip_max", "bytes_recovered", "active_units")
 
 
@@ -70,8 +72,13 @@ def compared(place: Place, drawn: Tensor) -> dict[str, Estimate]:
     found = {"fid": evaluate.frechet_distance(real, fake), **evaluate.precision_recall(real, fake)}
     found |= evaluate.two_sample_test(real, fake, generator=noise)
     found["nearest_ratio"] = evaluate.nearest_ratio(fake, seen, real, generator=noise)
-    found["copied"] = evaluate.copied(*(x.flatten(1).float() / 255 for x in (drawn, stored, train[:_AMONG])))
+    found["copied"] = evaluate.copied(*map(_coarse, (drawn, stored, train[:_AMONG])))
     return found
+
+
+def _coarse(stored: Tensor) -> Tensor:
+    """Pictures at half their side, as vectors: a copy is one at any size, and a quarter of the values are compared."""
+    return functional.avg_pool2d(stored.float() / 255, 2).flatten(1)
 
 
 def _likelihoods(model: GenerativeModel, place: Place) -> dict[str, Estimate]:
@@ -95,7 +102,7 @@ def _sheets(model: GenerativeModel, place: Place, drawn: Tensor) -> dict[str, Te
 
 
 def _edits(model: GenerativeModel, place: Place, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Directions, where a flow leaks least, judged; readings and pictures while a smile, and glasses, are moved."""
+    """Directions, judged; readings and pictures while a smile, and glasses, are moved."""
     found, part = _directions(model, place)
     if name not in ON_BOARD:
         found.save(place.folder / ("vae" if name == "normal" else name))
@@ -118,7 +125,7 @@ def _edits(model: GenerativeModel, place: Place, name: str) -> tuple[dict[str, A
 
 
 def _directions(model: GenerativeModel, place: Place) -> tuple[edit.Directions, GenerativeModel]:
-    """Judged directions and the model at their depth."""
+    """Judged directions, of a flow where edits are about straightest (benchmarks/depths.py); the model at their depth."""
     stored, attributes = place.lessons
     test = place.data.test
     few, truth = test[:], dict(test.attributes)
@@ -129,10 +136,8 @@ def _directions(model: GenerativeModel, place: Place) -> tuple[edit.Directions, 
 
     if not isinstance(model, Layered):
         return learn(model), model
-    last = model.count_layers()
-    known = edit.learn_at_depths(model, learn, sorted({max(1, last // 4), last}))
-    best = edit.straightest(known)
-    return known[best], edit.at_depth(model, best)
+    part = edit.at_depth(model, max(1, model.count_layers() // _DEEP))
+    return learn(part), part
 
 
 def _worst(leakage: dict[str, float]) -> tuple[str, float]:

@@ -19,7 +19,7 @@ JOINT = ("smile", "age", "hair_length", "beard", "glasses", "earrings", "head_tu
 class Trained:
     """A model that a tour trains.
 
-    >>> Trained("VAE", "vae", 100, 10.0, objective={"beta": 2.0}).recipe(50, seed=1).steps
+    >>> Trained("VAE", "vae", 100, 10.0, objective={"beta": 2.0}).scaled(0.5).recipe(seed=1).steps
     50
     """
 
@@ -42,20 +42,24 @@ class Trained:
     examples: int = 0
     """How many training faces it sees; 0: all."""
 
-    def recipe(self, steps: int, seed: int) -> Recipe:
+    def scaled(self, share: float) -> Trained:
+        """With a share of the steps."""
+        return dataclasses.replace(self, steps=max(2, round(share * self.steps)), cost=share * self.cost)
+
+    def recipe(self, seed: int) -> Recipe:
         """Its recipe, for data that are given."""
         preset = families.preset(self.family, data="faces")
         training = {"save_every": 10**9, "save_minutes": 0.5, "log_every": 50, **self.training}
         objective = dict(self.objective)
         if "sharpen" in objective:  # of a model that starts from another's weights all steps are, however few
-            objective["sharpen"] = min(objective["sharpen"], steps)
+            objective["sharpen"] = min(objective["sharpen"], self.steps)
         return dataclasses.replace(
             preset,
             model=dataclasses.replace(preset.model, **self.model),
             objective=dataclasses.replace(preset.objective, **objective),
             training=dataclasses.replace(preset.training, **training),
             size=None,
-            steps=steps,
+            steps=self.steps,
             seed=seed,
         )
 
@@ -120,10 +124,39 @@ class Settings:
         }
         return cls(**{**said, **kinds})
 
+    def scaled(self, share: float) -> Settings:
+        """What a slower machine does in the same time: trainings of a share of the steps, and measures of fewer examples.
+
+        Of the examples at least half stay, so that errors grow by no more than √2.
+
+        >>> fewer = QUICK.scaled(0.25)
+        >>> fewer.models["vae"].steps / QUICK.models["vae"].steps, fewer.samples / QUICK.samples
+        (0.25, 0.5)
+        """
+        if share == 1:
+            return self
+        counts = {name: max(2, round(measured(share) * getattr(self, name))) for name in _EXAMPLES}
+        return dataclasses.replace(
+            self,
+            models={name: trained.scaled(share) for name, trained in self.models.items()},
+            others={name: trained.scaled(share) for name, trained in self.others.items()},
+            encoder_steps=max(2, round(share * self.encoder_steps)),
+            **counts,
+        )
+
     @property
     def trained(self) -> dict[str, Trained]:
         """All models that are trained."""
         return {**self.models, **self.others}
+
+
+_EXAMPLES = ("samples", "tempered", "scored", "draws", "moved", "repetitions", "rounds", "searched", "search")
+"""What measures have fewer of on a slower machine."""
+
+
+def measured(share: float) -> float:
+    """The share of its examples that a measure has where trainings have a share of their steps."""
+    return min(1.0, max(0.5, share))
 
 
 def _tuples(value: Any) -> Any:

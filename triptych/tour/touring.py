@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from triptych.tour.parts import parts_of
 from triptych.tour.place import Place
 from triptych.tour.reporting import report
 from triptych.tour.schedule import Part, left, run
-from triptych.tour.settings import QUICK, Settings
+from triptych.tour.settings import QUICK, Settings, measured
 
 REFERENCE = 0.6
 """CPU seconds of `_probe` on a quiet core of the machine of the record."""
@@ -69,17 +69,21 @@ def affordable(parts: list[Part], settings: Settings, jobs: int, slowness: float
     >>> affordable(parts_of(QUICK), QUICK, jobs=2, slowness=1.0, minutes=60.0)
     1.0
     """
-    whole = sum(part.cost for part in parts)
-    trainings = sum(trained.cost for trained in settings.trained.values())
     budget = 60 * minutes * jobs * _LOST / slowness
-    return min(1.0, max(_LEAST, (budget - (whole - trainings)) / trainings))
+    shares = [step / 100 for step in range(round(100 * _LEAST), 101)]
+    return max((share for share in shares if cost(parts, settings, share) <= budget), default=_LEAST)
+
+
+def cost(parts: Iterable[Part], settings: Settings, share: float) -> float:
+    """CPU seconds on the machine of the record, where trainings have a share of their steps."""
+    names = settings.trained
+    return sum(part.cost * (share if part.name in names else measured(share)) for part in parts)
 
 
 def _foretold(place: Place, parts: list[Part], jobs: int, slowness: float, scale: float) -> str:
     """How much there is to do, in words."""
     waiting = left(place, parts)
-    names = place.settings.trained
-    seconds = sum(part.cost * (scale if part.name in names else 1.0) for part in waiting) * slowness / jobs / _LOST
+    seconds = cost(waiting, place.asked, scale) * slowness / jobs / _LOST
     before = len(parts) - len(waiting)
     done = f", {before} of {len(parts)} parts are done already" if before else f", {len(parts)} parts"
     fewer = "" if scale == 1 else f"; trainings have {scale:.0%} of their steps, to be done in time"

@@ -39,9 +39,7 @@ def _begun(place: Place, name: str) -> Run:
     if (folder / "recipe.json").exists():
         return Run.resume(folder)
     trained = place.settings.trained[name]
-    recipe = trained.recipe(max(2, round(trained.steps * place.scale)), place.settings.seed).decided(
-        len(data), pictures=True
-    )
+    recipe = trained.recipe(place.settings.seed).decided(len(data), pictures=True)
     if trained.init:
         return Run.create(folder, recipe, continued(recipe, _initial(place, trained.init, data)))
     return Run.create(folder, recipe, build_for(recipe, data))
@@ -84,6 +82,5 @@ def learn_encoder(place: Place) -> None:
     folder, start = place.folder / "gan", time.process_time()
     gan = triptych.load(folder)
     if load_encoder(gan, folder) is None:
-        steps = max(2, round(place.settings.encoder_steps * place.scale))
-        save_encoder(edit.learn_encoder(gan, data=place.data.train[:], steps=steps), folder)
+        save_encoder(edit.learn_encoder(gan, data=place.data.train[:], steps=place.settings.encoder_steps), folder)
     place.keep("encoder", {"cpu_seconds": time.process_time() - start})
