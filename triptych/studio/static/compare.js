@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import { $, attempt, el, number, picture, said, show } from "./dom.js";
 import * as edit from "./edit.js";
+import { marked } from "./sliders.js";
 import { state } from "./state.js";
 
 let parts;
@@ -39,20 +40,26 @@ export function enter() {
 
 function names() {
   const known = new Map();
-  for (const model of state.working()) for (const direction of model.directions) known.set(direction.name, direction);
+  for (const model of state.working()) {
+    for (const direction of model.directions) known.set(direction.name, [...(known.get(direction.name) ?? []), marked(direction)]);
+  }
   const chosen = Object.keys(edit.current.set).at(-1) ?? parts.name.value;
   parts.name.replaceChildren(...[...known.keys()].map((name) => el("option", { value: name, selected: name === chosen }, said(name))));
   parts.known = known;
   reach();
 }
 
+// As far as any of the models goes; at first as far as all of them go.
 function reach() {
-  const direction = parts.known.get(parts.name.value);
-  parts.strength.disabled = !direction;
-  if (!direction) return;
-  const [low, high] = direction.range;
+  const name = parts.name.value;
+  const ranges = parts.known.get(name);
+  parts.strength.disabled = !ranges;
+  if (!ranges) return;
+  const low = Math.min(...ranges.map((range) => range[0]));
+  const highs = ranges.map((range) => range[1]);
+  const high = Math.max(...highs);
   Object.assign(parts.strength, { min: low, max: high, step: (high - low) / 100 });
-  parts.strength.value = edit.current.set[direction.name] ?? high;
+  parts.strength.value = edit.current.set[name] ?? Math.min(...highs);
   parts.shown.textContent = number(Number(parts.strength.value));
 }
 

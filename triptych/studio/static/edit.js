@@ -4,7 +4,7 @@ import * as api from "./api.js";
 import { $, attempt, el, live, number, picture, pictures, said, save, show } from "./dom.js";
 import { Latest } from "./latest.js";
 import * as photograph from "./photograph.js";
-import { Sliders } from "./sliders.js";
+import { marked, Sliders } from "./sliders.js";
 import { state } from "./state.js";
 
 const RESTED = 350; // milliseconds after which bits are asked for
@@ -228,9 +228,11 @@ const savePicture = async () => save((await again(() => api.blob("/api/edit", { 
 const paste = async () => save((await again(() => api.blob("/api/paste", { ...body(sliders.values), alone: true }))).blob, "photograph.png");
 
 async function saveFilm() {
-  const { name, range } = state.directions().find((direction) => direction.name === $("film").value);
+  const direction = state.directions().find((one) => one.name === $("film").value);
+  const { name } = direction;
+  const [low, high] = marked(direction);
   const { [name]: _, ...values } = sliders.values;
-  const asked = { ...body(values), name, low: range[0], high: range[1], count: 24, format: "gif" };
+  const asked = { ...body(values), name, low, high, count: 24, format: "gif" };
   save((await again(() => api.blob("/api/sweep", asked))).blob, `${name}.gif`);
 }
 

@@ -5,7 +5,8 @@ import { el, number, said } from "./dom.js";
 
 const FAR = 0.5; // of the range's width, past its ends, that a slider reaches
 
-const marked = (direction) => direction.safe ?? direction.range;
+// Where its edits were seen to do what they say; where that was not measured, or is nowhere, what training has shown.
+export const marked = (direction) => direction.safe ?? direction.range;
 
 function doubt(direction) {
   if (direction.worthless) return "reads no better than chance";
