@@ -98,6 +98,15 @@ def test_a_precision_that_was_asked_for_is_kept():
         assert precision.settled(tiny(precision=asked), torch.device("cpu")).training.precision == asked
 
 
+@pytest.mark.parametrize("emulated", [True, False])
+def test_who_asks_for_bf16_where_it_is_emulated_is_told(tmp_path, monkeypatch, emulated):
+    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not emulated)
+    said: list[str] = []
+    train.fit(start(tmp_path / "run", tiny(steps=2, precision="bf16"), pixels()), pixels(), notice=said.append)
+    assert any("emulates bf16" in line for line in said) == emulated
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamax", "sgd"])
 def test_resuming_keeps_the_moments_of_channels_last_weights_in_place(tmp_path, optimizer):
     """Fused optimisers pair weights and moments by their place in memory, whatever the strides say."""

@@ -24,6 +24,7 @@ from triptych.errors import TriptychError
 from triptych.modes import flush_subnormals
 from triptych.training import health, optimisers
 from triptych.training.pace import Pace
+from triptych.training.precision import slow_bf16
 from triptych.training.recovery import report_bad_steps, roll_back
 from triptych.training.run import Run
 
@@ -188,6 +189,8 @@ def _check_data(run: Run, data: Split, notice: Notice) -> None:
         notice(f"{len(data)} examples are fewer than the {needed} of a minibatch: they are repeated to fill it")
     for remark in run.model.codec.remarks(data.event_shape, data.columns).values() if not run.step else ():
         notice(remark)
+    if slow := slow_bf16(run.recipe, run.device):
+        notice(slow)
 
 
 @contextlib.contextmanager

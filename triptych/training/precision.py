@@ -25,6 +25,15 @@ def settled(recipe: Recipe, device: torch.device) -> Recipe:
     return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, precision=precision))
 
 
+def slow_bf16(recipe: Recipe, device: torch.device) -> str:
+    """What a person should know who asked for bf16 on a processor without instructions for it; or ""."""
+    if recipe.training.precision != "bf16" or device.type != "cpu" or has_fast_bf16(device):
+        return ""
+    if torch.cpu._is_avx512_bf16_supported():
+        return ""
+    return "this processor emulates bf16, which takes several times as long as float32: --training.precision float32"
+
+
 def has_fast_bf16(device: torch.device) -> bool:
     """Whether products in bfloat16 are faster than in float32: by a processor's AMX tiles, or a GPU's own units.
 
