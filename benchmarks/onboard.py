@@ -33,7 +33,12 @@ from judging import reader_of
 
 import triptych
 from triptych import edit, onboard, storage
+from triptych.capabilities import Encodes
+from triptych.core import GenerativeModel
 from triptych.data import Splits, load
+from triptych.edit.inversion import FILE as ENCODER
+from triptych.edit.inversion import load_encoder
+from triptych.pretrained import stamp
 from triptych.training.checkpoint import progress_of
 
 BOARD = Path(onboard.__file__).parent
@@ -61,20 +66,20 @@ class Shipped:
 MODELS: dict[str, Shipped] = {
     "faces-vae": Shipped(
         "A VAE whose prior is a flow.", 32,
-        "vae --data faces --steps 4500 --training.batch 32 --training.precision bf16",
+        "vae --data faces --steps 5000 --training.batch 32 --training.rate 2e-3",
     ),
     "faces-gan": Shipped(
-        "A convolutional GAN with an encoder learned beside it.", 32,
-        "dcgan --data faces --steps 5000 --model.encoder --training.precision bf16",
+        "A convolutional GAN, and an encoder that was learned after it.", 32,
+        "dcgan --data faces --steps 7000",
     ),
     "faces-glow": Shipped(
         "Glow after a whitening of the whole picture: exact.", 32,
-        "glow --data faces --steps 1500 --model.rank 384 --training.batch 16 --training.precision bf16",
+        "glow --data faces --steps 1500 --model.rank 320 --training.batch 16",
         depth=9,
     ),
     "faces64-vae": Shipped(
         "A VAE whose prior is a flow, at 64×64.", 64,
-        "vae --data faces --size 64 --steps 3600 --model.width 16 --training.batch 16 --training.precision bf16",
+        "vae --data faces --size 64 --steps 6000 --model.width 16 --training.batch 16 --training.rate 2e-3",
     ),
     "faces-spectral": Shipped(
         "A flow over principal components, group after group: exact.", 32,
@@ -148,6 +153,8 @@ def note(folder: Path, name: str, value: Any) -> None:
 def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
     """Packs a trained model, learns its directions, measures it, writes its card, and copies it into the package."""
     packed = out / "packed" / name
+    if not (out / name / ENCODER).exists() and not isinstance(triptych.load(out / name), Encodes):
+        run_triptych(out / name, "directions", str(out / name))  # learns the encoder, and keeps it in the run
     pack(out / name, packed)
     if few:
         learn_few(packed, MODELS[name], few)
@@ -165,30 +172,37 @@ def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
 
 
 def pack(run: Path, packed: Path) -> None:
-    """recipe.json, and the weights with matrices in float16; what was learned of other weights is removed."""
-    weights = storage.read_tensors(run / "model.safetensors")
-    small = {name: halved(tensor) for name, tensor in weights.items()}
-    new = packed / "model.safetensors"
+    """recipe.json, and the weights with matrices in float16, of an encoder too; what was learned of others is removed."""
+    small, new = smaller(run / "model.safetensors"), packed / "model.safetensors"
     if new.exists() and new.read_bytes() == storage.as_bytes(small):
         return
     shutil.rmtree(packed, ignore_errors=True)
     packed.mkdir(parents=True)
     shutil.copy(run / "recipe.json", packed)
     storage.write_tensors(new, small)
+    if (run / ENCODER).exists():
+        storage.write_tensors(packed / ENCODER, smaller(run / ENCODER), stamp(packed))
 
 
-def halved(tensor: torch.Tensor) -> torch.Tensor:
-    """A matrix in float16; vectors, such as scales and biases, are small and stay as they are."""
-    return tensor.half() if tensor.ndim > 1 and tensor.is_floating_point() else tensor
+def smaller(path: Path) -> dict[str, torch.Tensor]:
+    """Matrices in float16; vectors, such as scales and biases, are small and stay as they are."""
+    known = storage.read_tensors(path)
+    return {name: t.half() if t.ndim > 1 and t.is_floating_point() else t for name, t in known.items()}
 
 
 def learn_few(packed: Path, model: Shipped, few: int) -> None:
     """Directions of a few faces, judged by the model itself on a hundredth of as many."""
     data = load("faces", size=model.size, n=few)
-    part = edit.at_depth(triptych.load(packed), model.depth)
+    part = edit.at_depth(editable(packed), model.depth)
     found = edit.learn_directions(part, data.train[:], data.train.attributes)
     test = data.test.take(few // 100)
     edit.judge(part, found, test[:], test.attributes).save(packed)
+
+
+def editable(folder: Path) -> GenerativeModel:
+    """The model of a folder, with the encoder that lies there if it has none of its own."""
+    model = triptych.load(folder)
+    return model if isinstance(model, Encodes) else edit.Inverting(model, load_encoder(model, folder))
 
 
 def measure(out: Path, name: str, packed: Path, brief: bool) -> None:
@@ -199,9 +213,9 @@ def measure(out: Path, name: str, packed: Path, brief: bool) -> None:
         for called, folder in (("whole", out / name), ("packed", packed)):
             run = SimpleNamespace(averaged=triptych.load(folder), folder=folder)
             note(out / name, called, of_samples(out, f"{name}_{called}", run, splits, splits.train, features))
-        note(out / name, "round_trip", round_trip(run.averaged, splits))
+        note(out / name, "round_trip", round_trip(editable(packed), splits))
     if "edits" not in known and not brief:
-        run, reader = SimpleNamespace(averaged=triptych.load(packed)), reader_of(out, "faces", splits)
+        run, reader = SimpleNamespace(averaged=editable(packed)), reader_of(out, "faces", splits)
         note(out / name, "edits", of_codes(out, name, run, splits, "faces", reader))
 
 

@@ -179,7 +179,14 @@ QUICK = Settings(
             "Glow, whitened", "glow", 400, 100.0, model={"rank": 384}, training={"batch": 16, "rate_warmup": 50}
         ),
         "sharp": Trained(
-            "VAE + prior, sharpened", "vae", 200, 30.0, objective={"sharpen": 200}, model=_NARROW, training={"batch": 32}, init="vae"
+            "VAE + prior, sharpened",
+            "vae",
+            200,
+            30.0,
+            model=_NARROW,
+            objective={"sharpen": 200},
+            training={"batch": 32},
+            init="vae",
         ),
     },
 )
