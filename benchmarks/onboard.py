@@ -154,7 +154,8 @@ def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
     """Packs a trained model, learns its directions, measures it, writes its card, and copies it into the package."""
     packed = out / "packed" / name
     if not (out / name / ENCODER).exists() and not isinstance(triptych.load(out / name), Encodes):
-        run_triptych(out / name, "directions", str(out / name))  # learns the encoder, and keeps it in the run
+        run_triptych(out / name, "directions", str(out / name))
+        note(out / name, "encoder", "triptych directions RUN        # learns the encoder, and keeps it in the run")
     pack(out / name, packed)
     if few:
         learn_few(packed, MODELS[name], few)
@@ -174,14 +175,15 @@ def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
 def pack(run: Path, packed: Path) -> None:
     """recipe.json, and the weights with matrices in float16, of an encoder too; what was learned of others is removed."""
     small, new = smaller(run / "model.safetensors"), packed / "model.safetensors"
-    if new.exists() and new.read_bytes() == storage.as_bytes(small):
+    known, there = (folder / ENCODER for folder in (run, packed))
+    if new.exists() and new.read_bytes() == storage.as_bytes(small) and known.exists() == there.exists():
         return
     shutil.rmtree(packed, ignore_errors=True)
     packed.mkdir(parents=True)
     shutil.copy(run / "recipe.json", packed)
     storage.write_tensors(new, small)
-    if (run / ENCODER).exists():
-        storage.write_tensors(packed / ENCODER, smaller(run / ENCODER), stamp(packed))
+    if known.exists():
+        storage.write_tensors(there, smaller(known), stamp(packed))
 
 
 def smaller(path: Path) -> dict[str, torch.Tensor]:
@@ -236,10 +238,15 @@ def card(name: str, found: dict[str, Any]) -> str:
         "Trained on drawn faces alone, which the package draws itself (`--data faces`): nobody's photographs. Weights and "
         "drawings are under the package's licence, Apache-2.0.", "", *figures(found),
         f"Made by `make models`, that is by (in {found['train_cpu_seconds']:,.0f} seconds of one core)", "", "```",
-        f"triptych train {model.train} --out RUN", "```", "",
+        f"triptych train {model.train} --out RUN", *encoder_command(found), "```", "",
         "with matrices in float16 before directions were learned from the attributes of drawn faces, jointly.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def encoder_command(found: dict[str, Any]) -> list[str]:
+    """Of a model whose encoder was learned after it."""
+    return [found["encoder"]] if "encoder" in found else []
 
 
 def figures(found: dict[str, Any]) -> list[str]:

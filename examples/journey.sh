@@ -24,7 +24,7 @@ for i, smile in enumerate(faces.attributes["smile"]):
 PYTHON
 
 triptych train vae --data photos --preset faces --steps "$steps" --out runs/vae
-triptych train gan --data photos --steps "$((steps / 4))" --out runs/gan
+triptych train dcgan --data photos --steps "$((steps / 4))" --out runs/gan
 triptych directions runs/vae
 triptych edit runs/vae photos/not_smiling --set smiling=+1 --force --triptych --out smiling
 triptych score runs/vae photos --split test --out scores.csv

@@ -230,11 +230,18 @@ class _Undrawn(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _DRAWS:
-            return args[0] if args else kwargs["tensor"]
-        if func in _VALUE_BY_VALUE and np.broadcast_shapes(*map(_shape, args)) == args[0].shape:
+        if func in _DRAWS and _is_unset(drawn := args[0] if args else kwargs["tensor"]):
+            return drawn
+        if func in _VALUE_BY_VALUE and _is_unset(args[0]) and np.broadcast_shapes(*map(_shape, args)) == args[0].shape:
             return args[0].detach()
-        return torch.empty(*args, **kwargs) if func is torch.randn else func(*args, **kwargs)
+        if func is torch.randn and not kwargs:
+            return torch.empty(*args)
+        return func(*args, **kwargs)
+
+
+def _is_unset(value: Any) -> bool:
+    """Whether it is a float tensor without memory, whose values are of no interest."""
+    return isinstance(value, Tensor) and value.is_meta and value.is_floating_point()
 
 
 def _shape(value: Any) -> tuple[int, ...]:

@@ -204,21 +204,25 @@ class _Comparison:
         x, context = self._stored(run, _PICTURED)
         model, note = run.model, ""
         if not isinstance(model, Encodes):
-            if not self.options.inversions:
+            found = self._inverting(run)
+            if found is None:
                 return Shown(name, model, context=context)
-            model, note = self._inverting(run), "by inversion"
+            model, note = found
         stored = run.splits[self.options.split][self.rows[:_PICTURED]]
         z = codes(model, stored, context=context)
         if note:
             run.estimates["inversion_rmse"] = _error(run, x, z, context)
         return Shown(name, run.model, model, z, context, note)
 
-    def _inverting(self, run: Measured) -> Any:
-        """A model that does not encode with the run's learned encoder, if it has one."""
+    def _inverting(self, run: Measured) -> tuple[Any, str] | None:
+        """A model that does not encode with what finds its codes, and how; None where nothing does."""
         from triptych.edit.inversion import Inverting, load_encoder
 
+        encoder, steps = load_encoder(run.model, folder_of(run.run)), self.options.inversions
+        if not steps:
+            return None if encoder is None else (Inverting(run.model, encoder, steps=0), "by an encoder learned after it")
         notice(f"{run.run} does not encode: finding the codes of {_PICTURED} examples by inversion")
-        return Inverting(run.model, load_encoder(run.model, folder_of(run.run)), steps=self.options.inversions)
+        return Inverting(run.model, encoder, steps=steps), "by inversion"
 
     def _candidate(self, run: Measured, name: str) -> Candidate:
         from triptych.capabilities import Encodes

@@ -284,7 +284,7 @@ class Tour:
     out: Path | None = None
     """Where the models and report.html go, by default tour, or tour-full; a tour there goes on where it was stopped."""
     full: bool = False
-    """Train longer, and measure again what a quick tour quotes from earlier figures: hours instead of minutes."""
+    """Train longer, and measure the mixing of channels and learning from few faces, too: hours instead of minutes."""
     minutes: Annotated[float, Between(0.01, 1e5)] | None = None
     """How long a new tour may take: where a machine is too slow, trainings have fewer steps; by default 8, or 150."""
     jobs: Annotated[int, Between(1, 64)] | None = None

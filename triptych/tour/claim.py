@@ -54,7 +54,8 @@ class Claim:
         """The claim in the report of a tour whose parts are done."""
         numbers = self.numbers(place)
         outcome, sentence = self.judge(numbers)
-        blocks = (*self.blocks(place, numbers), Text(f"**What follows.** {self.follows}"))
+        so = "What would follow" if outcome == FAILS else "What follows"
+        blocks = (*self.blocks(place, numbers), Text(f"**{so}.** {self.follows}"))
         verdict = Verdict(outcome, sentence, f"{self.how}.")
         return Section(self.anchor, f"{self.number}. {self.title}", (self.essay,), blocks, verdict)
 

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from triptych.report import Block, Chart, Figure, Number, Series, Table
-from triptych.tour.claim import FAILS, HOLDS, RECORDED, Claim, Numbers, Outcome, Rows, above, number
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, above, number
 from triptych.tour.parts import rows_of, titles
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
@@ -28,10 +28,9 @@ TRAINED = ("vae", "normal", "sharp", "gan", "spectral", "glow")
 HINGES = {
     "a flow as the VAE’s prior": ("VAE", "VAE + prior"),
     "a sharpened decoder": ("VAE + prior", "VAE + prior, sharpened"),
-    "an encoder for the GAN": ("GAN", "GAN + encoder"),
     "a whitening before Glow": ("Glow", "Glow + whitening"),
 }
-"""Alone and composed, as recorded."""
+"""Alone and composed, as recorded; an encoder gives a GAN codes, not better samples."""
 HERE = {"a flow as the VAE’s prior": ("normal", "vae"), "a sharpened decoder": ("vae", "sharp")}
 """The hinges that a tour's own models measure."""
 DATA = ("faces", "photographs")
@@ -141,7 +140,7 @@ def _together(place: Place) -> Numbers:
 
 def _kinds() -> list[str]:
     """What is recorded, each once."""
-    return list(dict.fromkeys(kind for pair in HINGES.values() for kind in pair))
+    return list(dict.fromkeys([*(kind for pair in HINGES.values() for kind in pair), "GAN"]))
 
 
 def _paying(numbers: Numbers) -> dict[str, list[bool]]:
@@ -165,7 +164,8 @@ def _judge_together(numbers: Numbers) -> tuple[Outcome, str]:
         "Does not pay in so short a time": [hinge for hinge, wins in paying.items() if not any(wins)],
     }
     said = " ".join(f"{title}: {', '.join(hinges)}." for title, hinges in groups.items() if hinges)
-    return (RECORDED if 2 * won > compared else FAILS), (
+    here = paying["a flow as the VAE’s prior"][0]  # this tour's own weights decide, where the record agrees
+    return (HOLDS if here and 2 * won > compared else FAILS), (
         f"Composed, a model has the smaller Fréchet distance in **{won} of {compared}** comparisons, {len(HERE)} of this "
         f"tour and {compared - len(HERE)} recorded at equal budgets of 300 seconds. {said} Here the same VAE goes from "
         f"**{numbers['normal fid']}** with N(0, I) to **{numbers['vae fid']}** with a flow as its prior, and to "
@@ -224,7 +224,7 @@ CLAIMS = (
         _together,
         _judge_together,
         _show_together,
-        "Begin with the prior. Sharpening costs time that a short run needs elsewhere: give it an hour, not "
-        "minutes. An encoder gives a GAN codes of pictures, not better samples.",
+        "Begin with the prior. Sharpen a decoder once the VAE stands: within a few minutes in all, the VAE itself "
+        "needs the time. An encoder gives a GAN codes of pictures, not better samples.",
     ),
 )

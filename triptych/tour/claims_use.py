@@ -84,7 +84,7 @@ def _show_temperatures(place: Place, numbers: Numbers) -> list[Block]:
 def _probes(place: Place) -> Numbers:
     said = place.numbers("probes")
     return {
-        f"{name} {labels} labels": Number(row["accuracy"], row["stderr"], said["n"])
+        f"{name} {labels} labels": Number(row["accuracy"], row["stderr"], said["repeated"])
         for name in CODES
         for labels, row in zip(said["labels"], said[name], strict=True)
     }
@@ -181,7 +181,8 @@ CLAIMS = (
         "Codes carry over to other tasks, and little data can do",
         "The essay hopes that such models learn from few examples, and that their codes serve other work. If z has "
         "made attributes simple, a straight cut through it needs few labels.",
-        "Logistic regression on codes and on raw pixels, with 10, 100 and 1,000 labelled faces, on held-out ones",
+        "Logistic regression on codes and on raw pixels, with 10, 100 and 1,000 labelled faces, on held-out ones; ± is over "
+        "five draws of the labelled faces",
         ("probes",),
         _probes,
         _judge_probes,

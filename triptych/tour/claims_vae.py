@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from triptych.report import Block, Chart, Number, Series, Strip, Table
+from triptych import figures
+from triptych.report import Block, Chart, Number, Series, Strip, Table, Wipe
 from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, bare, number, percent, sure
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
@@ -80,7 +81,15 @@ def _show_reconstruction(place: Place, numbers: Numbers) -> list[Block]:
     data = place.data.test[:8]
     rows = [data, *(place.pictures(f"row-{name}")["again"] for name in names)]
     table: Rows = [[title, numbers[f"rmse {name}"]] for name, title in names.items()]
+    sheet, again = (figures.grid(x[:6], columns=3) for x in (data, place.pictures("row-vae")["again"]))
     return [
+        Wipe(
+            sheet,
+            again,
+            ("held out", "what the VAE makes of it"),
+            "Six held-out faces",
+            "Move the line: left of it the faces, right of it what the VAE decodes from its codes of them.",
+        ),
         Strip(
             [list(row) for row in rows],
             ["held-out faces", *names.values()],
@@ -142,8 +151,8 @@ CLAIMS = (
         "A VAE cannot say how probable a picture is. It maximises a lower bound, the ELBO, and the distance to the "
         "truth is how badly its simple posterior fits the real one. Drawing many z and weighing them gives a bound as "
         "tight as one has patience for; so the gap can be measured.",
-        "`triptych.evaluate.elbo`, and `importance_nll` with many draws, on the same held-out faces and the same "
-        "draws of z; the learned prior is taken out of the trained model and N(0, I) put in its place",
+        "The mean of log w, and log of the mean of w over many draws (Burda et al. 2016), of the same held-out faces and "
+        "the same draws of z; the learned prior is taken out of the trained model and N(0, I) put in its place",
         ("bound",),
         _bound,
         _judge_bound,

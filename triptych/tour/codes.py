@@ -19,7 +19,7 @@ from triptych.tour.place import Place
 TEMPERATURES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.15)
 LABELS = (10, 100, 1000)
 TASKS = ("glasses", "earrings", "smile", "beard")
-_REPEATED, _TESTED = 3, 500  # draws of the labelled faces, and faces that probes are judged on
+_REPEATED, _TESTED = 5, 500  # draws of the labelled faces, and faces that probes are judged on
 _AT_ONCE = 128
 
 

@@ -56,9 +56,8 @@ class Place:
     @classmethod
     def of(cls, folder: Path) -> Place:
         """The folder of a tour that was begun, with its settings."""
-        plan = storage.read_json(folder / "plan.json")
-        found = cls(folder, Settings.from_json(plan["settings"]))
-        found.settings = found.asked.scaled(float(plan["scale"]))
+        found = cls(folder, Settings.from_json(storage.read_json(folder / "plan.json")["settings"]))
+        found.settings = found.asked.scaled(found.scale)
         return found
 
     def found(self) -> None:
@@ -74,28 +73,27 @@ class Place:
             self.folder.mkdir(parents=True, exist_ok=True)
             mark.touch()
 
-    def begin(self, anew: bool, scale: float) -> float:
-        """Begins a tour in the folder, or goes on with the one there; returns its share of the trainings' steps.
+    def begin(self, anew: bool, scale: float, slowness: float = 1.0) -> None:
+        """Begins a tour in the folder, or goes on with the one there, whose share and slowness are its own.
 
         Args:
             anew: whether an earlier tour is removed.
-            scale: of a tour that begins now.
+            scale: the share of the trainings' steps of a tour that begins now.
+            slowness: how many times as long as on the machine of the record it takes.
 
         Raises:
             TriptychError: for a tour of other settings, or of another version of the package.
         """
-        plan, mine = self.folder / "plan.json", {"settings": self.asked.to_json(), "version": __version__}
-        if anew or not plan.exists():  # without a plan there may be what an earlier version left
+        mine = {"settings": self.asked.to_json(), "version": __version__}
+        if anew or not self.begun:  # without a plan there may be what an earlier version left
             self._clear()
-            storage.write_json(plan, mine | {"scale": scale})
-        known = storage.read_json(plan)
-        if {key: known.get(key) for key in mine} != mine:
+            storage.write_json(self._plan, mine | {"scale": scale, "slowness": slowness, "seconds": 0.0})
+        if {key: self.plan.get(key) for key in mine} != mine:
             raise TriptychError(
                 f"{self.folder} holds a tour of other settings or of another version: choose another --out, or --anew, "
                 "which removes that one"
             )
-        self.settings = self.asked.scaled(float(known["scale"]))
-        return float(known["scale"])
+        self.settings = self.asked.scaled(self.scale)
 
     def _clear(self) -> None:
         """Removes what a tour writes, by name, and nothing else."""
@@ -107,9 +105,27 @@ class Place:
             path.unlink(missing_ok=True)
 
     @property
+    def _plan(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a tour was begun here."""
+        return self._plan.exists()
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What the tour was begun with."""
+        return storage.read_json(self._plan)
+
+    @property
     def scale(self) -> float:
         """The share of the settings' steps that the trainings of this tour have."""
-        return float(storage.read_json(self.folder / "plan.json")["scale"])
+        return float(self.plan["scale"])
+
+    def add_seconds(self, seconds: float) -> None:
+        """Counts the time of a stretch, from a start to where it was stopped or done."""
+        storage.write_json(self._plan, self.plan | {"seconds": self.plan["seconds"] + seconds})
 
     def is_done(self, part: str) -> bool:
         """Whether a part's results are kept."""

@@ -32,17 +32,13 @@ _FAMILIES = (
 )
 
 
-def report(place: Place, seconds: float, claims: Sequence[Claim] = CLAIMS) -> Path:
-    """Writes report.html, report.json (the page) and claims.json (the numbers that each claim was judged by).
-
-    Args:
-        seconds: that the tour took, this time.
-    """
+def report(place: Place, claims: Sequence[Claim] = CLAIMS) -> Path:
+    """Writes report.html, report.json (the page) and claims.json (the numbers that each claim was judged by)."""
     sections = [claim.section(place) for claim in claims]
     page = Page(
         "A tour of three families",
         _lead(sections),
-        (_beginning(place), *sections, _end(place, seconds)),
+        (_beginning(place), *sections, _end(place)),
         footer=f"triptych {__version__} · torch {torch.__version__} · Python {platform.python_version()} · {_machine()}",
         counted=False,
     )
@@ -59,7 +55,7 @@ def _lead(sections: Sequence[Section]) -> str:
     said = f"{holding} hold" + (f", {quoted} {'rests' if quoted == 1 else 'rest'} on recorded figures" if quoted else "")
     return (
         "What a VAE, a GAN and a normalizing flow can each do, what they are together, and how far to trust it. An "
-        f"essay of 2018 made sixteen claims about them. Measured here, **{said}**"
+        f"essay of 2018 made claims about them. Of the sixteen here, **{said}**"
         + (f", and **{others} {'does' if others == 1 else 'do'} not hold here**." if others else ".")
     )
 
@@ -95,7 +91,7 @@ def _beginning(place: Place) -> Section:
     return Section("families", "Three families, one idea", text, tuple(blocks))
 
 
-def _end(place: Place, seconds: float) -> Section:
+def _end(place: Place) -> Section:
     judge = place.numbers("judge")
     least = min(judge["r2"], key=lambda name: judge["r2"][name])
     text = (
@@ -105,8 +101,9 @@ def _end(place: Place, seconds: float) -> Section:
         "training, so differences of a few hundredths between models mean little.",
         f"This tour is the {place.settings.name} one"
         + ("" if place.scale == 1 else _fewer(place.scale))
-        + f"; its last stretch took {duration(seconds)}. `triptych tour --full` trains longer, and measures again what is "
-        "recorded here. The models are runs: `triptych studio` opens them, and every verb of `triptych` takes them.",
+        + f"; it took {duration(place.plan['seconds'])}. `triptych tour --full` trains longer, and measures the mixing of "
+        f"channels and learning from few faces too. The models are runs: `triptych studio {place.folder}` opens them, and "
+        "every verb of `triptych` takes them.",
     )
     return Section("method", "How it was measured", text)
 

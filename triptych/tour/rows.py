@@ -24,6 +24,9 @@ _DEEP = 4  # a flow is edited after a quarter of its layers
 _MOUTH = 0.6  # of a drawn face's height, from the top: eyes, cheeks and all but mouth and chin
 _AMONG = 10_000  # training faces among which copies are sought
 _DRAWS = 20  # importance-weighted draws of a bound
+_OF_CODES = (
+    *("reconstruction", "depth", "share", "leakage", "leaks_to", "values", "above_mouth", "read_smile", "read_glasses"),
+)
 _LIKELIHOODS = ("elbo", "nll", "bits_per_dim", "reconstruction_rmse", "round_trip_max", "bytes_recovered", "active_units")
 
 
@@ -35,7 +38,9 @@ def measure(place: Place, name: str) -> None:
     numbers["samples"] = compared(place, drawn)
     numbers["density"] = _likelihoods(model, place)
     pictures = _sheets(model, place, drawn)
-    if isinstance(model, Encodes):
+    if name == "normal":  # the VAE's own weights: all but the prior is the same
+        numbers |= {key: value for key, value in place.numbers("row-vae").items() if key in _OF_CODES}
+    elif isinstance(model, Encodes):
         numbers["reconstruction"] = evaluate.reconstruction_error(model, place.data.test[: settings.scored])
         edits, strips = _edits(model, place, name)
         numbers, pictures = numbers | edits, pictures | strips
@@ -105,7 +110,7 @@ def _edits(model: GenerativeModel, place: Place, name: str) -> tuple[dict[str, A
     """Directions, judged; readings and pictures while a smile, and glasses, are moved."""
     found, part = _directions(model, place)
     if name not in ON_BOARD:
-        found.save(place.folder / ("vae" if name == "normal" else name))
+        found.save(place.folder / name)
     shares = {key: found[key].judged["share"] for key in EDITED if key in found}
     leaks = {key: _worst(found[key].judged["leakage"]) for key in shares}
     numbers: dict[str, Any] = {

@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from filelock import FileLock
 
 from triptych import progress
 from triptych.errors import TriptychError
 from triptych.tour.place import Place
+from triptych.tour.settings import measured
 
 _PATIENCE = 120.0  # seconds that a part waits for a process of a tour that was killed, which saves what it has
 _ENDED = "an idle process of the tour has ended: the same command goes on with it"
@@ -41,6 +42,12 @@ class Part:
     """CPU seconds on the machine of the record."""
     needs: tuple[str, ...] = ()
     """Parts that come before."""
+    scales: Literal["steps", "examples", ""] = ""
+    """What it has less of on a slower machine."""
+
+    def costs(self, share: float) -> float:
+        """CPU seconds where trainings have a share of their steps."""
+        return self.cost * {"steps": share, "examples": measured(share), "": 1.0}[self.scales]
 
 
 def do(place: Place, part: Part) -> None:

@@ -232,4 +232,4 @@ FULL = Settings(
     searched=64,
     search=300,
 )
-"""About an hour and a half on two cores."""
+"""For an evening: `touring.MINUTES` of two cores at most."""

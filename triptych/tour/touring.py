@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from triptych.tour.parts import parts_of
 from triptych.tour.place import Place
 from triptych.tour.reporting import report
 from triptych.tour.schedule import Part, left, run
-from triptych.tour.settings import QUICK, Settings, measured
+from triptych.tour.settings import QUICK, Settings
 from triptych.vae import VAE
 
 REFERENCE = 0.6
@@ -53,41 +53,49 @@ def tour(
     """
     start, jobs = time.perf_counter(), jobs or min(_JOBS, os.cpu_count() or 1)
     place, parts = Place(Path(out), settings), parts_of(settings)
-    wanted = MINUTES.get(settings.name) if minutes is None else minutes
-    slowness = 1.0 if wanted is None else slow()
-    scale = 1.0 if wanted is None else affordable(parts, settings, jobs, slowness, wanted)
     place.found()
     with folders.claimed(place.folder):
-        scale = place.begin(anew, scale)
-        notice(_foretold(place, parts, jobs, slowness, scale))
-        run(place, parts, jobs)
-        return report(place, time.perf_counter() - start)
+        scale, slowness = 1.0, 1.0
+        if (wanted := MINUTES.get(settings.name) if minutes is None else minutes) is not None and (anew or not place.begun):
+            slowness, cores = slow(), min(jobs, os.cpu_count() or 1)
+            scale = affordable(parts, cores, slowness, wanted)
+        elif minutes is not None:
+            notice(
+                f"the tour in {place.folder} goes on with the steps that it began with: --anew begins one of {minutes:g} min"
+            )
+        place.begin(anew, scale, slowness)
+        notice(_foretold(place, parts, jobs))
+        try:
+            run(place, parts, jobs)
+        finally:
+            place.add_seconds(time.perf_counter() - start)
+        return report(place)
 
 
-def affordable(parts: list[Part], settings: Settings, jobs: int, slowness: float, minutes: float) -> float:
+def affordable(parts: Sequence[Part], jobs: int, slowness: float, minutes: float) -> float:
     """The share of the trainings' steps that a machine so many times as slow does in so many minutes.
 
-    >>> affordable(parts_of(QUICK), QUICK, jobs=2, slowness=1.0, minutes=60.0)
+    >>> affordable(parts_of(QUICK), jobs=2, slowness=1.0, minutes=60.0)
     1.0
     """
     budget = 60 * minutes * jobs * _LOST / slowness
     shares = [step / 100 for step in range(round(100 * _LEAST), 101)]
-    return max((share for share in shares if cost(parts, settings, share) <= budget), default=_LEAST)
+    return max((share for share in shares if cost(parts, share) <= budget), default=_LEAST)
 
 
-def cost(parts: Iterable[Part], settings: Settings, share: float) -> float:
+def cost(parts: Iterable[Part], share: float) -> float:
     """CPU seconds on the machine of the record, where trainings have a share of their steps."""
-    names = settings.trained
-    return sum(part.cost * (share if part.name in names else measured(share)) for part in parts)
+    return sum(part.costs(share) for part in parts)
 
 
-def _foretold(place: Place, parts: list[Part], jobs: int, slowness: float, scale: float) -> str:
+def _foretold(place: Place, parts: list[Part], jobs: int) -> str:
     """How much there is to do, in words."""
-    waiting = left(place, parts)
-    seconds = cost(waiting, place.asked, scale) * slowness / jobs / _LOST
+    waiting, scale = left(place, parts), place.plan["scale"]
+    seconds = cost(waiting, scale) * place.plan["slowness"] / min(jobs, os.cpu_count() or 1) / _LOST
     before = len(parts) - len(waiting)
     done = f", {before} of {len(parts)} parts are done already" if before else f", {len(parts)} parts"
-    fewer = "" if scale == 1 else f"; trainings have {scale:.0%} of their steps, to be done in time"
+    why = "which is the least" if scale == _LEAST else "to be done in time"
+    fewer = "" if scale == 1 else f"; trainings have {scale:.0%} of their steps, {why}"
     if not waiting:
         return f"the tour in {place.folder} was done before: its report is written again (--anew measures again)"
     return f"a tour into {place.folder}: about {duration(seconds)} with {jobs} at once{done}{fewer}"
