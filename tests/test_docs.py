@@ -72,6 +72,13 @@ def test_every_figure_of_the_summary_has_its_command():
     assert [row for row in rows if not re.search(r"`(python|make|tests/)|the same", row.split("|")[-2])] == []
 
 
+@pytest.mark.parametrize("page", ["docs/vae.md", "docs/gan.md", "docs/flow.md", "README.md"])
+def test_every_measured_figure_of_a_page_has_its_command(page):
+    section = re.split(r"^## (?:Measured|What is measured)$", TEXTS[page], flags=re.MULTILINE)[1].split("\n## ")[0]
+    rows = re.findall(r"^\|(?! ---|---| *\|).*$", section, re.MULTILINE)
+    assert [row for row in rows[1:] if not re.search(r"`(python|make|tests/)[^`]*` \|$", row)] == []
+
+
 def test_two_clicks_answer_three_questions():
     front = TEXTS["docs/index.md"]
     assert all(f"]({page}.md)" in front for page in ("which", "own-photographs", "trust"))
