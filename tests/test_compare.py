@@ -58,7 +58,8 @@ def home(tmp_path_factory):
         model = make().eval()
         model.save_pretrained(root / name)
         if name in ("vae", "glow"):
-            edit.unsupervised_directions(model, stored[:40], 1).save(root / name)
+            found = edit.unsupervised_directions(model, stored[:40], 2)
+            edit.judge(model, found, stored[40:60], {}).save(root / name)
     return root
 
 
@@ -86,7 +87,7 @@ def test_every_figure_is_the_one_that_evaluate_has(report):
 def test_the_page_shows_what_json_says(report):
     _, page, mine, _ = report
     tables = [b for s in page["sections"] for b in s["blocks"] if b["kind"] == "table"]
-    rows = {row["measure"]: row for table in tables for row in table["rows"]}
+    rows = {row["measure"]: row for table in tables for row in table["rows"] if "measure" in row}
     for name, label in (
         ("bits_per_dim", "bits per dimension ↓"),
         ("precision", "precision ↑"),
@@ -112,9 +113,10 @@ def test_pictures_of_all_stand_side_by_side(report):
     assert found["samples"][0]["rows"] == ["vae", "glow", "gan"] and found["samples"][1]["kind"] == "frames"
     assert found["reconstructions"][0]["rows"] == ["held out", "vae", "glow", "gan (by inversion)"]
     assert found["between"][0]["columns"][0] == "0 %" and found["between"][0]["columns"][-1] == "100 %"
-    assert found["edits"][0]["rows"] == ["vae", "glow"] and found["edits"][0]["values"] == sorted(
-        found["edits"][0]["values"]
-    )
+    effects, strip = found["edits"][:2]
+    assert strip["rows"] == ["vae", "glow"] and strip["values"] == sorted(strip["values"])
+    assert {row["direction"].split(": ")[1] for row in effects["rows"]} == {"moves", "drags most"}
+    assert all(row[name]["n"] == 20 for row in effects["rows"][::2] for name in ("vae", "glow"))
     assert html.count("<img ") > 3 * (10 + 6) + 4 * 8 + 3 * 9
 
 

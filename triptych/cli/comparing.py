@@ -258,7 +258,7 @@ class _Comparison:
                 "A direction's coordinate counts alike in all models: of a binary attribute −1 and +1 are the class means."
             )
             blocks = tuple(gallery.edits(self.shown, directions, name, x) for name in shared)
-            found.append(Section("edits", "Edits", (text,), blocks))
+            found.append(Section("edits", "Edits", (text,), (gallery.effects(directions, shared), *blocks)))
         return found
 
     def _remarks(self) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from triptych.core import GenerativeModel
 from triptych.edit import Directions, sweep
 from triptych.modes import in_eval_mode
 from triptych.report.blocks import Block, Frames, Strip
+from triptych.report.numbers import Number
+from triptych.report.tables import Cell, Table
 
 TEMPERATURES = (0.25, 0.5, 0.7, 0.85, 1.0, 1.2)
 _SHOWN, _SQUARE, _STEPS, _PLACES = 10, 16, 9, 9
@@ -140,6 +143,38 @@ def shared_names(directions: Sequence[Directions | None], most: int = 3) -> list
         for name in found or ():
             counts[name] = counts.get(name, 0) + 1
     return sorted((name for name, count in counts.items() if count > 1), key=lambda name: -counts[name])[:most]
+
+
+def effects(directions: Mapping[str, Directions], names: Sequence[str]) -> Table:
+    """How far each model's directions of these names move, and what they drag most, as was judged when they were learned.
+
+    Args:
+        directions: by the name of the model.
+    """
+    rows: list[list[Cell]] = []
+    for name in names:
+        judged = {model: found[name].judged or {} for model, found in directions.items() if name in found}
+        rows.append([f"{name}: moves", *(_moved(judged.get(model, {})) for model in directions)])
+        rows.append([f"{name}: drags most", *(_dragged(judged.get(model, {})) for model in directions)])
+    return Table(
+        ["direction", *directions],
+        rows,
+        "What the directions do",
+        "As each run's `triptych directions` measured on held-out examples, read by the model itself unless it was given a "
+        "judge. Moves: the share of the way from low to high; drags: another attribute, in its spread.",
+    )
+
+
+def _moved(judged: Mapping[str, Any]) -> Cell:
+    return Number(judged["share"], judged.get("share_stderr"), judged.get("n")) if "share" in judged else "–"
+
+
+def _dragged(judged: Mapping[str, Any]) -> Cell:
+    leakage = {name: value for name, value in judged.get("leakage", {}).items() if value is not None}
+    if not leakage:
+        return "–"
+    worst = max(leakage, key=lambda name: abs(leakage[name]))
+    return f"{worst} {Number(abs(leakage[worst]), digits=2).shown}"
 
 
 @torch.no_grad()
