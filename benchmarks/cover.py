@@ -19,11 +19,8 @@ from torch import Tensor
 
 import triptych
 from triptych import edit, figures, storage
-from triptych.capabilities import Encodes
 from triptych.core import GenerativeModel
 from triptych.data import load
-from triptych.edit.inversion import load_encoder
-from triptych.onboard import folder_of
 
 PANELS = {
     "faces-vae": "VAE, a flow as its prior",
@@ -47,7 +44,7 @@ def main() -> None:
     plt.rcParams["font.family"] = "DejaVu Sans"
     figure, axes = plt.subplots(2, len(PANELS), figsize=(11.4, 3.75), height_ratios=(ROWS, 2), layout="tight")
     for column, (name, title) in enumerate(PANELS.items()):
-        model = editable(name)
+        model = triptych.load(name)
         show(axes[0, column], samples(model, options.seed), title, "drawn from z ~ p(z)")
         strip = smiles(name, model, faces[2 * column : 2 * column + 2])
         show(axes[1, column], strip, "", "two held-out faces: the smile from −2 to 2")
@@ -64,13 +61,6 @@ def plain_faces(count: int) -> Tensor:
     return test[np.flatnonzero(plain)[:count]]
 
 
-def editable(name: str) -> GenerativeModel:
-    """A model on board as it is edited: a GAN with the encoder that lies beside it."""
-    folder, model = folder_of(name), triptych.load(name)
-    assert folder is not None
-    return model if isinstance(model, Encodes) else edit.Inverting(model, load_encoder(model, folder))
-
-
 def samples(model: GenerativeModel, seed: int) -> Tensor:
     noise = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -79,9 +69,7 @@ def samples(model: GenerativeModel, seed: int) -> Tensor:
 
 def smiles(name: str, model: GenerativeModel, stored: Tensor) -> Tensor:
     """A row for each face (faces · values, C, H, W)."""
-    folder = folder_of(name)
-    assert folder is not None
-    found = edit.Directions.load(folder)
+    found = edit.Directions.load(name)
     part = edit.at_depth(model, found.depth)
     moved = edit.sweep(part, part.codec.centre(stored), "smile", SMILES, found)
     return part.codec.decode(moved.flatten(0, 1))

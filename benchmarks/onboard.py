@@ -34,11 +34,13 @@ from judging import reader_of
 import triptych
 from triptych import edit, onboard, storage
 from triptych.capabilities import Encodes
+from triptych.compose import EncodedGAN
 from triptych.core import GenerativeModel
 from triptych.data import Splits, load
 from triptych.edit.inversion import FILE as ENCODER
 from triptych.edit.inversion import load_encoder
-from triptych.pretrained import stamp
+from triptych.gan import GAN
+from triptych.pretrained import described, read_recipe
 from triptych.training.checkpoint import progress_of
 
 BOARD = Path(onboard.__file__).parent
@@ -173,38 +175,38 @@ def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
 
 
 def pack(run: Path, packed: Path) -> None:
-    """recipe.json, and the weights with matrices in float16, of an encoder too; what was learned of others is removed."""
-    small, new = smaller(run / "model.safetensors"), packed / "model.safetensors"
-    known, there = (folder / ENCODER for folder in (run, packed))
-    if new.exists() and new.read_bytes() == storage.as_bytes(small) and known.exists() == there.exists():
+    """recipe.json, and the weights with matrices in float16; what was learned of other weights is removed."""
+    model = encoding(run)
+    small, new = smaller(model.state_dict()), packed / "model.safetensors"
+    if new.exists() and new.read_bytes() == storage.as_bytes(small):
         return
     shutil.rmtree(packed, ignore_errors=True)
     packed.mkdir(parents=True)
-    shutil.copy(run / "recipe.json", packed)
+    storage.write_json(packed / "recipe.json", described(model, read_recipe(run)))
     storage.write_tensors(new, small)
-    if known.exists():
-        storage.write_tensors(there, smaller(known), stamp(packed))
 
 
-def smaller(path: Path) -> dict[str, torch.Tensor]:
+def encoding(run: Path) -> GenerativeModel:
+    """The model of a run; a GAN with the encoder that was learned after it in its place."""
+    model = triptych.load(run)
+    if isinstance(model, Encodes) or not isinstance(model, GAN):
+        return model
+    parts = {"generator": model.generator, "discriminator": model.discriminator, "encoder": load_encoder(model, run)}
+    return EncodedGAN(model.event_shape, model.latent_dim, **parts, codec=model.codec, prior=model.prior)
+
+
+def smaller(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Matrices in float16; vectors, such as scales and biases, are small and stay as they are."""
-    known = storage.read_tensors(path)
-    return {name: t.half() if t.ndim > 1 and t.is_floating_point() else t for name, t in known.items()}
+    return {name: t.half() if t.ndim > 1 and t.is_floating_point() else t for name, t in weights.items()}
 
 
 def learn_few(packed: Path, model: Shipped, few: int) -> None:
     """Directions of a few faces, judged by the model itself on a hundredth of as many."""
     data = load("faces", size=model.size, n=few)
-    part = edit.at_depth(editable(packed), model.depth)
+    part = edit.at_depth(triptych.load(packed), model.depth)
     found = edit.learn_directions(part, data.train[:], data.train.attributes)
     test = data.test.take(few // 100)
     edit.judge(part, found, test[:], test.attributes).save(packed)
-
-
-def editable(folder: Path) -> GenerativeModel:
-    """The model of a folder, with the encoder that lies there if it has none of its own."""
-    model = triptych.load(folder)
-    return model if isinstance(model, Encodes) else edit.Inverting(model, load_encoder(model, folder))
 
 
 def measure(out: Path, name: str, packed: Path, brief: bool) -> None:
@@ -215,9 +217,9 @@ def measure(out: Path, name: str, packed: Path, brief: bool) -> None:
         for called, folder in (("whole", out / name), ("packed", packed)):
             run = SimpleNamespace(averaged=triptych.load(folder), folder=folder)
             note(out / name, called, of_samples(out, f"{name}_{called}", run, splits, splits.train, features))
-        note(out / name, "round_trip", round_trip(editable(packed), splits))
+        note(out / name, "round_trip", round_trip(triptych.load(packed), splits))
     if "edits" not in known and not brief:
-        run, reader = SimpleNamespace(averaged=editable(packed)), reader_of(out, "faces", splits)
+        run, reader = SimpleNamespace(averaged=triptych.load(packed)), reader_of(out, "faces", splits)
         note(out / name, "edits", of_codes(out, name, run, splits, "faces", reader))
 
 
