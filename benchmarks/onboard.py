@@ -19,6 +19,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +38,14 @@ from triptych.capabilities import Encodes
 from triptych.compose import EncodedGAN
 from triptych.core import GenerativeModel
 from triptych.data import Splits, load
-from triptych.edit.inversion import FILE as ENCODER
-from triptych.edit.inversion import load_encoder
+from triptych.edit.inversion import load_encoder, save_encoder
 from triptych.gan import GAN
 from triptych.pretrained import described, read_recipe
 from triptych.training.checkpoint import progress_of
 
 BOARD = Path(onboard.__file__).parent
+ENCODER_WIDTH = 24
+"""Of a GAN's encoder, which would else be the largest of its networks."""
 MOST = 16 * 2**20
 """Bytes of all models together."""
 
@@ -76,12 +78,12 @@ MODELS: dict[str, Shipped] = {
     ),
     "faces-glow": Shipped(
         "Glow after a whitening of the whole picture: exact.", 32,
-        "glow --data faces --steps 1500 --model.rank 320 --training.batch 16",
+        "glow --data faces --steps 1500 --model.rank 384 --training.batch 16 --training.precision bf16",
         depth=9,
     ),
     "faces64-vae": Shipped(
         "A VAE whose prior is a flow, at 64×64.", 64,
-        "vae --data faces --size 64 --steps 6000 --model.width 16 --training.batch 16 --training.rate 2e-3",
+        "vae --data faces --size 64 --steps 3600 --model.width 16 --training.batch 16 --training.precision bf16",
     ),
     "faces-spectral": Shipped(
         "A flow over principal components, group after group: exact.", 32,
@@ -155,9 +157,6 @@ def note(folder: Path, name: str, value: Any) -> None:
 def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
     """Packs a trained model, learns its directions, measures it, writes its card, and copies it into the package."""
     packed = out / "packed" / name
-    if not (out / name / ENCODER).exists() and not isinstance(triptych.load(out / name), Encodes):
-        run_triptych(out / name, "directions", str(out / name))
-        note(out / name, "encoder", "triptych directions RUN        # learns the encoder, and keeps it in the run")
     pack(out / name, packed)
     if few:
         learn_few(packed, MODELS[name], few)
@@ -187,11 +186,17 @@ def pack(run: Path, packed: Path) -> None:
 
 
 def encoding(run: Path) -> GenerativeModel:
-    """The model of a run; a GAN with the encoder that was learned after it in its place."""
+    """The model of a run; a GAN as one that encodes, by an encoder that is learned now, or was before."""
     model = triptych.load(run)
     if isinstance(model, Encodes) or not isinstance(model, GAN):
         return model
-    parts = {"generator": model.generator, "discriminator": model.discriminator, "encoder": load_encoder(model, run)}
+    encoder = load_encoder(model, run, ENCODER_WIDTH)
+    if encoder is None:
+        start = time.process_time()
+        encoder = edit.learn_encoder(model, data=load("faces", size=model.event_shape[-1]).train[:], width=ENCODER_WIDTH)
+        save_encoder(encoder, run)
+        note(run, "encoder_cpu_seconds", time.process_time() - start)
+    parts = {"generator": model.generator, "discriminator": model.discriminator, "encoder": encoder}
     return EncodedGAN(model.event_shape, model.latent_dim, **parts, codec=model.codec, prior=model.prior)
 
 
@@ -240,15 +245,18 @@ def card(name: str, found: dict[str, Any]) -> str:
         "Trained on drawn faces alone, which the package draws itself (`--data faces`): nobody's photographs. Weights and "
         "drawings are under the package's licence, Apache-2.0.", "", *figures(found),
         f"Made by `make models`, that is by (in {found['train_cpu_seconds']:,.0f} seconds of one core)", "", "```",
-        f"triptych train {model.train} --out RUN", *encoder_command(found), "```", "",
+        f"triptych train {model.train} --out RUN", "```", "", *encoder_line(found),
         "with matrices in float16 before directions were learned from the attributes of drawn faces, jointly.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
 
-def encoder_command(found: dict[str, Any]) -> list[str]:
+def encoder_line(found: dict[str, Any]) -> list[str]:
     """Of a model whose encoder was learned after it."""
-    return [found["encoder"]] if "encoder" in found else []
+    if "encoder_cpu_seconds" not in found:
+        return []
+    seconds = f"{found['encoder_cpu_seconds']:,.0f} seconds"
+    return [f"with an encoder that `triptych.edit.learn_encoder` learned after it in {seconds}, and"]
 
 
 def figures(found: dict[str, Any]) -> list[str]:

@@ -21,6 +21,7 @@ from triptych.cli import main
 from triptych.data import Split, load
 from triptych.errors import TriptychError
 from triptych.objectives.player import Player, Span
+from triptych.objectives.prior import PriorPlayer
 from triptych.pretrained import read_recipe
 from triptych.progress import duration, tracked
 from triptych.recipes import DCGANModel, FlowObjective, GANObjective, GlowModel, ProgressiveModel, Recipe, Training
@@ -296,6 +297,27 @@ def test_what_is_left_falls_to_nothing_and_the_plan_says_its_stages():
     assert left[0] == found.seconds and left[-1] == 0 and left == sorted(left, reverse=True)
     assert left[0] == pytest.approx(600 * 0.01 + 300 * 0.001 + 0.5)
     assert str(found) == "about 7 s for 900 steps: vae 6 s (600), then prior less than a second (300)"
+
+
+def test_what_only_the_first_beginning_pays_for_is_not_multiplied(digits, monkeypatch):
+    """An import, in a stage that begins with many examples and is timed with a few."""
+    clock, begun = Clock(), []
+
+    def play(run, data, stream):
+        clock.now += 1.0
+        run.progress.step += 1
+
+    def begin(self, look):
+        look(10_000)
+        begun.append(self)
+        clock.now += 0.5 if len(begun) > 1 else 60.0
+        return {}
+
+    monkeypatch.setattr(planning, "play_round", play)
+    monkeypatch.setattr(PriorPlayer, "begin", begin)
+    found = plan_minutes(10.0, staged(), lambda recipe: families.build_for(recipe, digits), digits, clock=clock)
+    (cost,) = (cost for kind, cost in found.costs.items() if kind.players == ("prior",))
+    assert cost.begin == pytest.approx(0.5 * len(digits) / planning._SEEN)
 
 
 def test_a_slower_stage_is_seen_beforehand(tmp_path, digits, monkeypatch):

@@ -37,7 +37,7 @@ from triptych.training.run import Run
 FEW = 100  # steps of a run, below which it is not timed beforehand: that would take about as long
 _SHARE, _MOST = 0.05, 2.0  # of a stretch's rounds, and seconds, that are played to time it
 _TOGETHER = 4  # rounds that are timed at once: penalties come at every fourth
-_SEEN = 500  # examples with which players begin while they are timed
+_SEEN, _WARMED = 500, 64  # examples with which players begin while they are timed, and before
 _LEAST = 0.5  # of the time asked for is trained, though planning on a crowded machine took more than the rest
 _CLOSE, _TRIES = 0.005, 8  # of the time asked for, by which a plan may miss it; plans that are tried
 
@@ -296,6 +296,8 @@ def _begin(run: Run, data: Split, clock: Clock) -> float:
     spent = 0.0
     for name, player in run.playing(run.step).items():
         if name not in run.begun:
+            # what only the first pays for, such as an import, is not multiplied by the share
+            copy.deepcopy(player).begin(lambda n: run.look(data, min(n, _WARMED)))
             looked, began = _Looked(run, data), clock()
             player.begin(looked)
             spent += (clock() - began) * looked.share
