@@ -10,7 +10,7 @@ from triptych.tour.place import ON_BOARD, onboard
 from triptych.tour.schedule import Part
 from triptych.tour.settings import Settings
 
-ROW = 7.0  # CPU seconds of a row
+ROW = 11.0  # CPU seconds of a row
 
 
 def parts_of(settings: Settings) -> list[Part]:
@@ -23,10 +23,10 @@ def _trainings(settings: Settings) -> Iterator[Part]:
         needs = (trained.init,) if trained.init else ()
         yield Part(name, f"training the {trained.title}", partial(training.train, name=name), trained.cost, needs, "steps")
     yield Part(
-        "encoder", "learning the GAN's encoder", training.learn_encoder, 0.06 * settings.encoder_steps, ("gan",), "steps"
+        "encoder", "learning the GAN's encoder", training.learn_encoder, 0.14 * settings.encoder_steps, ("gan",), "steps"
     )
-    yield Part("judge", "learning the judge of edits", training.learn_judge, settings.judge_steps / 60)
-    yield Part("features", "learning what samples are compared by", training.learn_features, 20.0)
+    yield Part("judge", "learning the judge of edits", training.learn_judge, settings.judge_steps / 52)
+    yield Part("features", "learning what samples are compared by", training.learn_features, 13.0)
 
 
 def _rows(settings: Settings) -> Iterator[Part]:
@@ -42,18 +42,18 @@ def _measures(settings: Settings) -> Iterator[Part]:
     for name, trained in settings.others.items():
         work = partial(rows.measure_other, name=name)
         yield Part(f"other-{name}", f"measuring the {trained.title}", work, ROW, (name, "features"), "examples")
-    yield Part("floor", "measuring real faces", rows.measure_floor, 5.0, ("features",), "examples")
-    yield Part("bound", "weighing the bound", bound.measure_bound, 12.0, ("vae",), "examples")
-    yield Part("gradients", "estimating gradients", bound.measure_gradients, 8.0, ("vae",), "examples")
-    yield Part("confounded", "confounding two attributes", edits.measure_confounded, 6.0, ("vae", "judge"), "examples")
-    yield Part("game", "playing a game in one dimension", game.measure_game, 20.0, scales="examples")
-    yield Part("memory", "counting what gradients need", memory.measure_memory, 6.0)
-    yield Part("inversion", "searching for codes of a GAN", codes.measure_inversion, 15.0, ("gan", "encoder"), "examples")
-    yield Part("exactness", "differentiating a whole flow", codes.measure_exactness, 12.0, ("spectral",))
+    yield Part("floor", "measuring real faces", rows.measure_floor, 2.0, ("features",), "examples")
+    yield Part("bound", "weighing the bound", bound.measure_bound, 5.0, ("vae",), "examples")
+    yield Part("gradients", "estimating gradients", bound.measure_gradients, 2.0, ("vae",), "examples")
+    yield Part("confounded", "confounding two attributes", edits.measure_confounded, 5.0, ("vae", "judge"), "examples")
+    yield Part("game", "playing a game in one dimension", game.measure_game, 7.0)
+    yield Part("memory", "counting what gradients need", memory.measure_memory, 1.0)
+    yield Part("inversion", "searching for codes of a GAN", codes.measure_inversion, 1.0, ("gan", "encoder"), "examples")
+    yield Part("exactness", "differentiating a whole flow", codes.measure_exactness, 3.0, ("spectral",))
     needs = ("vae", "gan", "encoder", "spectral", "features")
-    yield Part("temperatures", "sampling at temperatures", codes.measure_temperatures, 25.0, needs, "examples")
-    yield Part("probes", "probing codes with few labels", codes.measure_probes, 10.0, ("vae", "gan", "encoder"))
-    yield Part("perturbations", "optimising smiles", edits.measure_perturbations, 20.0, ("vae", "judge"), "examples")
+    yield Part("temperatures", "sampling at temperatures", codes.measure_temperatures, 3.0, needs, "examples")
+    yield Part("probes", "probing codes with few labels", codes.measure_probes, 5.0, ("vae", "gan", "encoder"))
+    yield Part("perturbations", "optimising smiles", edits.measure_perturbations, 28.0, ("vae", "judge"), "examples")
 
 
 def rows_of(settings: Settings) -> list[str]:
