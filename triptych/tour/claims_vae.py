@@ -44,10 +44,11 @@ def _show_bound(place: Place, numbers: Numbers) -> list[Block]:
         Chart(
             curves,
             "draws of z for each face, k",
-            "nats above the ELBO with N(0, I)",
+            "nats",
             x_log=True,
             alt="The bound rises with the number of draws, and lies higher with a flow as prior",
-            caption="Each point is a bound. What lies between k = 1 and the right end is what the ELBO gives away.",
+            caption="Each point is a bound, in nats above the ELBO with N(0, I). What lies between k = 1 and the right end "
+            "is what the ELBO gives away.",
         ),
         Table(["p(z)", "ELBO", f"k = {said['flow']['draws']}", "gap"], rows, "log p(x) of held-out faces, in nats"),
         Table(["p(z)", "ELBO", "k = 500"], digits, "The same of MNIST, longer trained", source("mnist elbo flow")),
