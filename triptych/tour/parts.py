@@ -48,12 +48,12 @@ def _measures(settings: Settings) -> Iterator[Part]:
     yield Part("confounded", "confounding two attributes", edits.measure_confounded, 5.0, ("vae", "judge"), "examples")
     yield Part("game", "playing a game in one dimension", game.measure_game, 7.0)
     yield Part("memory", "counting what gradients need", memory.measure_memory, 1.0)
-    yield Part("inversion", "searching for codes of a GAN", codes.measure_inversion, 1.0, ("gan", "encoder"), "examples")
+    yield Part("inversion", "searching for codes of a GAN", codes.measure_inversion, 2.0, ("gan", "encoder"))
     yield Part("exactness", "differentiating a whole flow", codes.measure_exactness, 3.0, ("spectral",))
     needs = ("vae", "gan", "encoder", "spectral", "features")
     yield Part("temperatures", "sampling at temperatures", codes.measure_temperatures, 3.0, needs, "examples")
     yield Part("probes", "probing codes with few labels", codes.measure_probes, 5.0, ("vae", "gan", "encoder"))
-    yield Part("perturbations", "optimising smiles", edits.measure_perturbations, 28.0, ("vae", "judge"), "examples")
+    yield Part("perturbations", "optimising smiles", edits.measure_perturbations, 16.0, ("vae", "judge"))
 
 
 def rows_of(settings: Settings) -> list[str]:

@@ -150,7 +150,7 @@ class Settings:
         return {**self.models, **self.others}
 
 
-_EXAMPLES = ("samples", "tempered", "scored", "draws", "moved", "repetitions", "searched", "search")
+_EXAMPLES = ("samples", "tempered", "scored", "draws", "moved", "repetitions")
 """What measures have fewer of on a slower machine."""
 
 
