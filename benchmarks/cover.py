@@ -45,7 +45,7 @@ def main() -> None:
     figure, axes = plt.subplots(2, len(PANELS), figsize=(11.4, 3.75), height_ratios=(ROWS, 2), layout="tight")
     for column, (name, title) in enumerate(PANELS.items()):
         model = triptych.load(name)
-        show(axes[0, column], samples(model, options.seed), title, "drawn from z ~ p(z)")
+        show(axes[0, column], samples(model, options.seed), title, f"samples at a temperature of {_TEMPERATURE:g}")
         strip = smiles(name, model, faces[2 * column : 2 * column + 2])
         show(axes[1, column], strip, "", "two held-out faces: the smile from −2 to 2")
     drawn = io.BytesIO()

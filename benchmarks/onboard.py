@@ -246,7 +246,7 @@ def card(name: str, found: dict[str, Any]) -> str:
         "drawings are under the package's licence, Apache-2.0.", "", *figures(found),
         f"Made by `make models`, that is by (in {found['train_cpu_seconds']:,.0f} seconds of one core)", "", "```",
         f"triptych train {model.train} --out RUN", "```", "", *encoder_line(found),
-        "with matrices in float16 before directions were learned from the attributes of drawn faces, jointly.",
+        "Matrices were put in float16 before directions were learned from the attributes of drawn faces, jointly.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
 
@@ -256,7 +256,7 @@ def encoder_line(found: dict[str, Any]) -> list[str]:
     if "encoder_cpu_seconds" not in found:
         return []
     seconds = f"{found['encoder_cpu_seconds']:,.0f} seconds"
-    return [f"with an encoder that `triptych.edit.learn_encoder` learned after it in {seconds}, and"]
+    return [f"with an encoder that `triptych.edit.learn_encoder` learned after it in {seconds}.", ""]
 
 
 def figures(found: dict[str, Any]) -> list[str]:

@@ -274,7 +274,7 @@ class _Comparison:
             found.append(
                 "Features were **learned on this training set**: distances are comparable here, not with published FIDs."
             )
-        if any("inversion_rmse" in run.estimates for run in self.runs):
+        if self.options.inversions and any("inversion_rmse" in run.estimates for run in self.runs):
             found.append(f"Models that do not encode are inverted, for {_PICTURED} examples alone: `edit.invert`.")
         return found
 

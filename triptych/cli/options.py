@@ -205,7 +205,8 @@ class Compare(Evaluate):
     """How many samples are compared with as many held-out examples, or all there are; by default up to 1000, and 0 leaves
     them out. Where fewer than 50 examples are held out, with training examples."""
     inversions: Annotated[int, Between(0, 10_000)] = 150
-    """Steps in which the codes of a few held-out examples are found for a model that does not encode; 0 leaves them out."""
+    """Steps in which the codes of a few held-out examples are found for a model that does not encode; 0: by an encoder
+    that was learned after it, if there is one."""
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ def effects(directions: Mapping[str, Directions], names: Sequence[str]) -> Table
 
 
 def _moved(judged: Mapping[str, Any]) -> Cell:
-    return Number(judged["share"], judged.get("share_stderr"), judged.get("n")) if "share" in judged else "–"
+    return Number(judged["share"], judged.get("share_stderr")) if "share" in judged else "–"
 
 
 def _dragged(judged: Mapping[str, Any]) -> Cell:

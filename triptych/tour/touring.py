@@ -55,21 +55,27 @@ def tour(
     place, parts = Place(Path(out), settings), parts_of(settings)
     place.found()
     with folders.claimed(place.folder):
-        scale, slowness = 1.0, 1.0
-        if (wanted := MINUTES.get(settings.name) if minutes is None else minutes) is not None and (anew or not place.begun):
-            slowness, cores = slow(), min(jobs, os.cpu_count() or 1)
-            scale = affordable(parts, cores, slowness, wanted)
-        elif minutes is not None:
-            notice(
-                f"the tour in {place.folder} goes on with the steps that it began with: --anew begins one of {minutes:g} min"
-            )
-        place.begin(anew, scale, slowness)
+        _begin(place, parts, jobs, minutes, anew, notice)
         notice(_foretold(place, parts, jobs))
         try:
             run(place, parts, jobs)
         finally:
             place.add_seconds(time.perf_counter() - start)
         return report(place)
+
+
+def _begin(
+    place: Place, parts: Sequence[Part], jobs: int, minutes: float | None, anew: bool, notice: Callable[[str], object]
+) -> None:
+    """A new tour, of as many steps as fit into its minutes, or the one that was begun."""
+    scale, slowness, new = 1.0, 1.0, anew or not place.begun
+    wanted = MINUTES.get(place.asked.name) if minutes is None else minutes
+    if new and wanted is not None:
+        slowness = slow()
+        scale = affordable(parts, min(jobs, os.cpu_count() or 1), slowness, wanted)
+    place.begin(anew, scale, slowness)
+    if not new and minutes is not None and left(place, parts):
+        notice(f"the tour in {place.folder} goes on with the steps that it began with: --anew begins one of {minutes:g} min")
 
 
 def affordable(parts: Sequence[Part], jobs: int, slowness: float, minutes: float) -> float:
@@ -91,7 +97,7 @@ def cost(parts: Iterable[Part], share: float) -> float:
 def _foretold(place: Place, parts: list[Part], jobs: int) -> str:
     """How much there is to do, in words."""
     waiting, scale = left(place, parts), place.plan["scale"]
-    seconds = cost(waiting, scale) * place.plan["slowness"] / min(jobs, os.cpu_count() or 1) / _LOST
+    seconds = cost(waiting, scale) * place.plan.get("slowness", 1.0) / min(jobs, os.cpu_count() or 1) / _LOST
     before = len(parts) - len(waiting)
     done = f", {before} of {len(parts)} parts are done already" if before else f", {len(parts)} parts"
     why = "which is the least" if scale == _LEAST else "to be done in time"

@@ -297,7 +297,8 @@ def _begin(run: Run, data: Split, clock: Clock) -> float:
     for name, player in run.playing(run.step).items():
         if name not in run.begun:
             # what only the first pays for, such as an import, is not multiplied by the share
-            copy.deepcopy(player).begin(lambda n: run.look(data, min(n, _WARMED)))
+            if type(player).begin is not Player.begin:
+                copy.deepcopy(player).begin(lambda n: run.look(data, min(n, _WARMED)))
             looked, began = _Looked(run, data), clock()
             player.begin(looked)
             spent += (clock() - began) * looked.share

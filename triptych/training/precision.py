@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 from typing import Literal
 
 import torch
@@ -29,7 +30,7 @@ def slow_bf16(recipe: Recipe, device: torch.device) -> str:
     """What a person should know who asked for bf16 on a processor without instructions for it; or ""."""
     if recipe.training.precision != "bf16" or device.type != "cpu" or has_fast_bf16(device):
         return ""
-    if torch.cpu._is_avx512_bf16_supported():
+    if platform.machine().lower() not in ("x86_64", "amd64") or torch.cpu._is_avx512_bf16_supported():
         return ""
     return "this processor emulates bf16, which takes several times as long as float32: --training.precision float32"
 
