@@ -222,7 +222,7 @@ def measure(out: Path, name: str, packed: Path, brief: bool) -> None:
         for called, folder in (("whole", out / name), ("packed", packed)):
             run = SimpleNamespace(averaged=triptych.load(folder), folder=folder)
             note(out / name, called, of_samples(out, f"{name}_{called}", run, splits, splits.train, features))
-        note(out / name, "round_trip", round_trip(triptych.load(packed), splits))
+        note(out / name, "round_trip", round_trip(run.averaged, splits))
     if "edits" not in known and not brief:
         run, reader = SimpleNamespace(averaged=triptych.load(packed)), reader_of(out, "faces", splits)
         note(out / name, "edits", of_codes(out, name, run, splits, "faces", reader))
@@ -256,7 +256,7 @@ def encoder_line(found: dict[str, Any]) -> list[str]:
     if "encoder_cpu_seconds" not in found:
         return []
     seconds = f"{found['encoder_cpu_seconds']:,.0f} seconds"
-    return [f"with an encoder that `triptych.edit.learn_encoder` learned after it in {seconds}.", ""]
+    return [f"Its encoder was learned after it by `triptych.edit.learn_encoder`, in {seconds}.", ""]
 
 
 def figures(found: dict[str, Any]) -> list[str]:

@@ -21,8 +21,12 @@ from triptych.training.run import Run
 OLD = sorted((Path(__file__).parent / "format1").iterdir())
 
 
-def close(x, y, atol=1e-5):
-    return torch.allclose(x, y, rtol=1e-4, atol=atol * max(1.0, float(y.abs().max())))
+def close(x, y):
+    return bool(are_close(x, y).all())
+
+
+def are_close(x, y):
+    return torch.isclose(x, y, rtol=1e-4, atol=1e-5 * max(1.0, float(y.abs().max())))
 
 
 @pytest.mark.parametrize("folder", OLD, ids=lambda f: f.name)
@@ -55,8 +59,10 @@ def test_training_goes_on_to_the_same_weights(folder, tmp_path):
     )
     weights, expected = load_file(run / "model.safetensors"), load_file(folder / "model.safetensors")
     assert weights.keys() == expected.keys()
-    atol = 0.1 * recipe.training.rate  # Adam divides by a gradient's size: where that is rounding, a weight moves by as much
-    assert all(close(weights[name], expected[name], atol) for name in weights)
+    near = torch.cat([are_close(weights[name], expected[name]).flatten() for name in weights])
+    # Adam divides by a gradient's size: where that is rounding, which other processors do otherwise, a weight moves by some
+    far = max(float((weights[name] - expected[name]).abs().max()) for name in weights)
+    assert near.all() or (int((~near).sum()) <= 2 and far < 0.1 * recipe.training.rate)
 
 
 def test_correlated_faces_are_a_name_of_the_data_now():

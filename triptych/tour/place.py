@@ -125,7 +125,7 @@ class Place:
 
     def add_seconds(self, seconds: float) -> None:
         """Counts the time of a stretch, from a start to where it was stopped or done."""
-        storage.write_json(self._plan, self.plan | {"seconds": self.plan.get("seconds", 0.0) + seconds})
+        storage.write_json(self._plan, self.plan | {"seconds": self.plan["seconds"] + seconds})
 
     def is_done(self, part: str) -> bool:
         """Whether a part's results are kept."""

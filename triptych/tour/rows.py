@@ -24,9 +24,7 @@ _DEEP = 4  # a flow is edited after a quarter of its layers
 _MOUTH = 0.6  # of a drawn face's height, from the top: eyes, cheeks and all but mouth and chin
 _AMONG = 10_000  # training faces among which copies are sought
 _DRAWS = 20  # importance-weighted draws of a bound
-_OF_CODES = (
-    *("reconstruction", "depth", "share", "leakage", "leaks_to", "values", "above_mouth", "read_smile", "read_glasses"),
-)
+_OF_EDITS = ("depth", "share", "leakage", "leaks_to", "values", "above_mouth", "read_smile", "read_glasses")
 _LIKELIHOODS = ("elbo", "nll", "bits_per_dim", "reconstruction_rmse", "round_trip_max", "bytes_recovered", "active_units")
 
 
@@ -39,7 +37,7 @@ def measure(place: Place, name: str) -> None:
     numbers["density"] = _likelihoods(model, place)
     pictures = _sheets(model, place, drawn)
     if name == "normal":  # the VAE's own weights: all but the prior is the same
-        numbers |= {key: value for key, value in place.numbers("row-vae").items() if key in _OF_CODES}
+        numbers |= {key: value for key, value in place.numbers("row-vae").items() if key in ("reconstruction", *_OF_EDITS)}
     elif isinstance(model, Encodes):
         numbers["reconstruction"] = evaluate.reconstruction_error(model, place.data.test[: settings.scored])
         edits, strips = _edits(model, place, name)

@@ -39,7 +39,7 @@ class Part:
     work: Callable[[Place], None]
     """Does it, and keeps the results."""
     cost: float
-    """CPU seconds on the machine of the record."""
+    """CPU seconds on the machine of the record, `touring.REFERENCE`."""
     needs: tuple[str, ...] = ()
     """Parts that come before."""
     scales: Literal["steps", "examples", ""] = ""
