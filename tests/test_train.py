@@ -100,7 +100,6 @@ def test_a_precision_that_was_asked_for_is_kept():
 
 @pytest.mark.parametrize("emulated", [True, False])
 def test_who_asks_for_bf16_where_it_is_emulated_is_told(tmp_path, monkeypatch, emulated):
-    monkeypatch.setattr(precision, "has_fast_bf16", lambda device: False)
     monkeypatch.setattr(precision.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: not emulated)
     said: list[str] = []

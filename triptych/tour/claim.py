@@ -6,13 +6,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
-from triptych.report import Block, Number, Section, Text, Verdict
+from triptych.report import Block, Number, Outcome, Section, Text, Verdict
 from triptych.report.tables import Cell
 from triptych.tour.place import Place
 
-Outcome = Literal["holds", "does not hold here", "recorded"]
 Rows: TypeAlias = list[list[Cell]]
 """Of a table."""
 Numbers = Mapping[str, Number]
@@ -34,8 +33,6 @@ class Claim:
     """What the essay says, and why it matters, with markup."""
     how: str
     """How the number is measured, with markup."""
-    parts: tuple[str, ...]
-    """Of the tour, whose results it needs."""
     numbers: Callable[[Place], Numbers]
     """What it is judged by."""
     judge: Callable[[Numbers], tuple[Outcome, str]]

@@ -265,7 +265,6 @@ CLAIMS = (
         "`triptych.edit.learn_directions` (the other attributes held still) and `sweep` on held-out faces, read by a "
         "regressor that has seen smiles from −2 to 2 and never a model; a flow after a quarter of its layers, where edits "
         "are about straightest",
-        ("judge", "row-vae", "row-gan", "row-spectral", "row-glow"),
         _smiles,
         _judge_smiles,
         _show_smiles,
@@ -279,7 +278,6 @@ CLAIMS = (
         "correlation of −0.9, labels and all.",
         "Directions learned by the same VAE from independent and from confounded faces, by the difference of means "
         "and jointly (`learn_directions(method=…)`); the beard of held-out faces set from 0 to 1, read by the judge",
-        ("judge", "confounded"),
         _confounded,
         _judge_confounded,
         _show_confounded,
@@ -292,7 +290,6 @@ CLAIMS = (
         "Codes are continuous; wearing glasses is not. So what is shown halfway along the direction from without to with?",
         "`sweep` of held-out faces from −1 to 1; the share that the judge reads within ±0.5, where real faces hardly "
         "ever are",
-        ("judge", "row-vae", "row-gan", "row-spectral", "row-glow"),
         _glasses,
         _judge_glasses,
         _show_glasses,
@@ -306,7 +303,6 @@ CLAIMS = (
         "cheat.",
         "`triptych.edit.optimise` against the smile’s direction at the same |Δz|, read by the network that is "
         "optimised and by one that is not",
-        ("judge", "perturbations"),
         _perturbations,
         _judge_perturbations,
         _show_perturbations,

@@ -171,7 +171,6 @@ CLAIMS = (
         "number and not a bound, encoding is inference, and an edit changes only what is edited.",
         "The trained spectral flow: `log_prob`’s log-determinant against `slogdet` of the whole Jacobian by automatic "
         "differentiation; `triptych.evaluate.round_trip` and `bits_per_dim`",
-        ("exactness", "row-spectral", "row-glow"),
         _exact,
         _judge_exact,
         _show_exact,
@@ -184,7 +183,6 @@ CLAIMS = (
         "Between couplings a flow must let its halves meet. RealNVP reverses channels, a shuffle is a fixed random "
         "order; Glow learns a 1×1 convolution, a permutation’s generalisation, with LU to keep its determinant cheap.",
         f"Recorded: {source('ablation affine invertible')}; a full tour trains a small Glow of the faces for each",
-        (),
         _mixing,
         _judge_mixing,
         _show_mixing,
@@ -198,7 +196,6 @@ CLAIMS = (
         "that training, inference and synthesis parallelise.",
         "The storages that autograd holds between a loss and its gradient; CPU seconds of `sample(64)` and `encode` "
         "on one core",
-        ("memory", "row-vae", "row-gan", "row-spectral", "row-glow"),
         _memory,
         _judge_memory,
         _show_memory,

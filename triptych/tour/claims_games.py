@@ -140,7 +140,6 @@ CLAIMS = (
         "generator’s density becomes the data’s, and then nobody can tell: D = ½ everywhere.",
         "A mixture of two Gaussians in one dimension, where p, p_g and the best discriminator D* = p / (p + p_g) are "
         "known; densities of 50,000 samples",
-        ("game",),
         _game,
         _judge_game,
         _show_game,
@@ -154,7 +153,6 @@ CLAIMS = (
         "learning by heart. What comes out should be new. The price: it has no way from a picture to its code.",
         "`triptych.evaluate.nearest_ratio` and `copied` (at half the side) of the samples; `triptych.edit.invert` from "
         "draws on held-out faces, and `learn_encoder`",
-        ("features", "row-gan", "inversion"),
         _invention,
         _judge_invention,
         _show_invention,

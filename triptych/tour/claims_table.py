@@ -207,7 +207,6 @@ CLAIMS = (
         "side, on the same faces, by the same features and the same judge.",
         "`frechet_distance`, `precision_recall`, `two_sample_test` and `evaluate` of `triptych.evaluate`, "
         "`triptych.edit.judge`, on held-out faces; ± is one standard error",
-        ("row-vae", "row-normal", "row-sharp", "row-gan", "row-spectral", "row-glow"),
         _table,
         _judge_table,
         _show_table,
@@ -220,7 +219,6 @@ CLAIMS = (
         "A triptych has hinges. A flow learns where a VAE’s codes lie, a discriminator sharpens its decoder, an "
         "encoder gives a GAN its codes, a whitening gives Glow its start. Each is a part in another’s place.",
         "The tour’s own models; recorded: each kind after 300 seconds of one core, the composition’s time included",
-        ("row-vae", "row-normal", "row-sharp", "row-gan", "row-spectral", "row-glow"),
         _together,
         _judge_together,
         _show_together,

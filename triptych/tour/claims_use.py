@@ -170,7 +170,6 @@ CLAIMS = (
         "One number that every family has.",
         "Samples of each model at six temperatures against as many held-out faces: precision, the share of samples "
         "among the real; recall, the share of the real among samples (`triptych.evaluate.precision_recall`)",
-        ("temperatures",),
         _temperatures,
         _judge_temperatures,
         _show_temperatures,
@@ -183,7 +182,6 @@ CLAIMS = (
         "made attributes simple, a straight cut through it needs few labels.",
         "Logistic regression on codes and on raw pixels, with 10, 100 and 1,000 labelled faces, on held-out ones; ± is over "
         "five draws of the labelled faces",
-        ("probes",),
         _probes,
         _judge_probes,
         _show_probes,

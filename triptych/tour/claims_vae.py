@@ -154,7 +154,6 @@ CLAIMS = (
         "tight as one has patience for; so the gap can be measured.",
         "The mean of log w, and log of the mean of w over many draws (Burda et al. 2016), of the same held-out faces and "
         "the same draws of z; the learned prior is taken out of the trained model and N(0, I) put in its place",
-        ("bound",),
         _bound,
         _judge_bound,
         _show_bound,
@@ -170,7 +169,6 @@ CLAIMS = (
         "and every attribute is a direction in it.",
         "`triptych.evaluate.reconstruction_error` and `round_trip` on held-out faces; directions by "
         "`triptych.edit.learn_directions`, read by a network that never saw a model",
-        ("row-vae", "row-sharp", "row-gan", "row-spectral", "row-glow"),
         _reconstruction,
         _judge_reconstruction,
         _show_reconstruction,
@@ -184,7 +182,6 @@ CLAIMS = (
         "Written naively it multiplies a score by a reward and “exhibits very high variance”; written as z = μ + σε "
         "it flows through the decoder.",
         "`triptych.distributions.gradients.variance_of_gradients`: repeated estimates of the same gradient, five draws each",
-        ("gradients",),
         _gradients,
         _judge_gradients,
         _show_gradients,

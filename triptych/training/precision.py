@@ -30,16 +30,17 @@ def slow_bf16(recipe: Recipe, device: torch.device) -> str:
     """What a person should know who asked for bf16 on a processor without instructions for it; or ""."""
     if recipe.training.precision != "bf16" or device.type != "cpu" or has_fast_bf16(device):
         return ""
-    if platform.machine().lower() not in ("x86_64", "amd64") or torch.cpu._is_avx512_bf16_supported():
+    if platform.machine().lower() not in ("x86_64", "amd64"):
         return ""
     return "this processor emulates bf16, which takes several times as long as float32: --training.precision float32"
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether products in bfloat16 are faster than in float32: by a processor's AMX tiles, or a GPU's own units.
+    """Whether products in bfloat16 are faster than in float32: by a processor's own instructions (AVX512-BF16, or AMX, which
+    comes with them), or a GPU's units.
 
     A processor without them emulates bfloat16, which is slower than float32; an older GPU too.
     """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and torch.cpu._is_amx_tile_supported()
+    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
