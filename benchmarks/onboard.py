@@ -70,24 +70,24 @@ class Shipped:
 MODELS: dict[str, Shipped] = {
     "faces-vae": Shipped(
         "A VAE whose prior is a flow.", 32,
-        "vae --data faces --steps 5000 --training.batch 32 --training.rate 2e-3",
+        "vae --data faces --steps 10000 --training.precision bf16",
     ),
     "faces-gan": Shipped(
         "A convolutional GAN, and an encoder that was learned after it.", 32,
-        "dcgan --data faces --steps 7000",
+        "dcgan --data faces --steps 16000 --training.precision bf16",
     ),
     "faces-glow": Shipped(
         "Glow after a whitening of the whole picture: exact.", 32,
-        "glow --data faces --steps 1500 --model.rank 384 --training.batch 16 --training.precision bf16",
+        "glow --data faces --steps 4000 --model.rank 384 --training.batch 16 --training.precision bf16",
         depth=9,
     ),
     "faces64-vae": Shipped(
         "A VAE whose prior is a flow, at 64×64.", 64,
-        "vae --data faces --size 64 --steps 3600 --model.width 16 --training.batch 16 --training.precision bf16",
+        "vae --data faces --size 64 --steps 8000 --model.width 16 --training.precision bf16",
     ),
     "faces-spectral": Shipped(
         "A flow over principal components, group after group: exact.", 32,
-        "spectral --data faces --steps 1500 --model.rank 192 --model.groups 16 16 32 64 64 --model.width 128 "
+        "spectral --data faces --steps 2500 --model.rank 192 --model.groups 16 16 32 64 64 --model.width 128 "
         "--model.coupling-width 64",
         depth=2,
     ),

@@ -34,7 +34,7 @@ MODELS = {
     "glow-variational": GlowModel(levels=1, depth=2, width=8, dequantisation="variational"),
     "glow-shuffle": GlowModel(depth=2, width=8, permutation="shuffle", coupling="additive"),
     "glow-reversible": GlowModel(depth=2, width=8, memory="reversible"),
-    "spectral": SpectralModel(groups=(8, 8, 16), width=16, couplings=2),
+    "spectral": SpectralModel(groups=(8, 8, 16), width=16, couplings=2, noise=0.2),
 }
 
 

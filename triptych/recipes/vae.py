@@ -255,7 +255,12 @@ PRESETS: dict[str, Recipe] = {
         training=Training(batch=100, rate=5e-4, save_every=2000),
     ),
     "faces": _recipe(
-        VAEModel(net="conv", width=24, likelihood="logistic", prior="flow"), data="faces", size=32, steps=6_000
+        VAEModel(net="conv", width=24, likelihood="logistic", prior="flow"),
+        data="faces",
+        size=32,
+        steps=10_000,
+        # in the seconds in which a smile moves 98 % at this rate it moves 74 % at half of it, in minibatches of 64
+        training=Training(batch=32, rate=2e-3, rate_warmup=200),
     ),
     "celeba": _recipe(
         VAEModel(latent_dim=128, net="conv", width=24, likelihood="logistic", prior="flow"),
