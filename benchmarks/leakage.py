@@ -137,13 +137,14 @@ def main() -> None:
     parser.add_argument("--z", action="store_true", help="edit flows in z, not at the depth that is straightest")
     parser.add_argument("--depth", type=int, help="edit flows at this depth, without a search for the straightest")
     parser.add_argument("--reader-steps", type=int, default=4000, help="of the judge")
+    parser.add_argument("--teacher-steps", type=int, default=1500, help="of the network that words and depths are found by")
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     out = begin(options)
     if not options.table:
         splits, judge = halves(out, options)
         few = splits.train.take(options.examples)
-        teacher = teacher_of(out, options.data, splits.train.take(TAUGHT))
+        teacher = teacher_of(out, options.data, splits.train.take(TAUGHT), options.teacher_steps)
         for source in options.models:
             measure(out, source, few, splits.test.take(HELD_OUT), judge, teacher, options)
     print(table(out))
@@ -160,11 +161,11 @@ def halves(out: Path, options: Any) -> tuple[Splits, edit.Reader]:
     return Splits(splits | {"train": left}), judge
 
 
-def teacher_of(out: Path, data: str, few: Split) -> edit.Reader:
+def teacher_of(out: Path, data: str, few: Split, steps: int) -> edit.Reader:
     """A network that reads attributes, learned from examples that directions are learned from, and kept."""
     known = {name: a for name, a in few.attributes.items() if few.kinds[name] != "class"}
     path = out / f"teacher_{data}_{few.event_shape[-1]}"
-    return kept_reader(path, lambda: edit.learn_reader(few[:], known, steps=1500, seed=1))
+    return kept_reader(path, lambda: edit.learn_reader(few[:], known, steps=steps, seed=1))
 
 
 def measure(out: Path, source: str, few: Split, test: Split, judge: edit.Reader, teacher: edit.Reader, options: Any) -> None:

@@ -41,13 +41,15 @@ def main() -> None:
     parser = arguments(__doc__, "perturbation")
     parser.add_argument("--run", help="a run on the drawn faces; by default one is trained here")
     parser.add_argument("--steps", type=int, default=3900)
+    parser.add_argument("--judge-steps", type=int, default=4000)
+    parser.add_argument("--reader-steps", type=int, default=1500, help="of the network that is optimised")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     out, splits = begin(options), load_data("faces")
     model = load(options.run) if options.run else trained_vae(out, splits.train, options)
-    judge = reader_of(out, "faces", splits)
+    judge = reader_of(out, "faces", splits, options.judge_steps)
     few = splits.train.take(9000)
-    teacher = partial(edit.learn_reader, few[:], few.attributes, steps=1500, seed=options.seed + 1)
+    teacher = partial(edit.learn_reader, few[:], few.attributes, steps=options.reader_steps, seed=options.seed + 1)
     reader = kept_reader(out / f"reader_{options.seed}", teacher)
     parts = {
         "smile": partial(smiles, model, splits, reader, judge),

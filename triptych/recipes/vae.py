@@ -268,6 +268,6 @@ PRESETS: dict[str, Recipe] = {
         size=64,
         augment="flip",
         steps=15_000,
-        training=Training(batch=32, rate=1e-3, rate_warmup=200),
+        training=Training(batch=32, rate=3e-3, rate_warmup=200),
     ),
 }

@@ -206,7 +206,7 @@ def _mixed(coupling: str, how: str) -> Trained:
 FULL = Settings(
     "full",
     {
-        "vae": Trained("VAE + flow prior", "vae", 9000, 900.0),
+        "vae": Trained("VAE + flow prior", "vae", 15_000, 600.0),
         "gan": Trained("GAN", "dcgan", 16_000, 900.0),
         "spectral": Trained("spectral flow", "spectral", 3000, 700.0),
         "glow": Trained("Glow, whitened", "glow", 4000, 900.0),
