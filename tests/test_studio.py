@@ -3,7 +3,9 @@
 import base64
 import io
 import json
+import struct
 import threading
+import time
 import zlib
 from dataclasses import replace
 
@@ -273,6 +275,32 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"/>'
 def test_what_is_not_a_picture_is_refused(client, content, part):
     answer = client.post("/api/encode", data={"model": "vae"}, files={"file": ("x.png", content, "image/png")})
     refused(answer, 422, part)
+
+
+def exif(*entries, following=0, raw=b""):
+    """Little-endian EXIF of entries (tag, type, count, value or offset)."""
+    rows = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + rows + struct.pack("<I", following) + raw
+
+
+EXIF = {
+    "many entries": exif(*((0x9000 + i % 4000, 4, 1, i) for i in range(5400))),
+    "a loop": exif((0x8769, 4, 1, 8), (0x8825, 4, 1, 8), (0xA005, 4, 1, 8), following=8),
+    "endless values": exif(*[(0x010F, 2, 0xFFFFFFFF, 8)] * 20),
+    "an endless orientation": exif((0x0112, 3, 0x7FFFFFFF, 8)),
+    "an unknown orientation": exif((0x0112, 3, 1, 99)),
+    "noise": b"Exif\0\0" + np.random.default_rng(0).bytes(60_000),
+}
+
+
+@pytest.mark.parametrize("content", EXIF.values(), ids=EXIF)
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_hostile_exif_costs_nothing_and_hides_no_picture(client, content, kind):
+    target = io.BytesIO()
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(target, kind, exif=content)
+    start = time.perf_counter()
+    answer = client.post("/api/encode", data={"model": "vae"}, files={"file": ("x", target.getvalue(), "image/png")})
+    assert answer.status_code == 200 and time.perf_counter() - start < 5
 
 
 def test_strengths_are_finite_and_bounded_and_names_known(client):
