@@ -197,7 +197,7 @@ def decode(
         check_pixels(image, most)
         if size:
             image.draft(None, (2 * max(size), 2 * max(size)))  # JPEG: decode at the smallest sufficient scale
-        pixels = np.asarray(fit(flatten(ImageOps.exif_transpose(image), depth).convert("L" if grey else "RGB"), size))
+        pixels = np.asarray(fit(flatten(upright(image), depth).convert("L" if grey else "RGB"), size))
         return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
@@ -206,6 +206,14 @@ def profile(content: str | Path | bytes) -> bytes | None:
     with open_picture(content) as image:
         found = image.info.get("icc_profile")
         return found if isinstance(found, bytes) and image.mode in ("RGB", "RGBA") else None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its EXIF says; as it is, where that cannot be read: the pixels are whole all the same."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except SyntaxError:  # what Pillow raises for bytes that are not EXIF
+        return image
 
 
 def flatten(image: Image.Image, depth: Depth | None = None) -> Image.Image:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
 
 from triptych import figures
-from triptych.data.pictures import check_pixels, decode, fit, flatten, open_picture, reason
+from triptych.data.pictures import check_pixels, decode, fit, flatten, open_picture, reason, upright
 from triptych.studio.problems import Problem
 
 
@@ -82,13 +82,13 @@ def opened(content: bytes, event_shape: Sequence[int], longest: int, most: int) 
         check_pixels(image, most)
         whole = image.size
         if image.draft(None, (2 * longest, 2 * longest)) is None:
-            upright = flatten(ImageOps.exif_transpose(image))
-            rgb, grey = upright.convert("RGB"), event_shape[0] == 1
-            fitted = np.array(fit(upright.convert("L") if grey else rgb, (event_shape[1], event_shape[2])))
+            flat = flatten(upright(image))
+            rgb, grey = flat.convert("RGB"), event_shape[0] == 1
+            fitted = np.array(fit(flat.convert("L") if grey else rgb, (event_shape[1], event_shape[2])))
             stored = torch.from_numpy(fitted[None] if grey else np.ascontiguousarray(fitted.transpose(2, 0, 1)))
             return Opened(stored[None], (rgb.height, rgb.width), reduced(rgb, longest))
         sides = whole if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else whole[::-1]
-        preview = reduced(flatten(ImageOps.exif_transpose(image)).convert("RGB"), longest)
+        preview = reduced(flatten(upright(image)).convert("RGB"), longest)
     return Opened(read(content, event_shape, most), sides, preview)
 
 
@@ -106,7 +106,7 @@ def has_size(content: bytes, size: tuple[int, int], most: int) -> bool:
     """
     with _refusing(content, most), open_picture(content) as image:
         check_pixels(image, most)
-        return sorted(image.size) == sorted(size) and ImageOps.exif_transpose(image).size == (size[1], size[0])
+        return sorted(image.size) == sorted(size) and upright(image).size == (size[1], size[0])
 
 
 @contextmanager
