@@ -79,7 +79,7 @@ MODELS: dict[str, Shipped] = {
     "faces-glow": Shipped(
         "Glow after a whitening of the whole picture: exact.", 32,
         "glow --data faces --steps 4000 --model.rank 384 --training.batch 16 --training.precision bf16",
-        depth=9,
+        depth=4,
     ),
     "faces64-vae": Shipped(
         "A VAE whose prior is a flow, at 64×64.", 64,
@@ -88,7 +88,7 @@ MODELS: dict[str, Shipped] = {
     "faces-spectral": Shipped(
         "A flow over principal components, group after group: exact.", 32,
         "spectral --data faces --steps 2500 --model.rank 192 --model.groups 16 16 32 64 64 --model.width 128 "
-        "--model.coupling-width 64",
+        "--model.coupling-width 64 --training.precision bf16",
         depth=2,
     ),
 }  # fmt: skip

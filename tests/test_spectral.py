@@ -108,6 +108,8 @@ def test_noise_reaches_what_groups_are_told_in_training_alone():
     assert (first[:, :2] == second[:, :2]).all() and (first[:, 2:] != second[:, 2:]).any(0).all()
     assert torch.equal(noisy.eval().log_prob(x), plain.eval().log_prob(x))
     assert (noisy.decode(noisy.encode(x)) - x).abs().max() < 1e-4
+    head = noisy.bijection.parts[2].truncated(2, (9,))
+    assert torch.equal(head(x)[0], head(x)[0])
     with pytest.raises(TriptychError, match="standard deviation"):
         SpectralFlow((9,), noise=-0.1)
 

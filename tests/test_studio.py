@@ -289,6 +289,10 @@ EXIF = {
     "endless values": exif(*[(0x010F, 2, 0xFFFFFFFF, 8)] * 20),
     "an endless orientation": exif((0x0112, 3, 0x7FFFFFFF, 8)),
     "an unknown orientation": exif((0x0112, 3, 1, 99)),
+    "cut off": b"Exif\0\0II*\0",
+    "another kind of TIFF": b"Exif\0\0II+\0" + bytes(40),
+    "an orientation beside damage": exif((0x0112, 3, 1, 6), (0x0111, 2, 4, 0x41414141)),
+    "an orientation beside a double": exif((0x0112, 3, 1, 6), (0x9000, 12, 1, 8)),
     "noise": b"Exif\0\0" + np.random.default_rng(0).bytes(60_000),
 }
 
@@ -297,7 +301,7 @@ EXIF = {
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
 def test_hostile_exif_costs_nothing_and_hides_no_picture(client, content, kind):
     target = io.BytesIO()
-    Image.new("RGB", (64, 48), (200, 30, 30)).save(target, kind, exif=content)
+    Image.new("RGB", (64, 48), (200, 30, 30)).save(target, kind, exif=content, dpi=(72, 72))
     start = time.perf_counter()
     answer = client.post("/api/encode", data={"model": "vae"}, files={"file": ("x", target.getvalue(), "image/png")})
     assert answer.status_code == 200 and time.perf_counter() - start < 5

@@ -88,7 +88,7 @@ class Autoregressive(Bijection):
         if not 0 < layers < len(self.parts):
             return super().truncated(layers, shape)
         groups = Autoregressive(self.sizes[:layers], self.parts[:layers], self.trunks[: layers - 1], self.noise)
-        return _First(groups, sum(groups.sizes))
+        return _First(groups, sum(groups.sizes)).train(self.training)
 
     def _divided(self, x: Tensor) -> tuple[Tensor, ...]:
         if x.shape[1] != sum(self.sizes):

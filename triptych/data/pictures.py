@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, ImageSequence
+from PIL import ExifTags, Image, ImageSequence
 
 from triptych.data.splits import Skipped
 from triptych.data.stored import rows_in_chunk
@@ -208,12 +208,25 @@ def profile(content: str | Path | bytes) -> bytes | None:
         return found if isinstance(found, bytes) and image.mode in ("RGB", "RGBA") else None
 
 
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
 def upright(image: Image.Image) -> Image.Image:
-    """The picture turned as its EXIF says; as it is, where that cannot be read: the pixels are whole all the same."""
+    """The picture turned as its EXIF says."""
+    turn = _TURNS.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's, from 1 to 8; 1, as it is, where there is none or it cannot be read: the pixels are whole all the same."""
     try:
-        return ImageOps.exif_transpose(image)
-    except SyntaxError:  # what Pillow raises for bytes that are not EXIF
-        return image
+        found = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises whatever the damage leads to: SyntaxError, struct.error, ValueError, TypeError …
+        return 1
+    return found if isinstance(found, int) and found in range(1, 9) else 1
 
 
 def flatten(image: Image.Image, depth: Depth | None = None) -> Image.Image:

@@ -53,7 +53,8 @@ class SpectralFlow(Flow):
         coupled: how many groups are coupled at all.
         rank: principal components that are kept apart; the rest shares one variance. None keeps all up to D = 4,096, and
             beyond as many as `groups` name.
-        noise: on what each t_i sees in training, in standard deviations of the components (`Autoregressive`).
+        noise: on what each t_i sees in training mode, in standard deviations of the components (`Autoregressive`): only in
+            eval mode is the model exact then.
         reading: "dequantise" for 8-bit values, "none" for floats, "auto" by the shape: pictures are 8-bit.
         bits: depth at which pixels are read.
         context_dim: length of the context, 0 for none; all networks see it.

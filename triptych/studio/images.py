@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 from torch import Tensor
 
 from triptych import figures
-from triptych.data.pictures import check_pixels, decode, fit, flatten, open_picture, reason, upright
+from triptych.data.pictures import check_pixels, decode, fit, flatten, open_picture, orientation, reason, upright
 from triptych.studio.problems import Problem
 
 
@@ -87,7 +87,7 @@ def opened(content: bytes, event_shape: Sequence[int], longest: int, most: int) 
             fitted = np.array(fit(flat.convert("L") if grey else rgb, (event_shape[1], event_shape[2])))
             stored = torch.from_numpy(fitted[None] if grey else np.ascontiguousarray(fitted.transpose(2, 0, 1)))
             return Opened(stored[None], (rgb.height, rgb.width), reduced(rgb, longest))
-        sides = whole if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else whole[::-1]
+        sides = whole if orientation(image) in (5, 6, 7, 8) else whole[::-1]
         preview = reduced(flatten(upright(image)).convert("RGB"), longest)
     return Opened(read(content, event_shape, most), sides, preview)
 
