@@ -29,6 +29,21 @@ def arguments(description: str | None, name: str) -> argparse.ArgumentParser:
     return parser
 
 
+_LENGTHS = {
+    "n": "how many samples, or held-out examples, are measured",
+    "feature_steps": "of the features by which samples are measured",
+    "reader_steps": "of the judge, which reads pictures",
+    "teacher_steps": "of the network that stands for a person or a scorer",
+}
+
+
+def lengths(parser: argparse.ArgumentParser, **defaults: int) -> None:
+    """Options for the lengths that every figure of the record has in common, so that a run in small can have others."""
+    for name, default in defaults.items():
+        told = f"{_LENGTHS[name]}; {default:,} for the record"
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=told)
+
+
 def begin(options: argparse.Namespace) -> Path:
     """Sets threads, flushes subnormals before the first parallel operation, and makes the folder."""
     torch.set_flush_denormal(True)

@@ -11,14 +11,15 @@ faces of its own reads 1,000 samples asked for with the attributes of test faces
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 from common import altered, arguments, begin, trained, write
-from smile import NAMES, read, regressor, standardised
-from stacked import reader
+from smile import NAMES, REGRESSOR_STEPS, read, regressor, standardised
+from stacked import READER_STEPS, reader
 from torch import Tensor, nn
 
 from triptych import families, figures
@@ -58,11 +59,11 @@ def classified(net: nn.Module, stored: Tensor) -> Tensor:
     return torch.cat([net(part.float() / 127.5 - 1).argmax(1) for part in stored.split(500)])
 
 
-def digits(model: GenerativeModel, splits: dict[str, Split], out: Path, temperature: float) -> dict[str, Any]:
+def digits(model: GenerativeModel, splits: dict[str, Split], out: Path, options: argparse.Namespace) -> dict[str, Any]:
     """What the judge reads of samples, and likelihoods with and without the class."""
-    net, test = reader(splits["train"], out / "judge.safetensors"), splits["test"]
+    net, test = reader(splits["train"], out / "judge.safetensors", options.reader_steps or READER_STEPS), splits["test"]
     asked = torch.arange(10).repeat_interleave(SAMPLES // 10)
-    pictures = drawn(model, model.conditions.encode({"label": asked}), temperature)
+    pictures = drawn(model, model.conditions.encode({"label": asked}), options.temperature)
     right = (classified(net, pictures) == asked).double()
     labels = torch.as_tensor(test.attributes["label"])
     judge = (classified(net, test[:]) == labels).double().mean().item()
@@ -92,11 +93,11 @@ def likelihoods(model: GenerativeModel, test: Split, labels: Tensor, n: int = 10
     return found
 
 
-def faces(model: GenerativeModel, splits: dict[str, Split], out: Path, temperature: float) -> dict[str, Any]:
+def faces(model: GenerativeModel, splits: dict[str, Split], out: Path, options: argparse.Namespace) -> dict[str, Any]:
     """R² of each attribute, between what was asked for and what the regressor reads of samples."""
-    net, test = regressor(out, 4000), splits["test"]
+    net, test = regressor(out, options.reader_steps or REGRESSOR_STEPS), splits["test"]
     asked = {name: values[:SAMPLES] for name, values in test.attributes.items()}
-    pictures = drawn(model, model.conditions.encode(asked), temperature)
+    pictures = drawn(model, model.conditions.encode(asked), options.temperature)
     truth = standardised(asked)
     residual = (read(net, pictures) - truth).square().sum(0)
     r2 = 1 - residual / (truth - truth.mean(0)).square().sum(0)
@@ -110,6 +111,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--temperature", type=float, default=1.0)
+    parser.add_argument("--reader-steps", type=int, help="of the judge; for the record 3,000 of digits, 4,000 of faces")
     parser.add_argument("--set", nargs="*", default=[])
     parser.add_argument("--name", default="")
     options = parser.parse_args()
@@ -122,7 +124,7 @@ def main() -> None:
         recipe = dataclasses.replace(recipe, steps=options.steps or recipe.steps)
         called = f"{options.data}_{name}{options.name}"
         run, seconds = trained(out / called, recipe, splits["train"])
-        measured = measure(run.averaged.eval(), dict(splits), out, options.temperature)
+        measured = measure(run.averaged.eval(), dict(splits), out, options)
         write(out, called, {"steps": run.step, "seconds": seconds, "temperature": options.temperature, **measured})
 
 

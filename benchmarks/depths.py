@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 import torch
-from common import arguments, begin, trained, write
-from judging import SMILE, reader_of, smile_of
+from common import arguments, begin, lengths, trained, write
+from judging import READER_STEPS, SMILE, reader_of, smile_of
 
 import triptych
 from triptych import edit, families, figures
@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--run", type=Path)
     parser.add_argument("--depths", default=None, help="numbers joined by commas; by default nine, evenly spaced")
+    lengths(parser, reader_steps=READER_STEPS)
     options = parser.parse_args()
     out = begin(options)
     splits = load(options.data, size=options.size)
@@ -49,7 +50,7 @@ def main() -> None:
 def measure(out: Path, name: str, model: GenerativeModel, options, splits: Splits) -> None:
     """A row for each depth, and a strip of six held-out faces."""
     rows: dict[int, dict] = {}
-    reader = reader_of(out, options.data, splits)
+    reader = reader_of(out, options.data, splits, options.reader_steps)
 
     def learn(part: edit.AtDepth) -> edit.Directions:
         start = time.process_time()

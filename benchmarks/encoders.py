@@ -14,6 +14,7 @@ becomes of them; what is done is kept.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import time
@@ -21,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import altered, arguments, begin, trained, write
+from common import altered, arguments, begin, lengths, trained, write
 from hinge import Kind, affordable, lasting
-from hinge_measures import learned_features
-from judging import SMILE, reader_of, smile_of
+from hinge_measures import FEATURE_STEPS, SAMPLES, learned_features
+from judging import READER_STEPS, SMILE, reader_of, smile_of
 
 from triptych import edit, families, figures
 from triptych.capabilities import Encodes
@@ -51,17 +52,20 @@ def learned_after(model: GenerativeModel, splits: Splits, seconds: float) -> Gen
 
 
 def measure(
-    model: GenerativeModel, coder: GenerativeModel, splits: Splits, data: str, out: Path, sheet: Path
+    model: GenerativeModel, coder: GenerativeModel, splits: Splits, options: argparse.Namespace, sheet: Path
 ) -> dict[str, Any]:
     """Samples of the model; codes by its coder."""
     assert isinstance(coder, Encodes)
-    quality = sample_quality(model, splits.test, splits.train, learned_features(out, data, splits.train))
+    out, data = options.out, options.data
+    features = learned_features(out, data, splits.train, options.feature_steps)
+    quality = sample_quality(model, splits.test, splits.train, features, n=options.n)
     results: dict[str, Any] = {name: quality.measures[name]._asdict() for name in _MEASURES}
     x = model.codec.centre(splits.test[:500])
     with torch.no_grad():
         again = model.decode(coder.encode(x))
     results["psnr"] = Estimate.of(edit.psnr(x, again))._asdict()
-    _, results["smile"] = smile_of(coder, data, splits.train, splits.test, reader_of(out, data, splits))
+    reader = reader_of(out, data, splits, options.reader_steps)
+    _, results["smile"] = smile_of(coder, data, splits.train, splits.test, reader)
     samples = model.sample(30, generator=torch.Generator().manual_seed(0))
     figures.save(model.codec.decode(torch.cat([x[:10], again[:10], samples])), sheet, columns=10)
     return results
@@ -80,7 +84,7 @@ def run_one(out: Path, way: str, seed: int, options: Any, splits: Splits) -> dic
     model = run.averaged.eval()
     coder = learned_after(model, splits, later) if later else model
     spent = time.process_time() - start
-    found = measure(model, coder, splits, options.data, out, out / f"{name}.png")
+    found = measure(model, coder, splits, options, out / f"{name}.png")
     return {"way": way, "seed": seed, "steps": steps, "cpu_seconds": spent, **timed, **found}
 
 
@@ -94,6 +98,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32")
+    lengths(parser, n=SAMPLES, feature_steps=FEATURE_STEPS, reader_steps=READER_STEPS)
     options = parser.parse_args()
     options.threads = 1
     out = begin(options)

@@ -16,7 +16,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from common import arguments, begin, trained, write
+from common import arguments, begin, lengths, trained, write
 
 import triptych
 from triptych import evaluate, families, figures
@@ -50,7 +50,7 @@ def main() -> None:
     parser = arguments(__doc__, "families")
     parser.add_argument("--data", default="faces")
     parser.add_argument("--size", type=int, default=32)
-    parser.add_argument("--n", type=int, default=1000)
+    lengths(parser, n=1000, feature_steps=1500)
     parser.add_argument("--features", default="learned", choices=("learned", "pixels", "inception"))
     parser.add_argument("--steps", type=int, help="of the GAN trained here")
     for name in ("vae", "glow", "gan"):
@@ -59,7 +59,7 @@ def main() -> None:
     out = begin(options)
     splits = load(options.data, size=options.size)
     models = sides(options, out, splits)
-    seen = evaluate.features(options.features, splits.train, steps=1500)
+    seen = evaluate.features(options.features, splits.train, steps=options.feature_steps)
     results: dict = {"features": seen.name, "n": options.n}
     for name, model in models.items():
         quality = evaluate.sample_quality(model, splits.test, splits.train, seen, n=options.n)

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from common import arguments, begin, trained, write
+from common import arguments, begin, lengths, trained, write
 from torch import Tensor
 
 from triptych import edit, evaluate, families, figures
@@ -117,11 +117,11 @@ def judged(run: Run, stored: Tensor, out: Path, name: str) -> dict:
     return results
 
 
-def measure(out: Path, name: str, recipe: Recipe) -> None:
+def measure(out: Path, name: str, recipe: Recipe, n: int) -> None:
     """Trains (or resumes) a Glow, and judges it."""
     splits = load(recipe.data, size=recipe.size)
     run, seconds = trained(out / name, recipe, splits.train)
-    stored = splits.test[fixed_subset(len(splits.test), PICTURES)]
+    stored = splits.test[fixed_subset(len(splits.test), n)]
     start = time.perf_counter()
     results = {
         "data": recipe.data,
@@ -144,12 +144,13 @@ def main() -> None:
     parser = arguments(__doc__, "flows")
     parser.add_argument("--data", choices=DATA, help="default: fashion-mnist, or celeba10k with --deep")
     parser.add_argument("--steps", type=int, default=2000)
+    lengths(parser, n=PICTURES)
     parser.add_argument("--deep", action="store_true", help="K=32 steps a level, width 64")
     parser.add_argument("--bf16", action="store_true", help="networks trained in bfloat16")
     options = parser.parse_args()
     data = options.data or ("celeba10k" if options.deep else "fashion-mnist")
     name = "_".join([data, *(["deep"] if options.deep else []), *(["bf16"] if options.bf16 else [])])
-    measure(begin(options), name, asked(data, options.steps, options.bf16, options.deep))
+    measure(begin(options), name, asked(data, options.steps, options.bf16, options.deep), options.n)
 
 
 if __name__ == "__main__":

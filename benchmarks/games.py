@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import altered, arguments, begin, write
-from stacked import SAMPLES, TRIPLES, modes, reader, stack
+from common import altered, arguments, begin, lengths, write
+from stacked import READER_STEPS, SAMPLES, TRIPLES, modes, reader, stack
 
 from triptych import doctor, evaluate, families, figures, recipes
 from triptych.data import Split, load
@@ -65,13 +65,14 @@ class Photos:
 
     best, preset = "fid", "celeba"
 
-    def __init__(self, out: Path, data: str) -> None:
-        splits, self.preset = load(data, size=32), "faces" if data == "faces" else "celeba"
+    def __init__(self, out: Path, options: argparse.Namespace) -> None:
+        splits, self.n = load(options.data, size=32), options.n or 1000
+        self.preset = "faces" if options.data == "faces" else "celeba"
         self.train, self.test = splits.train, splits.test
-        self.seen = evaluate.features("learned", splits.train, steps=1500)
+        self.seen = evaluate.features("learned", splits.train, steps=options.feature_steps)
 
     def __call__(self, model: Any) -> dict[str, float]:
-        quality = evaluate.sample_quality(model, self.test, self.train, self.seen)
+        quality = evaluate.sample_quality(model, self.test, self.train, self.seen, n=self.n)
         return {name: estimate.value for name, estimate in quality.measures.items()}
 
 
@@ -80,13 +81,13 @@ class Stacked:
 
     best, preset = "kl", "mnist"
 
-    def __init__(self, out: Path) -> None:
-        mnist = load("mnist")
+    def __init__(self, out: Path, options: argparse.Namespace) -> None:
+        mnist, self.n = load("mnist"), options.n or SAMPLES
         self.train = stack(mnist.train, TRIPLES)
-        self.net = reader(mnist.train, out / "reader.safetensors")
+        self.net = reader(mnist.train, out / "reader.safetensors", options.reader_steps)
 
     def __call__(self, model: Any) -> dict[str, float]:
-        return modes(model, self.net)
+        return modes(model, self.net, self.n)
 
 
 def play(
@@ -130,10 +131,12 @@ def main() -> None:
     parser.add_argument("--change", action="append", default=[], help="of every game's recipe, such as training.batch=16")
     parser.add_argument("--looks", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--n", type=int, help="how many samples are measured; for the record 1,000, of stacked ones 26,000")
+    lengths(parser, feature_steps=1500, reader_steps=READER_STEPS)
     parser.add_argument("--games", nargs="+", choices=GAMES, default=list(GAMES))
     options = parser.parse_args()
     out = begin(options)
-    judge = Stacked(out) if options.data == "stacked" else Photos(out, options.data)
+    judge = Stacked(out, options) if options.data == "stacked" else Photos(out, options)
     results: dict[str, Any] = {}
     for seed in options.seeds:
         for name in options.games:
@@ -142,7 +145,7 @@ def main() -> None:
             if not kept.exists():
                 kept.write_text(json.dumps(play(judge, GAMES[name], seed, options, folder)))
             results.setdefault(name, []).append(json.loads(kept.read_text()))
-    write(out, options.data, {"measure": judge.best, "seconds": options.seconds, "samples": SAMPLES, "games": results})
+    write(out, options.data, {"measure": judge.best, "seconds": options.seconds, "samples": judge.n, "games": results})
 
 
 if __name__ == "__main__":

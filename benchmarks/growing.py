@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import altered, arguments, begin, write
+from common import altered, arguments, begin, lengths, write
 
 from triptych import evaluate, families, figures, recipes
 from triptych.data import Split, load
@@ -81,12 +81,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=1500)
     parser.add_argument("--share", type=float, default=0.6)
     parser.add_argument("--looks", type=int, default=5)
-    parser.add_argument("--n", type=int, default=1000)
+    lengths(parser, n=1000, feature_steps=1500)
     parser.add_argument("--sides", nargs="+", choices=("growing", "whole"), default=["growing", "whole"])
     options = parser.parse_args()
     out = begin(options)
     base = altered(families.preset("progressive"), [f"size={options.size}", f"steps={10**7}"])
-    seen = evaluate.features("learned", load("faces", size=options.size).train, steps=1500)
+    seen = evaluate.features("learned", load("faces", size=options.size).train, steps=options.feature_steps)
     levels = range(FIRST, int(math.log2(options.size)) + 1)
     results: dict[str, Any] = {"features": seen.name, "n": options.n, "seconds": options.seconds}
     for name in options.sides:

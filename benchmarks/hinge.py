@@ -27,10 +27,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import altered, arguments, begin, begun, trained, write
-from hinge_measures import learned_features, of_codes, of_samples
+from common import altered, arguments, begin, begun, lengths, trained, write
+from hinge_measures import FEATURE_STEPS, SAMPLES, learned_features, of_codes, of_samples
 from hinge_table import print_table
-from judging import SMILE, reader_of
+from judging import READER_STEPS, SMILE, reader_of
 
 from triptych import families, recipes
 from triptych.data import Split, Splits, load
@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument(
         "--brief", action="store_true", help="samples and likelihood alone are measured, no edits: to tune by"
     )
+    lengths(parser, n=SAMPLES, feature_steps=FEATURE_STEPS, reader_steps=READER_STEPS)
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--in-process", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -106,12 +107,15 @@ def run_all(out: Path, options: argparse.Namespace, kinds: list[str]) -> None:
         if finished(out / f"{name_of(options, kind)}.json", options.brief):
             print(f"{name_of(options, kind)}: done before")
             continue
-        words = [f"--{word}={getattr(options, word)}" for word in ("data", "size", "seconds", "seed", "out", "label")]
+        words = [f"--{word.replace('_', '-')}={getattr(options, word)}" for word in _PASSED]
         words += [f"--examples={options.examples}"] if options.examples else []
         words += [f"--change={change}" for change in options.change] + ["--brief"] * options.brief
         command = [sys.executable, __file__, *words, f"--kinds={kind}", "--in-process"]
         if code := subprocess.call(command, env={**os.environ, "OMP_NUM_THREADS": "1"}):
             print(f"{name_of(options, kind)}: ended with {code}, go on with the next", flush=True)
+
+
+_PASSED = ("data", "size", "seconds", "seed", "out", "label", "n", "feature_steps", "reader_steps")
 
 
 def finished(path: Path, brief: bool) -> bool:
@@ -128,7 +132,8 @@ def name_of(options: argparse.Namespace, kind: str) -> str:
 def shared(out: Path, options: argparse.Namespace, splits: Splits) -> tuple[Any, Any]:
     """The features and the judge of a data set, learned once: every figure in its tables is by these. Brief ones need no
     judge: None."""
-    return learned_features(out, options.data, splits.train), None if options.brief else reader_of(out, options.data, splits)
+    features = learned_features(out, options.data, splits.train, options.feature_steps)
+    return features, None if options.brief else reader_of(out, options.data, splits, options.reader_steps)
 
 
 def run_one(out: Path, options: argparse.Namespace, kind: str) -> None:
@@ -149,7 +154,10 @@ def run_one(out: Path, options: argparse.Namespace, kind: str) -> None:
     splits, whole = Splits(splits | {"train": train}), splits.train
     before = out / f"{name}.json"
     known = finished(before, brief=True)
-    results |= json.loads(before.read_text()) if known else of_samples(out, name, run, splits, whole, features)
+    if known:
+        results |= json.loads(before.read_text())
+    else:
+        results |= of_samples(out, name, run, splits, whole, features, options.n)
     if not options.brief:
         results |= of_codes(out, name, run, splits, options.data, reader)
     write(out, name, results)

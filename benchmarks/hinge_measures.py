@@ -22,19 +22,19 @@ from triptych.nets import encoder_network
 from triptych.tour.place import cpu_seconds
 
 VALUES = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
-SAMPLES = 1000
+SAMPLES, FEATURE_STEPS = 1000, 600
 _DRAWS, _SCORED = 50, 200  # importance-weighted draws, and the held-out examples that they are spent on
 
 
-def learned_features(folder: Path, data: str, train: Split) -> Features:
+def learned_features(folder: Path, data: str, train: Split, steps: int = FEATURE_STEPS) -> Features:
     """The features of a data set, learned once and kept, as the command line's evaluate learns them."""
-    path = folder / f"features_{data}_{train.event_shape[-1]}"
+    path = folder / f"features_{data}_{train.event_shape[-1]}_{steps}"
     if path.with_suffix(".json").exists():
         said = storage.read_json(path.with_suffix(".json"))
         net = encoder_network(train.event_shape, 16, 128, (256, 256))
         storage.load_weights(net, storage.read_tensors(path.with_suffix(".safetensors")), path)
         return Learned(net, said["taught"], Kept(said["split"], np.array(said["rows"])))
-    found = learn_features(train)
+    found = learn_features(train, steps=steps)
     assert found.kept is not None
     storage.write_tensors(path.with_suffix(".safetensors"), found.net.state_dict())
     kept = {"split": found.kept.split, "rows": found.kept.rows.tolist()}
@@ -42,7 +42,9 @@ def learned_features(folder: Path, data: str, train: Split) -> Features:
     return found
 
 
-def of_samples(out: Path, name: str, run: Any, splits: Splits, whole: Split, features: Features) -> dict[str, Any]:
+def of_samples(
+    out: Path, name: str, run: Any, splits: Splits, whole: Split, features: Features, n: int = SAMPLES
+) -> dict[str, Any]:
     """How good a trained run's samples are, how likely data are under it, what it costs; and a sheet of 64 samples.
 
     Args:
@@ -50,7 +52,7 @@ def of_samples(out: Path, name: str, run: Any, splits: Splits, whole: Split, fea
         whole: the whole training split, to which the features were fitted but for some.
     """
     model = run.averaged.eval()
-    results: dict[str, Any] = {"quality": sample_quality(model, splits.test, whole, features, n=SAMPLES).as_json()}
+    results: dict[str, Any] = {"quality": sample_quality(model, splits.test, whole, features, n=n).as_json()}
     drawn = model.sample(64, generator=torch.Generator().manual_seed(0))
     figures.save(model.codec.decode(drawn), out / f"{name}_samples.png", columns=8)
     results["likelihood"] = likelihoods(model, splits.test)

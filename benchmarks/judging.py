@@ -25,10 +25,11 @@ IDENTITY = {
     "faces": ["age", "hair_length", "hair_colour", "beard", "skin_tone", "glasses", "earrings"],
     "celeba10k": f"{_PERSON} Big_Nose Pointy_Nose Mustache No_Beard Sideburns Goatee Pale_Skin".split(),
 }
+READER_STEPS = 4000
 _LEARNED_FROM = 9_000  # training examples, as many as the photographs
 
 
-def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edit.Reader:
+def reader_of(folder: Path, data: str, splits: Splits, steps: int = READER_STEPS) -> edit.Reader:
     """The judge, kept in a folder."""
     size = splits.train.event_shape[-1]
 
@@ -39,7 +40,7 @@ def reader_of(folder: Path, data: str, splits: Splits, steps: int = 4000) -> edi
         known = {name: a for name, a in train.attributes.items() if train.kinds[name] != "class"}
         return edit.learn_reader(train[:], known, steps=steps, seed=7)
 
-    return kept_reader(folder / f"judge_{data}_{size}", learn)
+    return kept_reader(folder / f"judge_{data}_{size}_{steps}", learn)
 
 
 def kept_reader(path: Path, learn: Callable[[], edit.Reader]) -> edit.Reader:

@@ -32,9 +32,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import arguments, begin, write
+from common import arguments, begin, lengths, write
 from hinge_measures import encoding
-from judging import IDENTITY, OTHERS, SMILE, kept_reader, reader_of
+from judging import IDENTITY, OTHERS, READER_STEPS, SMILE, kept_reader, reader_of
 from torch import Tensor
 
 import triptych
@@ -136,8 +136,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=9_000, help="to learn from")
     parser.add_argument("--z", action="store_true", help="edit flows in z, not at the depth that is straightest")
     parser.add_argument("--depth", type=int, help="edit flows at this depth, without a search for the straightest")
-    parser.add_argument("--reader-steps", type=int, default=4000, help="of the judge")
-    parser.add_argument("--teacher-steps", type=int, default=1500, help="of the network that words and depths are found by")
+    lengths(parser, reader_steps=READER_STEPS, teacher_steps=1500)
     parser.add_argument("--table", action="store_true")
     options = parser.parse_args()
     out = begin(options)
@@ -164,7 +163,7 @@ def halves(out: Path, options: Any) -> tuple[Splits, edit.Reader]:
 def teacher_of(out: Path, data: str, few: Split, steps: int) -> edit.Reader:
     """A network that reads attributes, learned from examples that directions are learned from, and kept."""
     known = {name: a for name, a in few.attributes.items() if few.kinds[name] != "class"}
-    path = out / f"teacher_{data}_{few.event_shape[-1]}"
+    path = out / f"teacher_{data}_{few.event_shape[-1]}_{steps}"
     return kept_reader(path, lambda: edit.learn_reader(few[:], known, steps=steps, seed=1))
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from common import altered, arguments, begin, trained, write
+from common import altered, arguments, begin, lengths, trained, write
 
 from triptych import doctor, evaluate, families, figures
 from triptych.capabilities import HasDensity
@@ -65,10 +65,11 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", choices=PRESETS, default=list(PRESETS))
     parser.add_argument("--counts", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--steps", type=int, help="instead of those that suit each family")
+    lengths(parser, feature_steps=1500)
     options: argparse.Namespace = parser.parse_args()
     out = begin(options)
     splits = load("fashion-mnist")
-    seen = [evaluate.Pixels(), evaluate.features("learned", splits.train, steps=1500)]
+    seen = [evaluate.Pixels(), evaluate.features("learned", splits.train, steps=options.feature_steps)]
     results: dict[str, Any] = {}
     for count in options.counts:
         for family in options.families:

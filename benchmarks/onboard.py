@@ -13,6 +13,7 @@ Everything lies in benchmarks/out/onboard, and the packed folder in triptych/onb
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import resource
@@ -100,36 +101,45 @@ def main() -> None:
     parser.add_argument("--train", action="store_true", help="train alone")
     parser.add_argument("--brief", action="store_true", help="measure no edits yet: they need a judge, which takes minutes")
     parser.add_argument("--few", type=int, help="learn directions of so many faces, and measure nothing")
+    parser.add_argument("--steps", type=int, help="train so long, instead of as long as a model on board was")
+    parser.add_argument("--board", type=Path, default=BOARD, help="where packed models are put, instead of the package")
     parser.add_argument("--table", action="store_true", help="print what was measured")
     options = parser.parse_args()
     options.threads = 1
     out, names = begin(options), options.names.split(",")
     if unknown := set(names) - set(MODELS):
         parser.error(f"unknown names {', '.join(sorted(unknown))}: there are {', '.join(MODELS)}")
+    if options.steps is not None and options.board == BOARD:
+        parser.error("--steps needs --board: the package's own models are trained by their commands alone")
     for name in () if options.table else names:
-        trained(out / name, MODELS[name])
+        trained(out / name, of_length(MODELS[name].train, options.steps))
         if not options.train:
-            put_on_board(out, name, options.brief, options.few)
+            put_on_board(options, name)
     if options.table:
         print_table(out)
 
 
-def trained(folder: Path, model: Shipped) -> None:
+def of_length(train: str, steps: int | None) -> str:
+    """The words of a training with other steps, where some are given."""
+    return train if steps is None else train.replace(f"--steps {steps_of(train)}", f"--steps {steps}")
+
+
+def trained(folder: Path, train: str) -> None:
     """Trains by the command, or goes on with what a kill left; the CPU seconds are kept beside the folder."""
-    if noted(folder).get("train") != model.train:  # another recipe: what was measured is of no use
+    if noted(folder).get("train") != train:  # another recipe: what was measured is of no use
         shutil.rmtree(folder, ignore_errors=True)
         folder.with_suffix(".json").unlink(missing_ok=True)
-        note(folder, "train", model.train)
-    words, progress = model.train.split(), progress_of(folder)
-    if progress is not None and progress.step >= steps_of(model):
+        note(folder, "train", train)
+    words, progress = train.split(), progress_of(folder)
+    if progress is not None and progress.step >= steps_of(train):
         print(f"{folder.name}: trained before", flush=True)
         return
     how = ["--resume", str(folder)] if progress is not None else [*words, "--out", str(folder), "--overwrite"]
     run_triptych(folder, "train", *how)
 
 
-def steps_of(model: Shipped) -> int:
-    words = model.train.split()
+def steps_of(train: str) -> int:
+    words = train.split()
     return int(words[words.index("--steps") + 1])
 
 
@@ -154,8 +164,9 @@ def note(folder: Path, name: str, value: Any) -> None:
     folder.with_suffix(".json").write_text(json.dumps({**noted(folder), name: value}, indent=2) + "\n")
 
 
-def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
+def put_on_board(options: argparse.Namespace, name: str) -> None:
     """Packs a trained model, learns its directions, measures it, writes its card, and copies it into the package."""
+    out, few = options.out, options.few
     packed = out / "packed" / name
     pack(out / name, packed)
     if few:
@@ -163,13 +174,13 @@ def put_on_board(out: Path, name: str, brief: bool, few: int | None) -> None:
     else:
         if noted(out / name).get("few") or not (packed / "directions.json").exists():
             run_triptych(out / name, "directions", str(packed))
-        measure(out, name, packed, brief)
+        measure(out, name, packed, options.brief)
     note(out / name, "few", few)
     storage.write_file(packed / "README.md", lambda path: path.write_text(card(name, noted(out / name)), encoding="utf-8"))
-    target = BOARD / name
+    target = options.board / name
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(packed, target, ignore=shutil.ignore_patterns(".*"))
-    total = sum(path.stat().st_size for path in BOARD.rglob("*") if path.is_file())
+    total = sum(path.stat().st_size for path in options.board.rglob("*") if path.is_file())
     print(f"{name}: on board, {total / 2**20:.2f} MiB of {MOST >> 20} in all", flush=True)
 
 
@@ -237,15 +248,15 @@ def round_trip(model: Any, splits: Splits) -> float:
 
 def card(name: str, found: dict[str, Any]) -> str:
     """README.md of a model on board."""
-    model = MODELS[name]
+    model, family = MODELS[name], found["train"].split()[0]
     lines = [
-        "---", "library_name: triptych", "license: apache-2.0", f"tags: [generative-model, {model.train.split()[0]}]", "---",
+        "---", "library_name: triptych", "license: apache-2.0", f"tags: [generative-model, {family}]", "---",
         f"# {name}", "", f"{model.said} It comes with triptych: `triptych.load(\"{name}\")`, or `{name}` wherever a command "
         "takes a run.", "",
         "Trained on drawn faces alone, which the package draws itself (`--data faces`): nobody's photographs. Weights and "
         "drawings are under the package's licence, Apache-2.0.", "", *figures(found),
         f"Made by `make models`, that is by (in {found['train_cpu_seconds']:,.0f} seconds of one core)", "", "```",
-        f"triptych train {model.train} --out RUN", "```", "", *encoder_line(found),
+        f"triptych train {found['train']} --out RUN", "```", "", *encoder_line(found),
         "Matrices were put in float16 before directions were learned from the attributes of drawn faces, jointly.",
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
@@ -310,7 +321,7 @@ def print_table(out: Path) -> None:
     print("|" + "---|" * (len(known) + len(_OTHERS) + 1))
     for name in MODELS:
         if "packed" in (found := noted(out / name)):
-            result = found["packed"] | found.get("edits", {}) | {"steps": steps_of(MODELS[name])}
+            result = found["packed"] | found.get("edits", {}) | {"steps": steps_of(found["train"])}
             cells = [cell([result], *column) for column in known.values()]
             print(f"| {name} | " + " | ".join([*cells, *(read(found) for read in _OTHERS.values())]) + " |")
 

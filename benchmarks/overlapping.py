@@ -18,8 +18,8 @@ from statistics import mean
 from typing import NamedTuple
 
 import torch
-from common import arguments, begin, write
-from judging import reader_of
+from common import arguments, begin, lengths, write
+from judging import READER_STEPS, reader_of
 from torch import Tensor
 
 import triptych
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--data")
     parser.add_argument("--components", type=int, default=128)
-    parser.add_argument("--reader-steps", type=int, default=4000)
+    lengths(parser, reader_steps=READER_STEPS)
     options = parser.parse_args()
     out = begin(options)
     if options.data:

@@ -14,7 +14,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from common import arguments, begin, trained, write
+from common import arguments, begin, lengths, trained, write
 from torch import Tensor
 
 import triptych
@@ -23,13 +23,11 @@ from triptych.core import GenerativeModel
 from triptych.data import Split, load
 from triptych.data.splits import fixed_subset
 
-SAMPLES = 10_000
 
-
-def drawn(model: GenerativeModel, seed: int = 0) -> Tensor:
-    """SAMPLES stored pictures."""
+def drawn(model: GenerativeModel, n: int, seed: int = 0) -> Tensor:
+    """n stored pictures."""
     noise = torch.Generator().manual_seed(seed)
-    return torch.cat([model.codec.decode(model.sample(1000, generator=noise)) for _ in range(SAMPLES // 1000)])
+    return torch.cat([model.codec.decode(model.sample(min(1000, n - i), generator=noise)) for i in range(0, n, 1000)])
 
 
 def score(samples: Tensor, valid: Tensor, test: Tensor) -> dict[str, float]:
@@ -55,6 +53,7 @@ def lines(model: GenerativeModel, path: Path, rows: int = 6, columns: int = 11) 
 def main() -> None:
     parser = arguments(__doc__, "paper_gan")
     parser.add_argument("--steps", type=int, default=30_000)
+    lengths(parser, n=10_000)
     for name in ("vae", "flow"):
         parser.add_argument(f"--{name}", help="a run on mnist")
     options = parser.parse_args()
@@ -67,12 +66,12 @@ def main() -> None:
     models = {"gan": gan} | {n: triptych.load(getattr(options, n)) for n in ("vae", "flow") if getattr(options, n)}
     results: dict = {"steps": run.step, "training_seconds": seconds, "recipe": recipes.to_json(recipe)}
     for name, model in models.items():
-        samples = drawn(model)
+        samples = drawn(model, options.n)
         results[name] = score(samples, valid, test)
         figures.save(samples[:100], out / f"{name}.png")
         beside_nearest(samples[:12], splits.train, out / f"{name}_nearest.png")
         print(name, results[name], flush=True)
-    real = train[fixed_subset(len(train), SAMPLES)]
+    real = train[fixed_subset(len(train), options.n)]
     results["training pictures"] = score(real, valid, test)
     results["training pictures, means of two"] = score(_means(real), valid, test)
     lines(gan, out / "lines.png")

@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from common import arguments, begin, trained, write
-from judging import kept_reader, reader_of
+from common import arguments, begin, lengths, trained, write
+from judging import READER_STEPS, kept_reader, reader_of
 from torch import Tensor
 
 from triptych import edit, families, load
@@ -32,7 +32,7 @@ from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
 from triptych.data import load as load_data
 
-FACES, VIEWERS, PROFILE = 64, 200, 6
+PROFILE = 6
 LIKED = ("smile", "age", "hair_length")
 RADII = (0.5, 1.0, 2.0, 4.0)
 
@@ -41,19 +41,21 @@ def main() -> None:
     parser = arguments(__doc__, "perturbation")
     parser.add_argument("--run", help="a run on the drawn faces; by default one is trained here")
     parser.add_argument("--steps", type=int, default=3900)
-    parser.add_argument("--judge-steps", type=int, default=4000)
-    parser.add_argument("--reader-steps", type=int, default=1500, help="of the network that is optimised")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--faces", type=int, default=64, help="whose smile is moved")
+    parser.add_argument("--viewers", type=int, default=200, help="to learn from, and as many others")
+    parser.add_argument("--fit-steps", type=int, default=400, help="of the map from profiles to pictures")
+    lengths(parser, reader_steps=READER_STEPS, teacher_steps=1500)
     options = parser.parse_args()
     out, splits = begin(options), load_data("faces")
     model = load(options.run) if options.run else trained_vae(out, splits.train, options)
-    judge = reader_of(out, "faces", splits, options.judge_steps)
+    judge = reader_of(out, "faces", splits, options.reader_steps)
     few = splits.train.take(9000)
-    teacher = partial(edit.learn_reader, few[:], few.attributes, steps=options.reader_steps, seed=options.seed + 1)
-    reader = kept_reader(out / f"reader_{options.seed}", teacher)
+    teacher = partial(edit.learn_reader, few[:], few.attributes, steps=options.teacher_steps, seed=options.seed + 1)
+    reader = kept_reader(out / f"reader_{options.seed}_{options.teacher_steps}", teacher)
     parts = {
-        "smile": partial(smiles, model, splits, reader, judge),
-        "viewers": partial(viewers, model, splits, reader, judge, options.seed),
+        "smile": partial(smiles, model, splits, reader, judge, options.faces),
+        "viewers": partial(viewers, model, splits, reader, judge, options),
     }
     results = {name: kept(out / f"{name}_{options.seed}.json", work) for name, work in parts.items()}
     write(out, "perturbation", results)
@@ -74,11 +76,13 @@ def trained_vae(out: Path, data: Split, options: argparse.Namespace) -> Generati
     return trained(out / "vae", recipe, data)[0].averaged.eval()
 
 
-def smiles(model: GenerativeModel, splits: Splits, reader: edit.Reader, judge: edit.Reader) -> dict[str, list[float]]:
+def smiles(
+    model: GenerativeModel, splits: Splits, reader: edit.Reader, judge: edit.Reader, faces: int
+) -> dict[str, list[float]]:
     """Rise of the smile by both readings, mean and standard error over faces: by the direction, and optimised."""
     few = splits.train.take(9000)
     found = edit.learn_directions(model, few[:], few.attributes, names=["smile"])["smile"]
-    x = model.codec.centre(splits.test[:FACES])
+    x = model.codec.centre(splits.test[:faces])
     with torch.no_grad():
         z = model.encode(x)  # type: ignore[operator]
         start = model.decode(z)
@@ -100,20 +104,21 @@ def rise(reader: edit.Reader, before: Tensor, after: Tensor) -> tuple[float, flo
 
 
 def viewers(
-    model: GenerativeModel, splits: Splits, reader: edit.Reader, judge: edit.Reader, seed: int
+    model: GenerativeModel, splits: Splits, reader: edit.Reader, judge: edit.Reader, options: argparse.Namespace
 ) -> dict[str, list[float]]:
     """Mean score of the new viewers by both readings, and its standard error."""
+    count, seed = options.viewers, options.seed
     random = torch.Generator().manual_seed(seed)
-    profiles, others = torch.randn(2 * VIEWERS, PROFILE, generator=random).split(VIEWERS)
+    profiles, others = torch.randn(2 * count, PROFILE, generator=random).split(count)
     x = model.codec.centre(splits.test[:1])
     taste, unlike = tastes(reader, splits), tastes(judge, splits)
-    perturb = edit.fit_perturbation(model, x, profiles, taste, seed=seed)
+    perturb = edit.fit_perturbation(model, x, profiles, taste, steps=options.fit_steps, seed=seed)
     mean = profiles.mean(0, keepdim=True)  # of all viewers' squared distances, a constant more than that from their mean
     single = edit.optimise(model, x, lambda x: taste(x, mean), within=perturb.within)
-    each = edit.optimise(model, x.expand(VIEWERS, -1, -1, -1), lambda x: taste(x, others), within=perturb.within)
+    each = edit.optimise(model, x.expand(count, -1, -1, -1), lambda x: taste(x, others), within=perturb.within)
     shown = {
-        "the seed face": model.decode(perturb.z).detach().expand(VIEWERS, -1, -1, -1),
-        "the best single picture": single.x.expand(VIEWERS, -1, -1, -1),
+        "the seed face": model.decode(perturb.z).detach().expand(count, -1, -1, -1),
+        "the best single picture": single.x.expand(count, -1, -1, -1),
         "a picture for each profile": perturb.pictures(model, others),
         "optimised for each viewer": each.x,
     }

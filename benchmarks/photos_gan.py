@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import altered, arguments, begin, trained, write
+from common import altered, arguments, begin, lengths, trained, write
 
 import triptych
 from triptych import doctor, evaluate, families, figures
@@ -36,13 +36,13 @@ SIDES = {
 class Judge:
     """What samples are to the photos, and to other faces."""
 
-    def __init__(self, photos: Split, others: Split, seen: evaluate.Features):
-        self.photos, self.seen = photos, seen
+    def __init__(self, photos: Split, others: Split, seen: evaluate.Features, n: int):
+        self.photos, self.seen, self.n = photos, seen, n
         self.own, self.other = seen(photos[:]), seen(others[fixed_subset(len(others), 1000)])
 
     def __call__(self, model: GenerativeModel, path: Path) -> dict[str, Any]:
-        """Of 1,000 samples; 64 of them drawn, and 12 over the nearest photo of each."""
-        samples = model.codec.decode(model.sample(1000, generator=torch.Generator().manual_seed(0)))
+        """Of n samples; 64 of them drawn, and 12 over the nearest photo of each."""
+        samples = model.codec.decode(model.sample(self.n, generator=torch.Generator().manual_seed(0)))
         fake = self.seen(samples)
         figures.save(samples[:64], path)
         _, nearest = evaluate.nearest_training(fake[:12], self.own)
@@ -55,10 +55,18 @@ class Judge:
         return {name: estimate._asdict() for name, estimate in measures.items()}
 
 
+def plain_gan(base: str) -> GenerativeModel:
+    """The model to start from: one with an encoder, such as faces-gan, is none that a dcgan's recipe describes."""
+    model = triptych.load(base)
+    if "width" not in model.arguments:
+        raise SystemExit(f"{base} is a {type(model).__name__}, not the run of a plain dcgan: give one for --base")
+    return model
+
+
 def side(name: str, options: argparse.Namespace, photos: Splits, judge: Judge, folder: Path) -> dict[str, Any]:
     """One way to learn the photos, trained (resumable) and judged."""
     fine_tuned, augment = SIDES[name]
-    width = triptych.load(options.base).arguments["width"]
+    width = plain_gan(options.base).arguments["width"]
     changes = [f"steps={options.steps}", "training.log_every=20", f"training.save_every={options.steps}"]
     recipe = families.preset("dcgan", "celeba")
     recipe = altered(recipe, ["data=photos", f"augment={augment}", f"model.width={width}", *changes])
@@ -75,12 +83,14 @@ def main() -> None:
     parser.add_argument("--base", required=True, help="a run")
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES))
+    lengths(parser, n=1000, feature_steps=1500)
     options = parser.parse_args()
     out = begin(options)
+    base = plain_gan(options.base)
     photos, others = load("photos", size=32), load("celeba10k", size=32).train
-    judge = Judge(photos.train, others, evaluate.features("learned", others, steps=1500))
+    judge = Judge(photos.train, others, evaluate.features("learned", others, steps=options.feature_steps), options.n)
     results: dict[str, Any] = {"features": judge.seen.name, "photos": len(photos.train)}
-    results["before"] = judge(triptych.load(options.base), out / "before.png")
+    results["before"] = judge(base, out / "before.png")
     for name in options.sides:
         folder = out / name.replace(", ", "_")
         kept = folder.with_suffix(".json")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import arguments, begin, trained, write
+from common import arguments, begin, lengths, trained, write
 
 from triptych import data, families
 from triptych.data import Splits, fixed_subset
@@ -55,7 +55,7 @@ def measured(options: argparse.Namespace, folder: Path, recipe: Recipe, splits: 
     }
     few = test[: options.few]
     figures["nll"] = importance_nll(model, few, k=options.k, generator=noise).value
-    quality = sample_quality(model, test, splits.train, features)
+    quality = sample_quality(model, test, splits.train, features, n=options.n)
     figures |= {name: quality.measures[name].value for name in ("fid", "c2st_1nn", "c2st_logistic")}
     found.write_text(json.dumps(figures) + "\n")
     return figures
@@ -83,10 +83,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of every run; the preset's without a number")
     parser.add_argument("--few", type=int, default=300, help="the first examples, of which the likelihood is estimated")
     parser.add_argument("--k", type=int, default=500, help="draws of the importance-weighted likelihood")
+    lengths(parser, n=1000, feature_steps=600)
     options = parser.parse_args()
     out = begin(options)
     splits = data.load(options.data, size=families.preset("vae", data=options.data).size)
-    features, results = learn_features(splits.train), {}
+    features, results = learn_features(splits.train, steps=options.feature_steps), {}
     for kind in options.kinds.split(","):
         seeds = [int(seed) for seed in options.seeds.split(",")]
         results[kind] = [

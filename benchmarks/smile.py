@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import arguments, begin, trained, write
+from common import arguments, begin, lengths, trained, write
 from torch import Tensor, nn
 
 from triptych import edit, families, figures, recipes, storage
@@ -27,6 +27,7 @@ from triptych.nets import ConvEncoder
 NAMES = list(ATTRIBUTES)
 VALUES = [-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0]
 WIDE = {"smile": (-2.0, 2.0)}
+REGRESSOR_STEPS = 4000
 FIRST = 10_000_000  # index of the regressor's first face: none of the model's
 
 
@@ -108,7 +109,8 @@ def main() -> None:
     parser.add_argument("--family", choices=("vae", "glow"), default="vae")
     parser.add_argument("--correlated", action="store_true")
     parser.add_argument("--steps", type=int)
-    parser.add_argument("--regressor-steps", type=int, default=4000)
+    parser.add_argument("--regressor-steps", type=int, default=REGRESSOR_STEPS)
+    lengths(parser, n=500)
     parser.add_argument("--name", default=None)
     options = parser.parse_args()
     out = begin(options)
@@ -118,15 +120,15 @@ def main() -> None:
         recipe = dataclasses.replace(recipe, data="faces?hair_length:beard=-0.9")
     recipe = dataclasses.replace(recipe, steps=options.steps or recipe.steps)
     name = options.name or f"{options.family}_{'correlated' if options.correlated else 'independent'}"
-    measure(out, name, recipe, net)
+    measure(out, name, recipe, net, options.n)
 
 
-def measure(out: Path, name: str, recipe: recipes.Recipe, net: nn.Module) -> None:
+def measure(out: Path, name: str, recipe: recipes.Recipe, net: nn.Module, n: int) -> None:
     """Trains (or resumes) a model, learns its directions by each method, and judges them."""
     splits = load(recipe.data, size=32)
     run, seconds = trained(out / name, recipe, splits.train)
     model = run.averaged.eval()
-    held_out = load("faces", size=32, seed=3, n=5000).test[:500]  # independent faces, whatever the training set was
+    held_out = load("faces", size=32, seed=3, n=5000).test[:n]  # independent faces, whatever the training set was
     spread = standardised(Faces(5000, 32, seed=4).attributes).std(0)
     start = time.perf_counter()
     results: dict = {"training_seconds": seconds, "steps": run.step, "reader_r2": reader_quality(net)}

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import altered, arguments, begin, trained, write
+from common import altered, arguments, begin, lengths, trained, write
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ from triptych.nets import ConvEncoder
 
 SAMPLES = 26_000  # as the papers count
 TRIPLES = 100_000
-STEPS = 24_000
+STEPS, READER_STEPS = 24_000, 3000
 
 
 def stack(digits: Split, n: int, seed: int = 0) -> Split:
@@ -38,7 +38,7 @@ def stack(digits: Split, n: int, seed: int = 0) -> Split:
     return Split(pictures, {"number": 100 * numbers[0] + 10 * numbers[1] + numbers[2]}, {"number": "class"})
 
 
-def reader(digits: Split, path: Path, steps: int = 3000) -> nn.Module:
+def reader(digits: Split, path: Path, steps: int = READER_STEPS) -> nn.Module:
     """A network that tells grey digits (B, 1, 28, 28) in [−1, 1] apart: logits (B, 10). Trained once, kept in `path`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -73,10 +73,10 @@ def counted(numbers: Tensor) -> dict[str, float]:
     return {"modes": len(found), "kl": (found * (found * 1000).log()).sum().item()}
 
 
-def modes(model: GenerativeModel, net: nn.Module, seed: int = 0) -> dict[str, float]:
-    """`counted` of SAMPLES draws."""
+def modes(model: GenerativeModel, net: nn.Module, n: int = SAMPLES, seed: int = 0) -> dict[str, float]:
+    """`counted` of n draws."""
     noise = torch.Generator().manual_seed(seed)
-    parts = [model.codec.decode(model.sample(1000, generator=noise)) for _ in range(SAMPLES // 1000)]
+    parts = [model.codec.decode(model.sample(min(1000, n - i), generator=noise)) for i in range(0, n, 1000)]
     return counted(torch.cat([read(net, part) for part in parts]))
 
 
@@ -84,24 +84,25 @@ def main() -> None:
     parser = arguments(__doc__, "stacked")
     parser.add_argument("--set", nargs="*", default=[], metavar="PART.FIELD=VALUE", help="changes to the preset")
     parser.add_argument("--steps", type=int, default=STEPS)
+    lengths(parser, n=SAMPLES, reader_steps=READER_STEPS)
     parser.add_argument("--run", default="run", help="the folder's name")
     options = parser.parse_args()
     out = begin(options)
     mnist = load("mnist")
-    net = reader(mnist.train, out / "reader.safetensors")
+    net = reader(mnist.train, out / "reader.safetensors", options.reader_steps)
     right = (read(net, mnist.test[:].repeat(1, 3, 1, 1)) // 111).numpy() == mnist.test.attributes["label"]
     recipe = altered(families.preset("dcgan", "mnist"), [f"steps={options.steps}", "size=28", *options.set])
     data = stack(mnist.train, TRIPLES)
     run, seconds = trained(out / options.run, recipe, data)
     model = run.averaged.eval()
-    floor = counted(read(net, stack(mnist.test, SAMPLES)[:]))
-    found = modes(model, net)
+    floor = counted(read(net, stack(mnist.test, options.n)[:]))
+    found = modes(model, net, options.n)
     figures.save(
         model.codec.decode(model.sample(100, generator=torch.Generator().manual_seed(0))), out / f"{options.run}.png"
     )
-    expected = 999 / (2 * SAMPLES)  # of as many draws from the uniform itself, to first order
+    expected = 999 / (2 * options.n)  # of as many draws from the uniform itself, to first order
     write(out, options.run, {
-        "recipe": recipes.to_json(recipe), "steps": run.step, "training_seconds": seconds, **found, "n": SAMPLES,
+        "recipe": recipes.to_json(recipe), "steps": run.step, "training_seconds": seconds, **found, "n": options.n,
         "real": floor, "kl_of_chance": expected, "reader_accuracy": float(right.mean()), "most": math.log(1000),
     })  # fmt: skip
 

@@ -33,6 +33,14 @@ def test_every_command_is_understood():
     assert (done.returncode, done.stdout) == (0, ""), done.stdout + done.stderr
 
 
+def test_every_benchmark_has_a_small_form():
+    """Or a reason for having none; pages cite no other benchmark that is a command."""
+    small, left = SMOKE["SMALL"] | SMOKE["FROM_DATA"], SMOKE["LEFT_OUT"]
+    commanded = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "parse_args(" in path.read_text()}
+    assert commanded - {"smoke"} == small.keys() | left.keys() and not small.keys() & left.keys()
+    assert SMOKE["WRITES"].keys() <= small.keys()
+
+
 @pytest.mark.parametrize("page", TEXTS)
 def test_files_and_names_exist(page):
     assert [file for file in files(TEXTS[page]) if not (ROOT / file).exists()] == []
