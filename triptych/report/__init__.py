@@ -9,7 +9,7 @@ from triptych.checking import guard
 from triptych.report.blocks import Beside, Block, Details, Figure, Frames, Points, Strip, Text, Wipe
 from triptych.report.charts import Chart, Series
 from triptych.report.numbers import Number
-from triptych.report.page import Outcome, Page, Section, Verdict, write
+from triptych.report.page import Page, Section, Verdict, write
 from triptych.report.tables import Table
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Figure",
     "Frames",
     "Number",
-    "Outcome",
     "Page",
     "Points",
     "Section",

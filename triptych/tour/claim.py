@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from triptych.report import Block, Number, Outcome, Section, Text, Verdict
+from triptych.report import Block, Number, Section, Text, Verdict
+from triptych.report.page import Outcome
 from triptych.report.tables import Cell
 from triptych.tour.place import Place
 
