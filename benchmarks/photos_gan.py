@@ -19,10 +19,12 @@ from common import altered, arguments, begin, lengths, trained, write
 
 import triptych
 from triptych import doctor, evaluate, families, figures
+from triptych.capabilities import Encodes
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits, load
 from triptych.data.splits import fixed_subset
-from triptych.pretrained import initial_model
+from triptych.pretrained import initial_model, local_folder, read_recipe
+from triptych.recipes import DCGANModel
 from triptych.training.run import Run
 
 SIDES = {
@@ -55,18 +57,18 @@ class Judge:
         return {name: estimate._asdict() for name, estimate in measures.items()}
 
 
-def plain_gan(base: str) -> GenerativeModel:
-    """The model to start from: one with an encoder, such as faces-gan, is none that a dcgan's recipe describes."""
-    model = triptych.load(base)
-    if "width" not in model.arguments:
-        raise SystemExit(f"{base} is a {type(model).__name__}, not the run of a plain dcgan: give one for --base")
-    return model
+def begun_from(base: str) -> tuple[GenerativeModel, int]:
+    """The model to start from, and its networks' width: of a dcgan alone, as the photos are learned by such a recipe."""
+    model, recipe = triptych.load(base), read_recipe(local_folder(base))
+    if recipe is None or not isinstance(recipe.model, DCGANModel) or isinstance(model, Encodes):
+        raise SystemExit(f"{base} is not the run of a dcgan without an encoder: give one for --base")
+    return model, recipe.model.width
 
 
 def side(name: str, options: argparse.Namespace, photos: Splits, judge: Judge, folder: Path) -> dict[str, Any]:
     """One way to learn the photos, trained (resumable) and judged."""
     fine_tuned, augment = SIDES[name]
-    width = plain_gan(options.base).arguments["width"]
+    width = begun_from(options.base)[1]
     changes = [f"steps={options.steps}", "training.log_every=20", f"training.save_every={options.steps}"]
     recipe = families.preset("dcgan", "celeba")
     recipe = altered(recipe, ["data=photos", f"augment={augment}", f"model.width={width}", *changes])
@@ -86,7 +88,7 @@ def main() -> None:
     lengths(parser, n=1000, feature_steps=1500)
     options = parser.parse_args()
     out = begin(options)
-    base = plain_gan(options.base)
+    base, _ = begun_from(options.base)
     photos, others = load("photos", size=32), load("celeba10k", size=32).train
     judge = Judge(photos.train, others, evaluate.features("learned", others, steps=options.feature_steps), options.n)
     results: dict[str, Any] = {"features": judge.seen.name, "photos": len(photos.train)}
