@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import arguments, begin, lengths, trained, write
+from common import altered, arguments, begin, lengths, trained, write
 from torch import Tensor, nn
 
 from triptych import edit, families, figures, recipes, storage
@@ -110,6 +110,7 @@ def main() -> None:
     parser.add_argument("--correlated", action="store_true")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--regressor-steps", type=int, default=REGRESSOR_STEPS)
+    parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32")
     lengths(parser, n=500)
     parser.add_argument("--name", default=None)
     options = parser.parse_args()
@@ -120,7 +121,7 @@ def main() -> None:
         recipe = dataclasses.replace(recipe, data="faces?hair_length:beard=-0.9")
     recipe = dataclasses.replace(recipe, steps=options.steps or recipe.steps)
     name = options.name or f"{options.family}_{'correlated' if options.correlated else 'independent'}"
-    measure(out, name, recipe, net, options.n)
+    measure(out, name, altered(recipe, options.change), net, options.n)
 
 
 def measure(out: Path, name: str, recipe: recipes.Recipe, net: nn.Module, n: int) -> None:
