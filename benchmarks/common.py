@@ -22,10 +22,11 @@ OUT = Path(__file__).parent / "out"
 
 
 def arguments(description: str | None, name: str) -> argparse.ArgumentParser:
-    """A parser with --out (a folder of its own under benchmarks/out) and --threads."""
+    """A parser with --out (a folder of its own under benchmarks/out) and --threads, those of $OMP_NUM_THREADS or all."""
     parser = argparse.ArgumentParser(description=(description or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=OUT / name)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    threads = torch.get_num_threads() if "OMP_NUM_THREADS" in os.environ else os.cpu_count()
+    parser.add_argument("--threads", type=int, default=threads)
     return parser
 
 

@@ -30,7 +30,7 @@ SMALL = {
     "families": "--vae faces-vae --glow faces-glow --gan faces-gan --features pixels --n 50",
     "feature_distances": "--features pixels --n 100",
     "flow_cost": "--only share --rounds 1 --depth 2 --widths 16",
-    "flows": "--data faces --steps 2 --n 8 --change model.depth=1 --change model.width=8",
+    "flows": "--data faces --steps 2 --n 8 --change model.depth=1 --change model.whiten=none",
     "game": "--steps 120 --every 60 --plays 1 --batch 32",
     "games": "--data faces --games relativistic --seconds 1 --width 4 --looks 1 --n 50 --feature-steps 4",
     "gradient_variance": "--repetitions 20 --dimensions 1 2 --steps 0 3",
@@ -93,16 +93,16 @@ def main() -> None:
 
 
 def runs(name: str, words: list[str]) -> bool:
-    """Whether the benchmark ends well, in a folder of its own; what it said is printed if not."""
-    start = time.perf_counter()
+    """Whether the benchmark ends well, on one thread and in a folder of its own; what it said is printed if not."""
+    start, alone = time.perf_counter(), {**os.environ, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder:
         commands = [["-m", "triptych", *BEFORE[name].split()]] if name in BEFORE else []
         commands.append([str(HERE / f"{name}.py"), *words, *WRITES.get(name, "--out out").split()])
         for command in commands:
-            done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=folder)
+            done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=folder, env=alone)
             if done.returncode:
                 break
-    verdict = "runs" if done.returncode == 0 else f"fails\n{done.stdout}{done.stderr}"
+    verdict = "runs" if done.returncode == 0 else f"fails with {done.returncode}\n{done.stdout}{done.stderr}"
     print(f"{name:<18} {time.perf_counter() - start:6.1f} s   {verdict}", flush=True)
     return done.returncode == 0
 
