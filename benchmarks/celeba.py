@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from common import altered, arguments, begin, trained, write
+from common import altered, arguments, begin, changes, trained, write
 
 import triptych
 from triptych import edit, evaluate, families, figures, recipes
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument(
         "--bf16", action="store_true", help="networks in bfloat16: a third faster where there is AVX-512 BF16"
     )
-    parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32")
+    changes(parser)
     options = parser.parse_args()
     out = begin(options)
     steps = options.steps or (1000 if options.photos else None)

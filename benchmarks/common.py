@@ -30,6 +30,11 @@ def arguments(description: str | None, name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def changes(parser: argparse.ArgumentParser, told: str = "of the recipe, such as model.width=32") -> None:
+    """--change, as often as one likes: what `altered` reads."""
+    parser.add_argument("--change", action="append", default=[], help=told)
+
+
 _LENGTHS = {
     "n": "how many samples, or held-out examples, are measured",
     "feature_steps": "of the features by which samples are measured",

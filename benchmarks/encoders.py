@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import altered, arguments, begin, lengths, trained, write
+from common import altered, arguments, begin, changes, lengths, trained, write
 from hinge import Kind, affordable, lasting
 from hinge_measures import FEATURE_STEPS, SAMPLES, learned_features
 from judging import READER_STEPS, SMILE, reader_of, smile_of
@@ -97,7 +97,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32")
+    changes(parser)
     lengths(parser, n=SAMPLES, feature_steps=FEATURE_STEPS, reader_steps=READER_STEPS)
     options = parser.parse_args()
     options.threads = 1

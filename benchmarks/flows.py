@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from common import altered, arguments, begin, lengths, trained, write
+from common import altered, arguments, begin, changes, lengths, trained, write
 from torch import Tensor
 
 from triptych import edit, evaluate, families, figures
@@ -144,7 +144,7 @@ def main() -> None:
     parser = arguments(__doc__, "flows")
     parser.add_argument("--data", choices=DATA, help="default: fashion-mnist, or celeba10k with --deep")
     parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32")
+    changes(parser)
     lengths(parser, n=PICTURES)
     parser.add_argument("--deep", action="store_true", help="K=32 steps a level, width 64")
     parser.add_argument("--bf16", action="store_true", help="networks trained in bfloat16")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import altered, arguments, begin, lengths, write
+from common import altered, arguments, begin, changes, lengths, write
 from stacked import READER_STEPS, SAMPLES, TRIPLES, modes, reader, stack
 
 from triptych import doctor, evaluate, families, figures, recipes
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--data", choices=("celeba10k", "faces", "stacked"), default="celeba10k")
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--width", type=int, default=16)
-    parser.add_argument("--change", action="append", default=[], help="of every game's recipe, such as training.batch=16")
+    changes(parser, "of every game's recipe, such as training.batch=16")
     parser.add_argument("--looks", type=int, default=4)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--n", type=int, help="how many samples are measured; for the record 1,000, of stacked ones 26,000")

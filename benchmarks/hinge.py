@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common import altered, arguments, begin, begun, lengths, trained, write
+from common import altered, arguments, begin, begun, changes, lengths, trained, write
 from hinge_measures import FEATURE_STEPS, SAMPLES, learned_features, of_codes, of_samples
 from hinge_table import print_table
 from judging import READER_STEPS, SMILE, reader_of
@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=300, help="of one core, for training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--examples", type=int, help="train on so many of the training examples")
-    parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32; needs --label")
+    changes(parser, "of the recipe, such as model.width=32; needs --label")
     parser.add_argument("--label", default="", help="what such a run is called beside its kind")
     parser.add_argument(
         "--brief", action="store_true", help="samples and likelihood alone are measured, no edits: to tune by"

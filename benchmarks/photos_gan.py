@@ -65,10 +65,9 @@ def begun_from(base: str) -> tuple[GenerativeModel, int]:
     return model, recipe.model.width
 
 
-def side(name: str, options: argparse.Namespace, photos: Splits, judge: Judge, folder: Path) -> dict[str, Any]:
+def side(name: str, options: argparse.Namespace, width: int, photos: Splits, judge: Judge, folder: Path) -> dict[str, Any]:
     """One way to learn the photos, trained (resumable) and judged."""
     fine_tuned, augment = SIDES[name]
-    width = begun_from(options.base)[1]
     changes = [f"steps={options.steps}", "training.log_every=20", f"training.save_every={options.steps}"]
     recipe = families.preset("dcgan", "celeba")
     recipe = altered(recipe, ["data=photos", f"augment={augment}", f"model.width={width}", *changes])
@@ -88,7 +87,7 @@ def main() -> None:
     lengths(parser, n=1000, feature_steps=1500)
     options = parser.parse_args()
     out = begin(options)
-    base, _ = begun_from(options.base)
+    base, width = begun_from(options.base)
     photos, others = load("photos", size=32), load("celeba10k", size=32).train
     judge = Judge(photos.train, others, evaluate.features("learned", others, steps=options.feature_steps), options.n)
     results: dict[str, Any] = {"features": judge.seen.name, "photos": len(photos.train)}
@@ -97,7 +96,7 @@ def main() -> None:
         folder = out / name.replace(", ", "_")
         kept = folder.with_suffix(".json")
         if not kept.exists():
-            kept.write_text(json.dumps(side(name, options, photos, judge, folder)))
+            kept.write_text(json.dumps(side(name, options, width, photos, judge, folder)))
         results[name] = json.loads(kept.read_text())
         print(name, results[name], flush=True)
     write(out, "photos_gan", results)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import altered, arguments, begin, lengths, trained, write
+from common import altered, arguments, begin, changes, lengths, trained, write
 
 from triptych import data, families
 from triptych.data import Splits, fixed_subset
@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="of every run; the preset's without a number")
     parser.add_argument("--few", type=int, default=300, help="the first examples, of which the likelihood is estimated")
     parser.add_argument("--k", type=int, default=500, help="draws of the importance-weighted likelihood")
-    parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32")
+    changes(parser)
     lengths(parser, n=1000, feature_steps=600)
     options = parser.parse_args()
     out = begin(options)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import altered, arguments, begin, lengths, trained, write
+from common import altered, arguments, begin, changes, lengths, trained, write
 from torch import Tensor, nn
 
 from triptych import edit, families, figures, recipes, storage
@@ -42,7 +42,7 @@ def regressor(folder: Path, steps: int, batch: int = 64) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(7)
         net = ConvEncoder((3, 32, 32), 16, len(NAMES))
-    path = folder / "regressor.safetensors"
+    path = folder / f"regressor_{steps}.safetensors"
     if path.exists():
         storage.load_weights(net, storage.read_tensors(path), path)
         return net.eval()
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--correlated", action="store_true")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--regressor-steps", type=int, default=REGRESSOR_STEPS)
-    parser.add_argument("--change", action="append", default=[], help="of the recipe, such as model.width=32")
+    changes(parser)
     lengths(parser, n=500)
     parser.add_argument("--name", default=None)
     options = parser.parse_args()

@@ -39,7 +39,8 @@ def stack(digits: Split, n: int, seed: int = 0) -> Split:
 
 
 def reader(digits: Split, path: Path, steps: int = READER_STEPS) -> nn.Module:
-    """A network that tells grey digits (B, 1, 28, 28) in [−1, 1] apart: logits (B, 10). Trained once, kept in `path`."""
+    """A network that tells grey digits (B, 1, 28, 28) in [−1, 1] apart: logits (B, 10). Trained once, kept beside `path`."""
+    path = path.with_stem(f"{path.stem}_{steps}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = ConvEncoder((1, 28, 28), 16, 10)

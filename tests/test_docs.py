@@ -14,6 +14,7 @@ from documented import PAGES, ROOT, commands, files, name, names
 TEXTS = {name(page): page.read_text(encoding="utf-8") for page in PAGES}
 RECORD = [page for page in TEXTS if page.startswith("docs/record/")]
 SMOKE = runpy.run_path(str(ROOT / "benchmarks/smoke.py"))
+BENCHMARKS = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "parse_args(" in path.read_text()}
 FAMILIES = ("docs/vae.md", "docs/gan.md", "docs/flow.md", "docs/composing.md")
 
 
@@ -22,8 +23,7 @@ def test_every_command_is_understood():
     small = SMOKE["SMALL"] | SMOKE["FROM_DATA"]
     shown = {tuple(words) for text in TEXTS.values() for words in commands(text)}
     shown |= {("python", f"benchmarks/{script}.py", *words.split()) for script, words in small.items()}
-    scripts = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "parse_args()" in path.read_text()]
-    left = {f"benchmarks/{path.name}" for path in scripts} - {words[1] for words in shown}
+    left = {f"benchmarks/{name}.py" for name in BENCHMARKS} - {words[1] for words in shown}
     shown |= {("python", path, "--help") for path in left}
     assert len(shown) > 150
     lines = "\n".join(json.dumps(words) for words in sorted(shown))
@@ -36,8 +36,7 @@ def test_every_command_is_understood():
 def test_every_benchmark_has_a_small_form():
     """Or a reason for having none; pages cite no other benchmark that is a command."""
     small, left = SMOKE["SMALL"] | SMOKE["FROM_DATA"], SMOKE["LEFT_OUT"]
-    commanded = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "parse_args(" in path.read_text()}
-    assert commanded - {"smoke"} == small.keys() | left.keys() and not small.keys() & left.keys()
+    assert BENCHMARKS - {"smoke"} == small.keys() | left.keys() and not small.keys() & left.keys()
     assert SMOKE["WRITES"].keys() <= small.keys()
 
 

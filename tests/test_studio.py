@@ -277,10 +277,10 @@ def test_what_is_not_a_picture_is_refused(client, content, part):
     refused(answer, 422, part)
 
 
-def exif(*entries, following=0, raw=b""):
+def exif(*entries, following=0):
     """Little-endian EXIF of entries (tag, type, count, value or offset)."""
     rows = b"".join(struct.pack("<HHII", *entry) for entry in entries)
-    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + rows + struct.pack("<I", following) + raw
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + rows + struct.pack("<I", following)
 
 
 EXIF = {

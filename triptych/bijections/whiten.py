@@ -272,8 +272,8 @@ def _exactly(units: Tensor, kept: int, folds: int, taper: Tensor | None) -> tupl
 def _principal(scatter: Tensor, kept: int, taper: Tensor | None) -> Tensor:
     """The first `kept` eigenvectors (C, kept), from large to small.
 
-    Few among many channels are found by subspace iteration (Halko et al. 2011, algorithm 4.4), in a third of the time. They
-    are orthonormal to rounding; those at the end are mixed with their successors where the spectrum is flat, so that their
+    Few among many channels are found by subspace iteration (Halko et al. 2011, algorithm 4.4), which is faster. They are
+    orthonormal to rounding; those at the end are mixed with their successors where the spectrum is flat, so that their
     variances, which are measured along them, are a few per cent below the largest that there are.
     """
     channels = len(scatter)

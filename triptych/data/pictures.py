@@ -220,6 +220,11 @@ def upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def sides(image: Image.Image) -> Size:
+    """(height, width) of the picture upright, by its header."""
+    return image.size if orientation(image) >= 5 else image.size[::-1]
+
+
 def orientation(image: Image.Image) -> int:
     """EXIF's, from 1 to 8; 1, as it is, where there is none or it cannot be read: the pixels are whole all the same."""
     try:

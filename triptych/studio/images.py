@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from triptych import figures
-from triptych.data.pictures import check_pixels, decode, fit, flatten, open_picture, orientation, reason, upright
+from triptych.data.pictures import check_pixels, decode, fit, flatten, open_picture, reason, sides, upright
 from triptych.studio.problems import Problem
 
 
@@ -80,16 +80,15 @@ def opened(content: bytes, event_shape: Sequence[int], longest: int, most: int) 
     """
     with _refusing(content, most), open_picture(content) as image:
         check_pixels(image, most)
-        whole = image.size
+        upright_sides = sides(image)
         if image.draft(None, (2 * longest, 2 * longest)) is None:
             flat = flatten(upright(image))
             rgb, grey = flat.convert("RGB"), event_shape[0] == 1
             fitted = np.array(fit(flat.convert("L") if grey else rgb, (event_shape[1], event_shape[2])))
             stored = torch.from_numpy(fitted[None] if grey else np.ascontiguousarray(fitted.transpose(2, 0, 1)))
-            return Opened(stored[None], (rgb.height, rgb.width), reduced(rgb, longest))
-        sides = whole if orientation(image) in (5, 6, 7, 8) else whole[::-1]
+            return Opened(stored[None], upright_sides, reduced(rgb, longest))
         preview = reduced(flatten(upright(image)).convert("RGB"), longest)
-    return Opened(read(content, event_shape, most), sides, preview)
+    return Opened(read(content, event_shape, most), upright_sides, preview)
 
 
 def reduced(image: Image.Image, longest: int) -> Image.Image:
@@ -99,14 +98,14 @@ def reduced(image: Image.Image, longest: int) -> Image.Image:
 
 
 def has_size(content: bytes, size: tuple[int, int], most: int) -> bool:
-    """Whether a picture is (h, w) pixels, upright; told by the header where it is of other sides.
+    """Whether a picture is (h, w) pixels, upright, by its header.
 
     Raises:
         Problem: as `read`.
     """
     with _refusing(content, most), open_picture(content) as image:
         check_pixels(image, most)
-        return sorted(image.size) == sorted(size) and upright(image).size == (size[1], size[0])
+        return sides(image) == tuple(size)
 
 
 @contextmanager
