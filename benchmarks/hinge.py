@@ -58,7 +58,7 @@ class Kind:
 KINDS: dict[str, Kind] = {
     "vae": Kind("VAE", "vae", ("model.prior=normal",)),
     "vae-prior": Kind("VAE + prior", "vae", ("model.prior=flow",)),
-    "vae-sharp": Kind("VAE + prior, sharpened", "vae", ("model.prior=flow",), (("objective.sharpen", 0.6),)),
+    "vae-sharp": Kind("VAE + prior, sharpened", "vae", ("model.prior=flow",), (("objective.sharpen", 0.1),)),
     "gan": Kind("GAN", "dcgan"),
     "gan-encoder": Kind("GAN + encoder", "dcgan", ("model.encoder=true",)),
     "glow": Kind("Glow", "glow", ("model.whiten=none", "model.positions=false")),

@@ -31,9 +31,8 @@ from triptych import edit, families, load
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
 from triptych.data import load as load_data
+from triptych.tour.viewers import pleased
 
-PROFILE = 6
-LIKED = ("smile", "age", "hair_length")
 RADII = (0.5, 1.0, 2.0, 4.0)
 
 
@@ -107,34 +106,8 @@ def viewers(
     model: GenerativeModel, splits: Splits, reader: edit.Reader, judge: edit.Reader, options: argparse.Namespace
 ) -> dict[str, list[float]]:
     """Mean score of the new viewers by both readings, and its standard error."""
-    count, seed = options.viewers, options.seed
-    random = torch.Generator().manual_seed(seed)
-    profiles, others = torch.randn(2 * count, PROFILE, generator=random).split(count)
-    x = model.codec.centre(splits.test[:1])
-    taste, unlike = tastes(reader, splits), tastes(judge, splits)
-    perturb = edit.fit_perturbation(model, x, profiles, taste, steps=options.fit_steps, seed=seed)
-    mean = profiles.mean(0, keepdim=True)  # of all viewers' squared distances, a constant more than that from their mean
-    single = edit.optimise(model, x, lambda x: taste(x, mean), within=perturb.within)
-    each = edit.optimise(model, x.expand(count, -1, -1, -1), lambda x: taste(x, others), within=perturb.within)
-    shown = {
-        "the seed face": model.decode(perturb.z).detach().expand(count, -1, -1, -1),
-        "the best single picture": single.x.expand(count, -1, -1, -1),
-        "a picture for each profile": perturb.pictures(model, others),
-        "optimised for each viewer": each.x,
-    }
-    with torch.no_grad():
-        scored = {name: (taste(pictures, others), unlike(pictures, others)) for name, pictures in shown.items()}
-    return {
-        name: [v for s in pair for v in (s.mean().item(), s.std().item() / math.sqrt(len(s)))]
-        for name, pair in scored.items()
-    }
-
-
-def tastes(reader: edit.Reader, splits: Splits):
-    """s(x, p) = −|a(x) − t(p)|², a the readings in their spreads over the data, t the first three numbers of the profile."""
-    readings = torch.stack([reader(splits.test[:1000])[name] for name in LIKED], 1)
-    mean, std, score = readings.mean(0), readings.std(0), reader.score(*LIKED)
-    return lambda x, p: -((score(x) - mean) / std - p[:, : len(LIKED)]).square().sum(1)
+    scores = pleased(model, splits.test[:], reader, judge, options.viewers, steps=options.fit_steps, seed=options.seed)
+    return {name: [v for score in pair for v in (score.value, score.stderr)] for name, pair in scores.items()}
 
 
 def table(results: dict[str, dict[str, list[float]]]) -> str:

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from triptych.data.faces import draw
 from triptych.report import Block, Chart, Frames, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, above, percent, signed
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, above, number, percent, signed
 from triptych.tour.place import ON_BOARD, Place
 from triptych.tour.recorded import recorded, source
 from triptych.tour.rows import VALUES, above_mouth
+from triptych.tour.viewers import SHOWN
 
 EDITORS = {"vae": "VAE", "gan": "GAN + encoder", "spectral": "spectral flow", "glow": "Glow"}
 _PAST = (1.0, 1.5, 2.0)
@@ -148,8 +149,7 @@ def _show_confounded(place: Place, numbers: Numbers) -> list[Block]:
     pictures = place.pictures("confounded")
     rows = [list(pictures[name][:5]) for name in names]
     table: Rows = [[title, numbers[f"{name} moves"], numbers[f"{name} drags"]] for name, title in names.items()]
-    table.append(["a VAE that saw confounded faces alone", "", recorded("confounded means drags")])
-    table.append(["… and both told", "", recorded("confounded joint drags")])
+    table += [[title, *_saw_only_confounded(place, method)] for title, method in _ONLY.items()]
     return [
         Strip(
             rows,
@@ -223,6 +223,18 @@ def _rise(said: tuple[float, float], n: int) -> Number:
     return Number(said[0], said[1], n)
 
 
+_ONLY = {"a VAE that saw confounded faces alone": "means", "… and both told": "joint"}
+
+
+def _saw_only_confounded(place: Place, method: str) -> list[Number | str]:
+    """How far its beard moves, and drags the hair: the tour's, where it has one, or recorded."""
+    said = place.numbers("confounded-alone")
+    if not said:
+        return ["", recorded(f"confounded {method} drags")]
+    row = said[f"confounded {method}"]
+    return [Number(row["moves"], digits=2), Number(row["drags"], row["stderr"], said["n"], "spreads")]
+
+
 def _judge_perturbations(numbers: Numbers) -> tuple[Outcome, str]:
     own, along = numbers["optimised own r=1"], numbers["direction own r=1"]
     judged, judged_along = numbers["optimised judge r=1"], numbers["direction judge r=1"]
@@ -253,19 +265,21 @@ def _show_perturbations(place: Place, numbers: Numbers) -> list[Block]:
             "|Δz| from left to right.",
         ),
         Chart(series, "|Δz|", "rise of the smile", "How far a smile rises by the distance that z may move"),
-        _viewers(),
+        _viewers(place),
     ]
 
 
-def _viewers() -> Table:
-    """What simulated viewers, whom nothing was learned from, think of pictures that were made for them, recorded."""
-    shown = ("the seed face", "the best single picture", "a picture for each profile", "optimised for each viewer")
+def _viewers(place: Place) -> Table:
+    """What simulated viewers, whom nothing was learned from, think of pictures that were made for them."""
+    said, count = place.numbers("viewers"), place.settings.viewers or 200
+    scores = {name: number(said[name]["judge"]) if said else recorded(f"viewers {name}") for name in SHOWN}
     return Table(
-        ["shown to 200 viewers", "their mean score, by the judge"],
-        [[name, recorded(f"viewers {name}")] for name in shown],
+        [f"shown to {count} viewers", "their mean score, by the judge"],
+        [[name, score] for name, score in scores.items()],
         "A picture for each viewer",
         "A score is minus the squared distance, in spreads, of a face’s smile, age and hair from what a viewer likes; a "
-        f"linear map from profiles to Δz was learned from 200 others. {source('viewers the seed face')}",
+        f"linear map from profiles to Δz was learned from {count} others."
+        + ("" if said else f" {source('viewers the seed face')}"),
     )
 
 

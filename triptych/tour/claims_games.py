@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from triptych.report import Beside, Block, Chart, Number, Series, Strip, Table
 from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, number, percent
-from triptych.tour.game import PLAYS
+from triptych.tour.game import LONG, PLAYS
 from triptych.tour.parts import rows_of, titles
 from triptych.tour.place import Place
 from triptych.tour.recorded import recorded, source
+from triptych.tour.settings import COUNTS, FEW
+
+ENDS = ("JSD(p, p_g)", "mean |D − D*|", "mean |D − ½| at the end")
 
 
 def _game(place: Place) -> Numbers:
     games = place.numbers("game")["games"]
-    found = {}
-    for plays in PLAYS:
-        said = games[str(plays)]
-        half = len(said["d_error"]) // 2
-        found[f"k={plays} D from half"] = Number(said["d_from_half"][-1], digits=3)
-        found[f"k={plays} D from optimal"] = Number(sum(said["d_error"][half:]) / len(said["d_error"][half:]), digits=3)
-        found[f"k={plays} divergence"] = Number(said["jsd"][-1], unit="nats", digits=4)
-    return found
+    return {f"k={plays} {name}": value for plays in PLAYS for name, value in _ended(games[str(plays)]).items()}
+
+
+def _ended(said: dict[str, Any]) -> dict[str, Number]:
+    """Where a game's second half stood, and where it ended: as many columns as `ENDS`."""
+    half = len(said["d_error"]) // 2
+    return {
+        "divergence": Number(said["jsd"][-1], unit="nats", digits=4),
+        "D from optimal": Number(sum(said["d_error"][half:]) / len(said["d_error"][half:]), digits=3),
+        "D from half": Number(said["d_from_half"][-1], digits=3),
+    }
 
 
 def _judge_game(numbers: Numbers) -> tuple[Outcome, str]:
@@ -57,13 +65,15 @@ def _show_game(place: Place, numbers: Numbers) -> list[Block]:
         "How far D is from its optimum while the game goes on",
         "The same minibatches in all, shared differently by the players.",
     )
-    rows: Rows = [
-        [f"k = {k}", *(numbers[f"k={k} {what}"] for what in ("divergence", "D from optimal", "D from half"))] for k in PLAYS
-    ]
-    rows.append(["k = 10, 1,500 rounds", *(recorded(f"game {what}") for what in ("jsd", "d error", "d from half"))])
-    table = Table(
-        ["", "JSD(p, p_g)", "mean |D − D*|", "mean |D − ½| at the end"], rows, note=f"Recorded figures: {source('game jsd')}"
-    )
+    rows: Rows = [[f"k = {k}", *_ended(games[str(k)]).values()] for k in PLAYS]
+    quoted = "long" not in games
+    if quoted:
+        rows.append(["k = 10, 1,500 rounds", *(recorded(f"game {what}") for what in ("jsd", "d error", "d from half"))])
+    else:
+        title = f"k = {LONG}, {place.settings.long_game:,} rounds"
+        rows.append([title, *_ended(games["long"]).values()])
+    note = f"Recorded figures: {source('game jsd')}" if quoted else ""
+    table = Table(["", *ENDS], rows, note=note)
     return [Beside([end, curves]), table]
 
 
@@ -95,11 +105,7 @@ def _show_invention(place: Place, numbers: Numbers) -> list[Block]:
     pictures = place.pictures("row-gan")
     names = titles(place.settings)
     rows: Rows = [[names[name], numbers[f"ratio {name}"], numbers[f"copied {name}"]] for name in rows_of(place.settings)]
-    rows += [
-        ["VAE, 100 pictures of clothes", recorded("nearest VAE 100"), ""],
-        ["GAN, 100 pictures of clothes", recorded("nearest GAN 100"), ""],
-        ["Glow, 100 pictures of clothes", recorded("nearest Glow 100"), ""],
-    ]
+    rows += _of_a_hundred(place)
     board = place.pictures("row-faces-gan")
     shown = [list(pictures["samples"][:8]), list(pictures["nearest"][:8])]
     labels = ["samples", "nearest training faces"]
@@ -130,6 +136,20 @@ def _show_invention(place: Place, numbers: Numbers) -> list[Block]:
             "A GAN asked for somebody it did not invent.",
         ),
     ]
+
+
+def _of_a_hundred(place: Place) -> Rows:
+    """Models that have seen a hundred pictures: the tour's, or recorded ones of clothes."""
+    own = {title: place.numbers(f"other-few-{family}-{COUNTS[0]}") for family, title in FEW.items()}
+    if all(own.values()):
+        return [
+            [
+                f"{title}, {COUNTS[0]} faces, by pixels",
+                *(number(said["samples"][key]) for key in ("nearest_ratio", "copied")),
+            ]
+            for title, said in own.items()
+        ]
+    return [[f"{name}, 100 pictures of clothes", recorded(f"nearest {name} 100"), ""] for name in ("VAE", "GAN", "Glow")]
 
 
 CLAIMS = (

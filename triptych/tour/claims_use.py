@@ -119,22 +119,29 @@ def _show_probes(place: Place, numbers: Numbers) -> list[Block]:
         x_log=True,
         lines=(("chance", 0.5),),
     )
-    return [chart, _few(place), *([] if place.settings.others else [_remembered()])]
+    return [chart, _few(place)] if _has_few(place) else [chart, _few_recorded(), _remembered()]
+
+
+def _has_few(place: Place) -> bool:
+    """Whether this tour's models learned from few faces, as a full one's do."""
+    return f"few-{next(iter(FEW))}-{COUNTS[0]}" in place.settings.others
 
 
 def _few(place: Place) -> Table:
-    """Samples of models that learned from few: of drawn faces in a full tour, else recorded ones of photographs."""
-    if place.settings.others:
-        known = {(f, n): place.numbers(f"other-few-{f}-{n}") for f in FEW for n in COUNTS}
-        rows: Rows = [
-            [f"{title}, Fréchet distance", *(number(known[f, n]["samples"]["fid"]) for n in COUNTS)]
-            for f, title in FEW.items()
-        ]
-        for f, title in FEW.items():
-            for what, key in (("training", "bits_seen"), ("held-out", "bits")):
-                if key in known[f, COUNTS[0]]:
-                    rows.append([f"{title}, bits/dim of {what} faces", *(number(known[f, n][key]) for n in COUNTS)])
-        return Table(["faces to learn from", *(f"{n:,}" for n in COUNTS)], rows, "Learning from few")
+    """Samples and likelihoods of models that learned from few faces."""
+    known = {(f, n): place.numbers(f"other-few-{f}-{n}") for f in FEW for n in COUNTS}
+    rows: Rows = [
+        [f"{title}, Fréchet distance", *(number(known[f, n]["samples"]["fid"]) for n in COUNTS)] for f, title in FEW.items()
+    ]
+    for f, title in FEW.items():
+        for what, key in (("training", "bits_seen"), ("held-out", "bits")):
+            if key in known[f, COUNTS[0]]:
+                rows.append([f"{title}, bits/dim of {what} faces", *(number(known[f, n][key]) for n in COUNTS)])
+    return Table(["faces to learn from", *(f"{n:,}" for n in COUNTS)], rows, "Learning from few")
+
+
+def _few_recorded() -> Table:
+    """Samples of models that learned from few photographs."""
     counts = (100, 1000, 9000)
     return Table(
         ["photographs to learn from", *(f"{n:,}" for n in counts)],

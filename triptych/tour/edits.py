@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+import triptych
 from triptych import edit
 from triptych.capabilities import Encodes
+from triptych.core import GenerativeModel
 from triptych.data import load
 from triptych.tour.place import Place
+from triptych.tour.settings import CONFOUNDED
 
-CONFOUNDED = "faces?hair_length:beard=-0.9"
 RADII = (0.5, 1.0, 2.0, 4.0)
 _FEWEST = 200  # steps of a network that is to read smiles at all
 _VALUES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -21,10 +24,26 @@ _VALUES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 def measure_confounded(place: Place) -> None:
     """The beard of held-out faces set from 0 to 1 by directions of independent and of confounded faces."""
-    settings, model = place.settings, place.model("vae")
-    pairs = load(CONFOUNDED, size=settings.size, n=settings.lessons).train
-    lessons = {"independent": place.lessons, "confounded": (pairs[:], dict(pairs.attributes))}
-    x = model.codec.centre(place.data.test[: settings.moved])
+    lessons = {"independent": place.lessons, "confounded": _confounded(place)}
+    place.keep("confounded", *_bearded(place, place.model("vae"), lessons))
+
+
+def measure_confounded_alone(place: Place) -> None:
+    """The same through a VAE that has never seen other faces than confounded ones."""
+    model = triptych.load(place.folder / "confounded-vae")
+    place.keep("confounded-alone", *_bearded(place, model, {"confounded": _confounded(place)}))
+
+
+def _confounded(place: Place) -> tuple[Tensor, dict[str, Any]]:
+    pairs = load(CONFOUNDED, size=place.settings.size, n=place.settings.lessons).train
+    return pairs[:], dict(pairs.attributes)
+
+
+def _bearded(
+    place: Place, model: GenerativeModel, lessons: dict[str, tuple[Tensor, dict[str, Any]]]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """How far the beard and the hair move by directions of each kind of lessons; pictures."""
+    x = model.codec.centre(place.data.test[: place.settings.moved])
     spread = float(place.judge(place.data.test[:])["hair_length"].std())
     numbers: dict[str, Any] = {"n": len(x)}
     pictures = {}
@@ -40,7 +59,14 @@ def measure_confounded(place: Place) -> None:
                 "stderr": float(change.std() / math.sqrt(len(x))),
             }
             pictures[f"{source} {method}"] = moved.view(len(x), len(_VALUES), *moved.shape[1:])[:2].flatten(0, 1)
-    place.keep("confounded", numbers, pictures)
+    return numbers, pictures
+
+
+def optimised_reader(place: Place, names: Sequence[str]) -> edit.Reader:
+    """A network that reads attributes and that edits are optimised by: it has seen none of the judge's faces."""
+    (stored, attributes), settings = place.lessons, place.settings
+    taught = {name: attributes[name] for name in names}
+    return edit.learn_reader(stored, taught, steps=max(_FEWEST, settings.judge_steps // 2), seed=settings.seed + 1)
 
 
 def measure_perturbations(place: Place) -> None:
@@ -48,9 +74,7 @@ def measure_perturbations(place: Place) -> None:
     by the judge, which is not."""
     model, settings = place.model("vae"), place.settings
     stored, attributes = place.lessons
-    reader = edit.learn_reader(
-        stored, {"smile": attributes["smile"]}, steps=max(_FEWEST, settings.judge_steps // 2), seed=settings.seed + 1
-    )
+    reader = optimised_reader(place, ["smile"])
     direction = edit.learn_directions(model, stored, attributes, names=["smile"])["smile"]
     x = model.codec.centre(place.data.test[: settings.searched])
     assert isinstance(model, Encodes)

@@ -30,6 +30,8 @@ SPACING = (GRID[1] - GRID[0]).item()
 MEANS, STDS, WEIGHTS = torch.tensor([-1.5, 1.5]), torch.tensor([0.5, 0.8]), torch.tensor([0.4, 0.6])
 PLAYS = (1, 5)
 """Minibatches of the discriminator to one of the generator, in the tour's games."""
+LONG = 10
+"""The same in a long game."""
 _SMOOTH = 0.05
 _MASS = 0.01  # density of p + p_g from which D is compared with D*
 _LOOKS = 15
@@ -96,6 +98,8 @@ def measure_game(place: Place) -> None:
     for plays in PLAYS:
         steps = max(4, 2 * place.settings.rounds // (1 + plays))
         games[str(plays)] = _played(recipe(steps, plays), data, log_real)
+    if place.settings.long_game:
+        games["long"] = _played(recipe(place.settings.long_game, LONG), data, log_real)
     shown = slice(100, None, 10)
     place.keep("game", {"games": games, "grid": GRID[shown], "p": log_real.exp()[shown]})
 

@@ -12,7 +12,7 @@ from triptych.progress import tracked
 from triptych.randomness import seeded
 from triptych.tour.place import Place
 
-DEPTHS = (2, 4, 8, 16)
+DEPTHS = (2, 4, 8, 16, 32)
 WAYS = ("full", "checkpoint", "reversible")
 _BATCH, _WIDTH = 8, 32
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from triptych.tour import bound, codes, edits, game, memory, rows, training
+from triptych.tour import bound, codes, edits, game, memory, rows, training, viewers
 from triptych.tour.place import ON_BOARD, onboard
 from triptych.tour.schedule import Part
 from triptych.tour.settings import Settings
@@ -46,14 +46,24 @@ def _measures(settings: Settings) -> Iterator[Part]:
     yield Part("bound", "weighing the bound", bound.measure_bound, 5.0, ("vae",), "examples")
     yield Part("gradients", "estimating gradients", bound.measure_gradients, 2.0, ("vae",), "examples")
     yield Part("confounded", "confounding two attributes", edits.measure_confounded, 5.0, ("vae", "judge"), "examples")
-    yield Part("game", "playing a game in one dimension", game.measure_game, 7.0)
-    yield Part("memory", "counting what gradients need", memory.measure_memory, 1.0)
+    yield Part("game", "playing a game in one dimension", game.measure_game, _game(settings))
+    yield Part("memory", "counting what gradients need", memory.measure_memory, 2.0)
     yield Part("inversion", "searching for codes of a GAN", codes.measure_inversion, 2.0, ("gan", "encoder"))
     yield Part("exactness", "differentiating a whole flow", codes.measure_exactness, 3.0, ("spectral",))
     needs = ("vae", "gan", "encoder", "spectral", "features")
     yield Part("temperatures", "sampling at temperatures", codes.measure_temperatures, 3.0, needs, "examples")
     yield Part("probes", "probing codes with few labels", codes.measure_probes, 5.0, ("vae", "gan", "encoder"))
     yield Part("perturbations", "optimising smiles", edits.measure_perturbations, 16.0, ("vae", "judge"))
+    if settings.viewers:
+        yield Part("viewers", "making a picture for each viewer", viewers.measure_viewers, 90.0, ("vae", "judge"))
+    if "confounded-vae" in settings.others:
+        own = ("confounded-vae", "judge")
+        yield Part("confounded-alone", "confounding a VAE", edits.measure_confounded_alone, 5.0, own, "examples")
+
+
+def _game(settings: Settings) -> float:
+    """CPU seconds of the games, by their minibatches."""
+    return 7.0 / 1200 * (2 * settings.rounds + (1 + game.LONG) * settings.long_game)
 
 
 def rows_of(settings: Settings) -> list[str]:
@@ -64,7 +74,7 @@ def rows_of(settings: Settings) -> list[str]:
 
 def titles(settings: Settings) -> dict[str, str]:
     """What each row is called."""
-    own = {name: trained.title for name, trained in settings.models.items()}
+    own = {name: trained.title for name, trained in settings.trained.items()}
     return (
         own | {"normal": "VAE, N(0, I)", "gan": "GAN + encoder"} | {name: f"{t}, on board" for name, t in ON_BOARD.items()}
     )

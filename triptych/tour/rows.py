@@ -50,9 +50,11 @@ def measure_other(place: Place, name: str) -> None:
     """Samples and likelihoods of a model that is not edited."""
     model, settings = triptych.load(place.folder / name), place.settings
     drawn = model.codec.decode(model.sample(settings.samples, generator=torch.Generator().manual_seed(1)))
-    numbers: dict[str, Any] = {"samples": compared(place, drawn)}
-    if isinstance(model, HasDensity):
-        seen = place.data.train.take(settings.trained[name].examples or len(place.data.train))[: settings.scored]
+    trained = settings.trained[name]
+    few = place.data.train.take(trained.examples)[: settings.samples] if trained.examples else None
+    numbers: dict[str, Any] = {"samples": compared(place, drawn, few)}
+    if isinstance(model, HasDensity) and not trained.data:  # likelihoods are of faces as the tour's models see them
+        seen = (place.data.train if few is None else few)[: settings.scored]
         for what, stored in (("bits", place.data.test[: settings.scored]), ("bits_seen", seen)):
             noise = torch.Generator().manual_seed(0)
             numbers[what] = evaluate.bits_per_dim(model, stored, k=_DRAWS if model.bound == "lower" else 1, generator=noise)
@@ -66,16 +68,23 @@ def measure_floor(place: Place) -> None:
     place.keep("floor", compared(place, others))
 
 
-def compared(place: Place, drawn: Tensor) -> dict[str, Estimate]:
-    """How far samples (n, C, H, W) are from as many held-out faces, and whether they are copies of training faces."""
+def compared(place: Place, drawn: Tensor, few: Tensor | None = None) -> dict[str, Estimate]:
+    """How far samples (n, C, H, W) are from as many held-out faces, and whether they are copies of training faces.
+
+    Of a model that has seen few of them, nearness to these is by pixels: the features know them all.
+    """
     train, n = place.data.train, place.settings.samples
-    stored, known = place.data.test[:n], train[place.features.unseen(train)[:n]]
-    real, fake, seen = (place.features(x) for x in (stored, drawn, known))
+    stored = place.data.test[:n]
+    real, fake = place.features(stored), place.features(drawn)
     noise = torch.Generator().manual_seed(0)
     found = {"fid": evaluate.frechet_distance(real, fake), **evaluate.precision_recall(real, fake)}
     found |= evaluate.two_sample_test(real, fake, generator=noise)
-    found["nearest_ratio"] = evaluate.nearest_ratio(fake, seen, real, generator=noise)
-    found["copied"] = evaluate.copied(*map(_coarse, (drawn, stored, train[:_AMONG])))
+    if few is None:
+        known = place.features(train[place.features.unseen(train)[:n]])
+    else:
+        fake, known, real = map(_coarse, (drawn, few, stored))
+    found["nearest_ratio"] = evaluate.nearest_ratio(fake, known, real, generator=noise)
+    found["copied"] = evaluate.copied(*map(_coarse, (drawn, stored, train[:_AMONG] if few is None else few)))
     return found
 
 

@@ -39,6 +39,8 @@ class Trained:
     """Changes to its loop."""
     init: str = ""
     """The model whose weights it starts from."""
+    data: str = ""
+    """Faces that it learns from, as `triptych.data.load` reads them; the tour's where nothing is said."""
     examples: int = 0
     """How many training faces it sees; 0: all."""
 
@@ -100,6 +102,10 @@ class Settings:
     """Estimates of a gradient, for its variance."""
     rounds: int = 600
     """Of each game in one dimension."""
+    long_game: int = 0
+    """Rounds of a game with ten minibatches of D to one of G; 0 quotes one."""
+    viewers: int = 0
+    """Simulated viewers that pictures are made for, and as many others that this is learned from; 0 quotes 200."""
     searched: int = 16
     """Held-out faces whose z is searched for in the GAN, and that are optimised."""
     search: int = 150
@@ -164,6 +170,7 @@ def _tuples(value: Any) -> Any:
     return {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
+_NORMAL, _PLAIN = {"prior": "normal"}, {"whiten": "none", "positions": False}  # families alone
 # of a short run: narrower networks, smaller minibatches and a higher rate make more of each second
 _NARROW, _SHORT = {"width": 16}, {"batch": 32, "rate": 4e-3}
 # a face has some hundred principal components that matter: of the others a flow learns little that one sees
@@ -187,8 +194,12 @@ QUICK = Settings(
             init="vae",
         ),
     },
+    others={"alone-vae": Trained("VAE, N(0, I), as long", "vae", 3500, 133.0, model=_NARROW | _NORMAL, training=_SHORT)},
 )
 """A few minutes on two cores."""
+
+CONFOUNDED = "faces?hair_length:beard=-0.9"
+"""Faces whose beards go with short hair."""
 
 MIXING = tuple((coupling, how) for coupling in ("additive", "affine") for how in ("invertible", "shuffle", "reverse"))
 """Couplings and ways of mixing channels that are compared."""
@@ -199,7 +210,7 @@ COUNTS = (100, 1000, 10_000)
 
 
 def _mixed(coupling: str, how: str) -> Trained:
-    model = {"coupling": coupling, "permutation": how, "depth": 4, "whiten": "none", "positions": False}
+    model = {"coupling": coupling, "permutation": how, "depth": 4, **_PLAIN}
     return Trained(f"Glow, {coupling}, {how}", "glow", 800, 90.0, model=model)
 
 
@@ -212,7 +223,15 @@ FULL = Settings(
         "glow": Trained("Glow, whitened", "glow", 4000, 900.0),
         "sharp": Trained("VAE + prior, sharpened", "vae", 3000, 500.0, objective={"sharpen": 3000}, init="vae"),
     },
-    others={f"mixing-{coupling}-{how}": _mixed(coupling, how) for coupling, how in MIXING}
+    others={
+        "alone-vae": Trained("VAE, N(0, I), as long", "vae", 11_000, 600.0, model=_NORMAL),
+        "alone-glow": Trained("Glow, as published", "glow", 4000, 900.0, model=_PLAIN),
+        "longer-vae": Trained("VAE + flow prior, longer", "vae", 12_000, 500.0, init="vae"),
+        "confounded-vae": Trained(
+            "VAE of confounded faces", "vae", 5000, 200.0, model=_NARROW, training=_SHORT, data=CONFOUNDED
+        ),
+    }
+    | {f"mixing-{coupling}-{how}": _mixed(coupling, how) for coupling, how in MIXING}
     | {
         f"few-{family}-{count}": Trained(f"{title}, {count:,} faces", family, steps, 150.0, examples=count)
         for (family, title), steps in zip(FEW.items(), (1500, 2500, 600), strict=True)
@@ -227,6 +246,8 @@ FULL = Settings(
     moved=256,
     repetitions=400,
     rounds=1500,
+    long_game=1500,
+    viewers=200,
     searched=64,
     search=300,
 )

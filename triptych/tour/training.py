@@ -9,7 +9,7 @@ import torch
 
 import triptych
 from triptych import edit, storage
-from triptych.data import Split
+from triptych.data import Split, load
 from triptych.edit.inversion import load_encoder, save_encoder
 from triptych.families import build_for, continued
 from triptych.pretrained import initial_model
@@ -46,9 +46,10 @@ def _begun(place: Place, name: str) -> Run:
 
 
 def _data(place: Place, name: str) -> Split:
-    """The training faces, or as many of them as the model sees."""
-    count = place.settings.trained[name].examples
-    return place.data.train.take(count) if count else place.data.train
+    """The training faces, or those that the model sees."""
+    trained, settings = place.settings.trained[name], place.settings
+    seen = load(trained.data, size=settings.size, n=settings.examples).train if trained.data else place.data.train
+    return seen.take(trained.examples) if trained.examples else seen
 
 
 def _initial(place: Place, name: str, data: Split) -> Any:
