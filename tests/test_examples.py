@@ -21,14 +21,22 @@ def test_example(name, arguments, tmp_path):
     assert out.stat().st_size > 1000
 
 
-@pytest.mark.parametrize("name, parameters", [("own_pictures.ipynb", "STEPS, PICTURES = 3, 300")])
-def test_notebook(name, parameters, tmp_path):
+NOTEBOOKS = {
+    "own_pictures.ipynb": ("STEPS, PICTURES = 3, 300", "smiling.png"),
+    "three_families.ipynb": ("FACES, SAMPLES = 30, 30", "smiles.png"),
+}
+"""The parameters that they are run with, and a picture that they write."""
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook(name, tmp_path):
     """The code cells in their order, with smaller numbers in the cell tagged "parameters"; it holds no outputs."""
     cells = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))["cells"]
     cells = [cell for cell in cells if cell["cell_type"] == "code"]
     assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", ())]
     assert len(tagged) == 1
+    parameters, written = NOTEBOOKS[name]
     tagged[0]["source"] = [parameters]
     script = tmp_path / "cells.py"
     script.write_text("\n\n".join("".join(cell["source"]) for cell in cells), encoding="utf-8")
@@ -36,7 +44,7 @@ def test_notebook(name, parameters, tmp_path):
     words = [sys.executable, "-W", "error", str(script)]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "smiling.png").stat().st_size > 100
+    assert (tmp_path / written).stat().st_size > 100
 
 
 def test_the_journey_of_a_practitioner(tmp_path, monkeypatch, capfd):
@@ -65,4 +73,4 @@ def test_the_journey_of_a_practitioner(tmp_path, monkeypatch, capfd):
 
 
 def test_every_example_is_run():
-    assert {p.name for p in EXAMPLES.iterdir() if p.is_file()} == {"journey.sh", "smile.py", "own_pictures.ipynb"}
+    assert {p.name for p in EXAMPLES.iterdir() if p.is_file()} == {"journey.sh", "smile.py", *NOTEBOOKS}

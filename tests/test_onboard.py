@@ -14,6 +14,7 @@ import torch
 import triptych
 from triptych import edit, folders, onboard, storage
 from triptych.bijections import Whiten
+from triptych.bijections.whiten import _nearest_orthonormal
 from triptych.capabilities import HasDensity
 from triptych.cli import main
 from triptych.cli.serving import usual_sources
@@ -108,6 +109,16 @@ def test_a_whitening_of_rounded_components_is_exact_once_it_is_straightened(kind
     torch.testing.assert_close(z, before, atol=0.05, rtol=0.01)
     jacobian = torch.autograd.functional.jacobian(lambda v: layer(v[None])[0][0], x[0])
     torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], ladj[0], atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("rounding", [1e-9, 1e-4, 1e-2, 1.0])
+def test_the_nearest_orthonormal_matrix_is_the_polar_factor(rounding):
+    from scipy.linalg import polar
+
+    torch.manual_seed(0)
+    exact = torch.linalg.qr(torch.randn(40, 12, dtype=torch.float64))[0]
+    rounded = exact + rounding * torch.randn(40, 12, dtype=torch.float64) / 7
+    torch.testing.assert_close(_nearest_orthonormal(rounded), torch.from_numpy(polar(rounded.numpy())[0]), atol=1e-12, rtol=0)
 
 
 def test_a_whitening_that_saw_no_data_stays_as_it_is():
