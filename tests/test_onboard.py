@@ -118,7 +118,9 @@ def test_the_nearest_orthonormal_matrix_is_the_polar_factor(rounding):
     torch.manual_seed(0)
     exact = torch.linalg.qr(torch.randn(40, 12, dtype=torch.float64))[0]
     rounded = exact + rounding * torch.randn(40, 12, dtype=torch.float64) / 7
-    torch.testing.assert_close(_nearest_orthonormal(rounded), torch.from_numpy(polar(rounded.numpy())[0]), atol=1e-12, rtol=0)
+    torch.testing.assert_close(
+        _nearest_orthonormal(rounded), torch.from_numpy(polar(rounded.numpy())[0]), atol=1e-12, rtol=0
+    )
 
 
 def test_a_whitening_that_saw_no_data_stays_as_it_is():
