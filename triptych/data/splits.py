@@ -108,6 +108,25 @@ def fixed_subset(n: int, count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)[:count]
 
 
+def validated(split: Split, share: float) -> tuple[Split, Split | None]:
+    """What is learned from, and the share of the examples by which it is judged while it learns, always the same ones.
+
+    None where the share is 0, or comes to less than one example.
+
+    >>> kept, judged = validated(Split(np.arange(20.0)[:, None]), 0.1)
+    >>> len(kept), len(judged), validated(Split(np.arange(4.0)[:, None]), 0.1)[1]
+    (18, 2, None)
+    """
+    count = min(round(share * len(split)), _MOST_VALIDATED, len(split) - 1)
+    if count < 1:
+        return split, None
+    order = fixed_subset(len(split), len(split), seed=1)
+    return split.take(np.sort(order[count:])), split.take(np.sort(order[:count]))
+
+
+_MOST_VALIDATED = 500  # examples that a model is judged by now and then: more would take the time of training
+
+
 @dataclass(frozen=True, eq=False)
 class Split:
     """N stored examples and their attributes.

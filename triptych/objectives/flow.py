@@ -28,6 +28,8 @@ class FlowPlayer(Player):
             the data (1 for pixels).
     """
 
+    validated = True
+
     def __init__(self, model: Flow, drift_bound: float = 1e-3, sample_bound: float = 10.0):
         super().__init__()
         self.model, self.drift_bound, self.sample_bound = model, drift_bound, sample_bound

@@ -59,11 +59,13 @@ class Player(nn.Module, ABC):
         span: the rounds in which it plays, so that a run may be a series of stages.
         loop: the loop's numbers for its parameters (a `recipes.Training`) where they are not the recipe's: rule, rates,
             momenta and clip; the rest is the run's.
+        validated: whether its loss on examples that it does not learn from says how good it is.
         kinds: of steps whose gradients are not to be compared, such as those with a penalty and those without.
     """
 
     plays: int = 1
     kinds: int = 1
+    validated: bool = False
     span: Span = WHOLE
     loop: Any = None
 

@@ -33,6 +33,8 @@ class PriorPlayer(Player):
             trained since are not those that an old one knows. None: an old one goes on.
     """
 
+    validated = True
+
     def __init__(
         self,
         model: GenerativeModel,

@@ -33,6 +33,8 @@ class VAEPlayer(Player):
     dict_keys(['elbo', 'log_likelihood', 'kl'])
     """
 
+    validated = True
+
     def __init__(
         self,
         model: VAE,

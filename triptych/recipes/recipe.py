@@ -10,6 +10,9 @@ from triptych.checking import check_argument
 from triptych.errors import TriptychError, check_choice, check_layers, check_range
 
 _TINY, _HUGE = 1e-12, 1e12
+LEARNED = 100  # times that a run sees each example from which on likelihoods of others tell when to stop
+ENOUGH = 20  # examples of which some can be spared for that
+SPARED = 0.1  # the share that is
 OFTEN = 500  # times that a discriminator sees each picture in a run, from which on it sees them augmented
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -61,6 +64,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "clip": (0, _HUGE),
     "ema": (0, 1 - 1e-9),
     "hide": (0, 1),
+    "validation": (0, 0.9),
     "log_every": (1, _HUGE),
     "save_every": (1, _HUGE),
     "save_minutes": (0, _HUGE),
@@ -92,6 +96,9 @@ class Settings(Protocol):
 
 class Objective(Protocol):
     """A family's configuration of its training game."""
+
+    likelihood: ClassVar[bool]
+    """Whether it maximises a likelihood or a bound, which held-out examples judge."""
 
     def judged(self, steps: int) -> int:
         """How many minibatches of a run of so many steps a discriminator sees; 0: there is none to see any."""
@@ -130,6 +137,10 @@ class Training:
     """Decay of the weights' moving average, which evaluation and editing use; 0 keeps the last weights."""
     hide: float = 0.1
     """How often each attribute is hidden in training, so that "unknown" can be asked for (conditional models)."""
+    validation: float | None = None
+    """Share of the training examples (500 at most) that is not learned from: each stage that maximises a likelihood ends
+    with the averaged weights that make these likeliest. Without a number a tenth where each example is seen 100 times, else
+    none; 0 keeps the last weights."""
     log_every: int = 100
     """Steps between lines of metrics.jsonl."""
     save_every: int = 1000
@@ -180,6 +191,10 @@ class Recipe:
             check_fields(settings)
         if self.training.decay == "exponential" and not self.training.rate_end:
             raise TriptychError("an exponential decay never reaches 0: choose --training.rate-end above 0, or decay cosine")
+        if self.training.validation and not self.objective.likelihood:
+            raise TriptychError(
+                "validation goes by likelihoods, which this game has none of: leave --training.validation out"
+            )
         if self.differentiable != "none" and not self.adversarial:
             raise TriptychError(f"augment {self.differentiable} is for what a discriminator sees: choose flip or shift")
 
@@ -207,7 +222,8 @@ class Recipe:
 
         A discriminator that sees the same pictures again and again knows them by heart in the end: where nothing else is
         said it sees them through diffaug if it sees each 500 times. Augmented from the start they teach far more slowly:
-        benchmarks/hinge.py --examples.
+        benchmarks/hinge.py --examples. A density that sees the same examples again and again learns them by heart: where it
+        sees each 100 times, a tenth of them is kept out to judge it by (`Training.validation`).
 
         Args:
             examples: of the training data.
@@ -217,9 +233,17 @@ class Recipe:
         >>> [preset("dcgan").decided(n, pictures=True).augment for n in (100, 1_000)]
         ['diffaug', '']
         """
+        found, training = self, self.training
+        often = examples >= ENOUGH and self.times_seen(examples) >= LEARNED
+        if training.validation is None and self.objective.likelihood and often:
+            found = dataclasses.replace(found, training=dataclasses.replace(training, validation=SPARED))
         if self._chosen() or not pictures or self.judged_times(examples) < OFTEN:
-            return self
-        return dataclasses.replace(self, augment=",".join(filter(None, (self.augment, "diffaug"))))
+            return found
+        return dataclasses.replace(found, augment=",".join(filter(None, (self.augment, "diffaug"))))
+
+    def times_seen(self, examples: int) -> float:
+        """How often the run learns from each of so many training examples, on one process."""
+        return self.steps * self.training.batch / max(1, examples)
 
     def judged_times(self, examples: int) -> float:
         """How often a discriminator sees each of so many training examples; 0 where there is none.

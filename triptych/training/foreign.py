@@ -6,6 +6,7 @@ makes; learning rates, decays and every other setting come from the recipe alone
 
     weights.NAME, average.NAME       the model's state
     health.PLAYER.NAME               the statistics of its steps
+    best.PLAYER.weights.NAME         the best of the averaged weights, and beside them .loss and .step (`validation`)
     optimizer.PLAYER.INDEX.SLOT      all of the rule's slots for a parameter, or none: it has not been updated yet
 """
 
@@ -97,6 +98,7 @@ _RANGES: dict[tuple[str, str], tuple[float, float]] = {
     ("optimizer", "step"): (0, _MOST_STEPS),
     # sums and maxima of squares and absolute values
     **{("optimizer", name): (0, math.inf) for name in ("exp_avg_sq", "exp_inf", "sum")},
+    ("best", "step"): (0, _MOST_STEPS),
     ("health", "norm"): (0, math.inf),
     **{("health", name): (0, _MOST_STEPS) for name in _COUNTS},
     ("health", "last_bad_step"): (-1, _MOST_STEPS),

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from triptych import progress
 from triptych.data.batches import Batch
-from triptych.data.splits import Split
+from triptych.data.splits import Split, validated
 from triptych.errors import TriptychError
 from triptych.modes import flush_subnormals
 from triptych.training import health, optimisers
 from triptych.training.pace import Pace
+from triptych.training.pictures import draw_samples, is_drawn
 from triptych.training.precision import slow_bf16
 from triptych.training.recovery import report_bad_steps, roll_back
 from triptych.training.run import Run
@@ -51,12 +52,13 @@ def train(run: Run, data: Split) -> Generator[Round, None, None]:
     as they are. Programs should rather call modes.flush_subnormals() before their first parallel operation, as the
     command line does: a second pool of workers competes with the caller's for the cores (seen: 13 ms a step, not 8).
     """
+    data, held_out = validated(data, run.recipe.training.validation or 0.0)
     stream = run.batches(data).stream(run.minibatches(run.step), run.minibatches(run.recipe.steps))
     for player in run.players.values():
         player.train()
     with flushing() as play:
         while run.step < run.recipe.steps:
-            yield play(play_round, run, data, stream)
+            yield play(play_round, run, data, stream, held_out)
 
 
 @contextlib.contextmanager
@@ -69,8 +71,12 @@ def flushing() -> Iterator[Callable[..., Round]]:
         yield lambda function, *arguments: worker.submit(function, *arguments).result()
 
 
-def play_round(run: Run, data: Split, stream: Iterator[Batch]) -> Round:
-    """The round of run.step: each player who takes part plays its minibatches, of the stream."""
+def play_round(run: Run, data: Split, stream: Iterator[Batch], held_out: Split | None = None) -> Round:
+    """The round of run.step: each player who takes part plays its minibatches, of the stream.
+
+    Args:
+        held_out: examples that it does not learn from, by which the best of its weights are chosen.
+    """
     terms: dict[str, Tensor] = {}
     play, run.mid_round = 0, True
     remarks = run.begin(data)
@@ -80,6 +86,7 @@ def play_round(run: Run, data: Split, stream: Iterator[Batch]) -> Round:
             play += 1
     run.update_average()
     run.progress.step += 1
+    remarks |= run.validate(held_out)
     run.mid_round = False
     return Round(run.step, terms, remarks)
 
@@ -230,7 +237,7 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch, 
                 speed = (run.step - first) / (time.perf_counter() - start)
                 # on each process: what a player changes as a result it must change on all
                 findings = [player.inspect() for player in run.playing(run.step - 1).values()]
-                numbers = {k: v.item() for k, v in played.terms.items()} | {"steps_per_s": speed}
+                numbers = {k: v.item() for k, v in played.terms.items()} | {"steps_per_s": speed} | run.validation.numbers
                 logged = run.log(run.step, numbers | {k: v for found in findings for k, v in found.numbers.items()})
                 if report_bad_steps(run, data, notice):
                     return
@@ -246,7 +253,7 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch, 
             early = not due(training.save_every) and pace.due(run.step, run.edge(run.step)) and not run.problem()
             if early:
                 run.save()
-            if run.is_drawn(run.step) or (early and not training.sample_every):
+            if is_drawn(run) or (early and not training.sample_every):
                 _draw_samples(run, notice)
             watch(played, logged)
             if requests:
@@ -256,7 +263,7 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch, 
 def _draw_samples(run: Run, notice: Notice) -> None:
     """Sampling that fails is reported once and does not stop the training: bad steps are found by their gradients."""
     try:
-        run.draw_samples()
+        draw_samples(run)
     except TriptychError as error:
         _say_once(run, {"samples": f"no samples could be drawn: {error}"}, notice)
 

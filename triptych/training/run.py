@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from triptych import figures, folders, storage
+from triptych import folders, storage
 from triptych.core import GenerativeModel
 from triptych.data.batches import Batch, Batches
 from triptych.data.splits import Split
@@ -32,12 +32,13 @@ from triptych.objectives.player import Player
 from triptych.pretrained import blank_model, described, read_recipe, write_card
 from triptych.randomness import noise_seed, seeded
 from triptych.recipes import Recipe, Training, to_json
-from triptych.training import checkpoint, foreign, metrics, optimisers
+from triptych.training import checkpoint, metrics, optimisers, pictures, state
 from triptych.training.average import MovingAverage
 from triptych.training.checkpoint import Checkpoint, Progress
 from triptych.training.health import Health, broken_layer
 from triptych.training.precision import settled
 from triptych.training.processes import accelerator, processes
+from triptych.training.validation import Parts, Validation
 
 
 class Run:
@@ -48,6 +49,7 @@ class Run:
         players: the sides of the game by name, in the order in which they play; wrapped: the same, wrapped for several
             processes.
         optimizers, health: of each player, by its name.
+        validation: the best of the averaged weights, where examples are kept out to judge them by.
         progress: the step, and what else the training goes on from.
         saved_step: step of the newest checkpoint that this process has written or read.
         claim: the right to write the run, on the process that does.
@@ -69,6 +71,8 @@ class Run:
             self.wrapped[name], prepared = self.accelerator.prepare(player, optimizer)
             self.optimizers[name] = prepared.optimizer  # accelerate's wrapper looks for packages on the disk at every step
             self.health[name] = Health(len(optimizer.param_groups[0]["params"]), player.kinds).to(self.device)
+        validating = players(recipe, self.averaged, self.accelerator.num_processes) if recipe.training.validation else {}
+        self.validation = Validation(validating, recipe.steps, self.device)
         self.progress = Progress()
         self.saved_step: int | None = None
         self.claim: folders.Claim | None = None
@@ -149,8 +153,8 @@ class Run:
             # of this version, as the weights are; other steps are kept when the data are known to be right
             run.write_recipe(before)
             run._write_model()  # a kill may have come between the state and these
-            if run.step and run.is_drawn(run.step) and not run._picture.exists():
-                run.draw_samples()
+            if run.step and pictures.is_drawn(run) and not pictures.picture_of(run).exists():
+                pictures.draw_samples(run)
         return run
 
     @contextlib.contextmanager
@@ -202,12 +206,13 @@ class Run:
         """Lets the players begin whose first round this is; returns their remarks by what they are about.
 
         What those leave behind who have played their last round is the average of their weights: the next stage builds on
-        it, and it stays what it is.
+        it, and it stays what it is: the best of those that were looked at, where they are validated.
         """
         remarks: dict[str, str] = {}
         beginners = {n: p for n, p in self.playing(self.step).items() if n not in self.begun}
-        for player in self.players.values() if beginners else ():
+        for name, player in self.players.items() if beginners else ():
             if player.span.last is not None and player.span.last <= self.step:
+                remarks |= self.validation.settle(name)
                 self.average.settle(player)
         for name, player in beginners.items():
             # the same on every process, and again where a run is resumed here
@@ -242,6 +247,21 @@ class Run:
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return self.accelerator.is_main_process
+
+    def validate(self, held_out: Split | None) -> dict[str, str]:
+        """Looks at the averaged weights now and then, and ends with the best; remarks for a person."""
+        if held_out is None:
+            return {}
+        self.average.copy_unaveraged()
+        self.validation.judge(self.step, lambda: self._encoded(held_out))
+        return self.validation.settle_all() if self.step == self.recipe.steps else {}
+
+    def _encoded(self, held_out: Split) -> Parts:
+        """x (B, *E) of all examples in minibatches, and where there is one the context (B, K)."""
+        context, batch = self._context(held_out), self.recipe.training.batch
+        with seeded(self.recipe.seed, self.device):  # of the values within their bins
+            x = self.model.codec.encode(held_out[:].to(self.device))
+        return list(zip(*(t.to(self.device).split(batch) for t in (x, context) if t is not None), strict=True))
 
     def batches(self, data: Split) -> Batches:
         """The run's minibatches of stored values and context: pure functions of the recipe's seed, the step and the rank."""
@@ -311,55 +331,27 @@ class Run:
             return
         self._hold()
         self.average.copy_unaveraged()
-        checkpoint.write(self.folder, self._checkpoint(), self.recipe.training.save_every)
+        checkpoint.write(self.folder, state.checkpoint_of(self), self.recipe.training.save_every)
         self._write_model()
         self.saved_step = self.step
 
     def _write_model(self) -> None:
         """The averaged weights, and the card that says how far they have come."""
-        storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
+        with self.validation.settled():
+            storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
         write_card(self.averaged, self.folder, self.recipe, self.step)
-
-    def _checkpoint(self) -> Checkpoint:
-        tensors = self._state(self.optimizers)
-        for name, optimizer in self.optimizers.items():
-            tensors |= {f"optimizer.{name}.{k}": v for k, v in optimisers.state(optimizer).items()}
-        return Checkpoint(self.progress, tensors)
-
-    def _state(self, players: Iterable[str]) -> dict[str, Tensor]:
-        """What a checkpoint holds of the run besides what the optimisers remember."""
-        tensors = {f"weights.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"average.{k}": v for k, v in self.averaged.state_dict().items()}
-        for name in players:
-            tensors |= {f"health.{name}.{k}": v for k, v in self.health[name].state_dict().items()}
-        return tensors
-
-    def _checked(self, stored: Checkpoint) -> tuple[Checkpoint, list[str]]:
-        """A checkpoint in this version's form that fits the run, and of which players it knows.
-
-        A run that was shorter may have lacked a stage.
-        """
-        tensors = dict(stored.tensors)
-        played = [name for name in self.players if stored.section(f"health.{name}.")]
-        for name in played:
-            health = self.health[name].upgraded(stored.section(f"health.{name}."))
-            tensors |= {f"health.{name}.{k}": v for k, v in health.items()}
-        known = {name: foreign.slots(self.loop(name), self.device) for name in played}
-        optimizers = {name: self.optimizers[name] for name in played}
-        finite = {f"{kept}.{name}" for kept in ("weights", "average") for name, _ in self.model.named_parameters()}
-        foreign.check_tensors(tensors, self._state(played), optimizers, known, finite, stored.source or self.folder)
-        return stored._replace(tensors=tensors), played
 
     @torch.no_grad()
     def restore(self, stored: Checkpoint) -> None:
         """Goes back to a checkpoint, and cuts metrics.jsonl to it."""
-        stored, played = self._checked(stored)
+        stored, played = state.checked(self, stored)
         for prefix, model in (("weights.", self.model), ("average.", self.averaged)):
             model.load_state_dict(stored.section(prefix))
         for name in played:
             self.health[name].restore(stored.section(f"health.{name}."))
             optimisers.load(self.optimizers[name], stored.section(f"optimizer.{name}."))
             self.players[name].follow_buffers()
+        self.validation.restore(stored.section("best."))
         self.progress, self.saved_step = stored.progress, stored.progress.step
         # with other steps than before, a stage may lie ahead again: it then begins anew
         started = {n: p.span.first for n, p in self.players.items() if p.span.first < self.step}
@@ -369,26 +361,6 @@ class Run:
             self.average.begin(player, self.begun.get(name, 0))
         if self.is_main:
             metrics.cut(self.folder / "metrics.jsonl", self.step)
-
-    def draw_samples(self) -> None:
-        """samples/step-N.png: 64 examples from the averaged model, always of the same z, where they can be shown."""
-        if not self.is_main:
-            return
-        self.average.copy_unaveraged()
-        model, generator = self.averaged, torch.Generator().manual_seed(self.recipe.seed)
-        with evaluating(model):
-            pictures = model.codec.show(model.sample(64, generator=generator), model.event_shape)
-        if pictures is not None:
-            figures.save(pictures, self._picture)
-
-    @property
-    def _picture(self) -> Path:
-        return self.folder / "samples" / f"step-{self.step:09d}.png"
-
-    def is_drawn(self, step: int) -> bool:
-        """Whether a picture is drawn at a step, whatever the clock says."""
-        every = self.recipe.training.sample_every or self.recipe.training.save_every
-        return step == self.recipe.steps or step % every == 0
 
     def finish(self) -> None:
         """Saves and closes the trackers."""

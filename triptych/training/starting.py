@@ -243,4 +243,9 @@ def _decided(recipe: Recipe, data: Split, notice: Notice, timed: Plan | None) ->
             f"a discriminator is to see each of {len(data)} pictures {times:,.0f} times: it sees them through diffaug, so "
             "as not to know them by heart (--augment none: as they are)"
         )
+    if decided.training.validation and recipe.training.validation is None:
+        notice(
+            f"each of {len(data)} examples is to be seen {decided.times_seen(len(data)):,.0f} times: a tenth is kept out, "
+            "to end with the weights that suit them best (--training.validation 0: learn from all, keep the last)"
+        )
     return decided
