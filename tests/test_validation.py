@@ -24,9 +24,8 @@ DATA = load("faces", size=16, n=60)
 
 def recipe_of(family, steps, **training):
     recipe = families.preset(family, data="faces")
-    small = {"vae": {"width": 8, "latent_dim": 4}, "spectral": {"groups": (8, 16), "width": 32, "coupling_width": 16, "couplings": 2}}[
-        family
-    ]
+    spectral = {"groups": (8, 16), "width": 32, "coupling_width": 16, "couplings": 2}
+    small = {"vae": {"width": 8, "latent_dim": 4}, "spectral": spectral}[family]
     loop = dataclasses.replace(recipe.training, batch=16, rate=3e-3, ema=0.5, save_every=10, log_every=10, **training)
     return dataclasses.replace(recipe, size=16, steps=steps, model=dataclasses.replace(recipe.model, **small), training=loop)
 

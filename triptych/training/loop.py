@@ -24,7 +24,6 @@ from triptych.errors import TriptychError
 from triptych.modes import flush_subnormals
 from triptych.training import health, optimisers
 from triptych.training.pace import Pace
-from triptych.training.pictures import draw_samples, is_drawn
 from triptych.training.precision import slow_bf16
 from triptych.training.recovery import report_bad_steps, roll_back
 from triptych.training.run import Run
@@ -253,7 +252,7 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch, 
             early = not due(training.save_every) and pace.due(run.step, run.edge(run.step)) and not run.problem()
             if early:
                 run.save()
-            if is_drawn(run) or (early and not training.sample_every):
+            if run.is_drawn(run.step) or (early and not training.sample_every):
                 _draw_samples(run, notice)
             watch(played, logged)
             if requests:
@@ -263,7 +262,7 @@ def _fit_until_rolled_back(run: Run, data: Split, notice: Notice, watch: Watch, 
 def _draw_samples(run: Run, notice: Notice) -> None:
     """Sampling that fails is reported once and does not stop the training: bad steps are found by their gradients."""
     try:
-        draw_samples(run)
+        run.draw_samples()
     except TriptychError as error:
         _say_once(run, {"samples": f"no samples could be drawn: {error}"}, notice)
 

@@ -31,7 +31,6 @@ from triptych.progress import duration
 from triptych.recipes import Recipe
 from triptych.training.loop import flushing, play_round
 from triptych.training.pace import of_first
-from triptych.training.pictures import draw_samples
 from triptych.training.processes import processes
 from triptych.training.run import Run
 
@@ -323,7 +322,7 @@ def _save(run: Run) -> None:
     run.problem()
     with contextlib.suppress(TriptychError):  # no samples of a model that has hardly begun, or no space there
         run.save()
-        draw_samples(run)
+        run.draw_samples()
 
 
 def _finish_queued(device: torch.device) -> None:

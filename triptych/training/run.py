@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from triptych import folders, storage
+from triptych import figures, folders, storage
 from triptych.core import GenerativeModel
 from triptych.data.batches import Batch, Batches
 from triptych.data.splits import Split
@@ -32,7 +32,7 @@ from triptych.objectives.player import Player
 from triptych.pretrained import blank_model, described, read_recipe, write_card
 from triptych.randomness import noise_seed, seeded
 from triptych.recipes import Recipe, Training, to_json
-from triptych.training import checkpoint, metrics, optimisers, pictures, state
+from triptych.training import checkpoint, metrics, optimisers, state
 from triptych.training.average import MovingAverage
 from triptych.training.checkpoint import Checkpoint, Progress
 from triptych.training.health import Health, broken_layer
@@ -153,8 +153,8 @@ class Run:
             # of this version, as the weights are; other steps are kept when the data are known to be right
             run.write_recipe(before)
             run._write_model()  # a kill may have come between the state and these
-            if run.step and pictures.is_drawn(run) and not pictures.picture_of(run).exists():
-                pictures.draw_samples(run)
+            if run.step and run.is_drawn(run.step) and not run._picture.exists():
+                run.draw_samples()
         return run
 
     @contextlib.contextmanager
@@ -361,6 +361,26 @@ class Run:
             self.average.begin(player, self.begun.get(name, 0))
         if self.is_main:
             metrics.cut(self.folder / "metrics.jsonl", self.step)
+
+    def draw_samples(self) -> None:
+        """samples/step-N.png: 64 examples from the averaged model, always of the same z, where they can be shown."""
+        if not self.is_main:
+            return
+        self.average.copy_unaveraged()
+        model, generator = self.averaged, torch.Generator().manual_seed(self.recipe.seed)
+        with evaluating(model):
+            pictures = model.codec.show(model.sample(64, generator=generator), model.event_shape)
+        if pictures is not None:
+            figures.save(pictures, self._picture)
+
+    @property
+    def _picture(self) -> Path:
+        return self.folder / "samples" / f"step-{self.step:09d}.png"
+
+    def is_drawn(self, step: int) -> bool:
+        """Whether a picture is drawn at a step, whatever the clock says."""
+        every = self.recipe.training.sample_every or self.recipe.training.save_every
+        return step == self.recipe.steps or step % every == 0
 
     def finish(self) -> None:
         """Saves and closes the trackers."""

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Protocol
 
+import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
+from triptych.core import GenerativeModel
+from triptych.objectives.player import Player
+from triptych.recipes import Training
 from triptych.training import foreign, optimisers
-from triptych.training.checkpoint import Checkpoint
+from triptych.training.checkpoint import Checkpoint, Progress
+from triptych.training.health import Health
+from triptych.training.validation import Validation
 
-if TYPE_CHECKING:
-    from triptych.training.run import Run
+
+class Kept(Protocol):
+    """What of a `Run` is kept."""
+
+    folder: Path
+    model: GenerativeModel
+    players: dict[str, Player]
+    optimizers: dict[str, Optimizer]
+    health: dict[str, Health]
+    validation: Validation
+    progress: Progress
+
+    @property
+    def averaged(self) -> GenerativeModel:
+        """The model with averaged weights."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def loop(self, name: str) -> Training:
+        """The loop's numbers for a player."""
 
 
-def checkpoint_of(run: Run) -> Checkpoint:
+def checkpoint_of(run: Kept) -> Checkpoint:
     """The run as it is."""
     tensors = _state(run, run.optimizers) | run.validation.state()
     for name, optimizer in run.optimizers.items():
@@ -22,7 +50,7 @@ def checkpoint_of(run: Run) -> Checkpoint:
     return Checkpoint(run.progress, tensors)
 
 
-def checked(run: Run, stored: Checkpoint) -> tuple[Checkpoint, list[str]]:
+def checked(run: Kept, stored: Checkpoint) -> tuple[Checkpoint, list[str]]:
     """A checkpoint in this version's form that fits the run, and of which players it knows.
 
     A run that was shorter may have lacked a stage; of a run that was not validated no best weights are kept.
@@ -41,7 +69,7 @@ def checked(run: Run, stored: Checkpoint) -> tuple[Checkpoint, list[str]]:
     return stored._replace(tensors=tensors), played
 
 
-def _state(run: Run, players: Iterable[str]) -> dict[str, Tensor]:
+def _state(run: Kept, players: Iterable[str]) -> dict[str, Tensor]:
     """All but what the optimisers remember, and the best weights."""
     tensors = {f"weights.{k}": v for k, v in run.model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in run.averaged.state_dict().items()}
