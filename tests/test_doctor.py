@@ -1,5 +1,6 @@
 """Every ailment provoked on purpose and named, borders by histories made up, and no false alarms on healthy runs."""
 
+import dataclasses
 import json
 import math
 import re
@@ -400,6 +401,16 @@ def test_healthy_runs_are_called_healthy(tmp_path, family):
 
 
 # --- borders, by histories made up
+
+
+def test_validation_is_a_remedy_of_what_has_a_likelihood():
+    recipe = families.preset("vae")
+    validated = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, validation=0.1))
+    said = [
+        diagnose(history(loss=1.0), {"nearest_ratio": 0.1}, r)[0].remedy
+        for r in (recipe, validated, families.preset("dcgan"))
+    ]
+    assert ["--training.validation" in text for text in said] == [True, False, False]
 
 
 def test_every_name_has_a_rule_and_every_rule_a_name():
