@@ -238,7 +238,13 @@ def _still_falling(history: History, _samples: Samples) -> str | None:
 
 
 _CONTINUE = "continue: triptych train --resume RUN --minutes MORE"
-_MORE_DATA = ("set --training.validation (0.1, say)", "stop earlier", "use more data", "set --augment flip,shift", "set --augment ada")
+_MORE_DATA = (
+    "set --training.validation (0.1, say)",
+    "stop earlier",
+    "use more data",
+    "set --augment flip,shift",
+    "set --augment ada",
+)
 
 _VARIETY, _COPIES = ("spread_ratio", "distinct_outputs"), ("copied", "nearest_ratio")
 

@@ -213,6 +213,7 @@ class Run:
         for name, player in self.players.items() if beginners else ():
             if player.span.last is not None and player.span.last <= self.step:
                 remarks |= self.validation.settle(name)
+                self.validation.forget([name])  # a later stage may move the same weights
                 self.average.settle(player)
         for name, player in beginners.items():
             # the same on every process, and again where a run is resumed here
@@ -357,6 +358,7 @@ class Run:
         started = {n: p.span.first for n, p in self.players.items() if p.span.first < self.step}
         begun = started if self.progress.begun is None else self.progress.begun
         self.progress.begun = {name: begun[name] for name in started if name in begun}
+        self.validation.forget(name for name in self.players if name not in self.progress.begun)
         for name, player in sorted(self.players.items(), key=lambda item: item[1].span.first):
             self.average.begin(player, self.begun.get(name, 0))
         if self.is_main:

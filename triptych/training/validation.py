@@ -75,6 +75,12 @@ class Validation:
         said = f"the {name} is best on held-out training examples after {step:,} of {length:,} steps: those weights are kept"
         return {f"validation {name}": said}
 
+    def forget(self, names: Iterable[str]) -> None:
+        """Of players that begin anew, or whose weights others move from now on."""
+        for name in names:
+            self._best.pop(name, None)
+            self.losses.pop(name, None)
+
     def settle_all(self) -> dict[str, str]:
         """The same of each player that was judged."""
         return {kind: line for name in self._best for kind, line in self.settle(name).items()}
