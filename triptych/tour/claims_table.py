@@ -214,7 +214,7 @@ def _show_together(place: Place, numbers: Numbers) -> list[Block]:
             "",
             "Fréchet distance",
             "Families alone and composed after the same 300 seconds",
-            f"Lower is better; each bar a run of its own. {source('faces VAE fid')}",
+            f"Lower is better; each bar a run of its own. {source('faces VAE fid')}; the others {source('faces GAN fid')}",
             kind="bar",
         ),
     ]
