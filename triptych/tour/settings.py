@@ -209,32 +209,35 @@ COUNTS = (100, 1000, 10_000)
 """How many."""
 
 
+_OF_FEW = ((1500, 56.0), (2500, 100.0), (600, 150.0))  # steps and CPU seconds of each
+
+
 def _mixed(coupling: str, how: str) -> Trained:
     model = {"coupling": coupling, "permutation": how, "depth": 4, **_PLAIN}
-    return Trained(f"Glow, {coupling}, {how}", "glow", 800, 90.0, model=model)
+    return Trained(f"Glow, {coupling}, {how}", "glow", 800, 47.0, model=model)
 
 
 FULL = Settings(
     "full",
     {
-        "vae": Trained("VAE + flow prior", "vae", 15_000, 600.0),
-        "gan": Trained("GAN", "dcgan", 16_000, 900.0),
-        "spectral": Trained("spectral flow", "spectral", 3000, 700.0),
-        "glow": Trained("Glow, whitened", "glow", 4000, 900.0),
-        "sharp": Trained("VAE + prior, sharpened", "vae", 3000, 500.0, objective={"sharpen": 3000}, init="vae"),
+        "vae": Trained("VAE + flow prior", "vae", 15_000, 540.0),
+        "gan": Trained("GAN", "dcgan", 16_000, 690.0),
+        "spectral": Trained("spectral flow", "spectral", 3000, 610.0),
+        "glow": Trained("Glow, whitened", "glow", 4000, 640.0),
+        "sharp": Trained("VAE + prior, sharpened", "vae", 3000, 440.0, objective={"sharpen": 3000}, init="vae"),
     },
     others={
-        "alone-vae": Trained("VAE, N(0, I), as long", "vae", 11_000, 600.0, model=_NORMAL),
-        "alone-glow": Trained("Glow, as published", "glow", 4000, 900.0, model=_PLAIN),
-        "longer-vae": Trained("VAE + flow prior, longer", "vae", 12_000, 500.0, init="vae"),
+        "alone-vae": Trained("VAE, N(0, I), as long", "vae", 12_000, 540.0, model=_NORMAL),
+        "alone-glow": Trained("Glow, as published", "glow", 5700, 640.0, model=_PLAIN),
+        "longer-vae": Trained("VAE + flow prior, longer", "vae", 12_700, 440.0, init="vae"),
         "confounded-vae": Trained(
-            "VAE of confounded faces", "vae", 5000, 200.0, model=_NARROW, training=_SHORT, data=CONFOUNDED
+            "VAE of confounded faces", "vae", 5000, 120.0, model=_NARROW, training=_SHORT, data=CONFOUNDED
         ),
     }
     | {f"mixing-{coupling}-{how}": _mixed(coupling, how) for coupling, how in MIXING}
     | {
-        f"few-{family}-{count}": Trained(f"{title}, {count:,} faces", family, steps, 150.0, examples=count)
-        for (family, title), steps in zip(FEW.items(), (1500, 2500, 600), strict=True)
+        f"few-{family}-{count}": Trained(f"{title}, {count:,} faces", family, steps, cost, examples=count)
+        for (family, title), (steps, cost) in zip(FEW.items(), _OF_FEW, strict=True)
         for count in COUNTS
     },
     judge_steps=4000,
