@@ -10,9 +10,9 @@ from triptych.checking import check_argument
 from triptych.errors import TriptychError, check_choice, check_layers, check_range
 
 _TINY, _HUGE = 1e-12, 1e12
-LEARNED = 100  # times that a run sees each example from which on likelihoods of others tell when to stop
-ENOUGH = 20  # examples of which some can be spared for that
-SPARED = 0.1  # the share that is
+LEARNED = 10  # times that a run sees each of few examples from which on likelihoods of others tell when to stop
+FEW = range(20, 20_000)  # as many as that are few, and enough to spare some
+SPARED = 0.1  # the share that is spared
 OFTEN = 500  # times that a discriminator sees each picture in a run, from which on it sees them augmented
 
 RANGES: dict[str, tuple[float, float]] = {
@@ -139,8 +139,8 @@ class Training:
     """How often each attribute is hidden in training, so that "unknown" can be asked for (conditional models)."""
     validation: float | None = None
     """Share of the training examples (500 at most) that is not learned from: each stage that maximises a likelihood ends
-    with the averaged weights that make these likeliest. Without a number a tenth where each example is seen 100 times, else
-    none; 0 keeps the last weights."""
+    with the averaged weights that make these likeliest. Without a number a tenth where each of fewer than 20,000
+    examples is seen 10 times, else none; 0 keeps the last weights."""
     log_every: int = 100
     """Steps between lines of metrics.jsonl."""
     save_every: int = 1000
@@ -223,7 +223,7 @@ class Recipe:
         A discriminator that sees the same pictures again and again knows them by heart in the end: where nothing else is
         said it sees them through diffaug if it sees each 500 times. Augmented from the start they teach far more slowly:
         benchmarks/hinge.py --examples. A density that sees the same examples again and again learns them by heart: where it
-        sees each 100 times, a tenth of them is kept out to judge it by (`Training.validation`).
+        sees each of fewer than 20,000 at least 10 times, a tenth of them is kept out to judge it by (`Training.validation`).
 
         Args:
             examples: of the training data.
@@ -234,7 +234,7 @@ class Recipe:
         ['diffaug', '']
         """
         found, training = self, self.training
-        often = examples >= ENOUGH and self.times_seen(examples) >= LEARNED
+        often = examples in FEW and self.times_seen(examples) >= LEARNED
         if training.validation is None and self.objective.likelihood and often:
             found = dataclasses.replace(found, training=dataclasses.replace(training, validation=SPARED))
         if self._chosen() or not pictures or self.judged_times(examples) < OFTEN:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from triptych.data.faces import draw
 from triptych.report import Block, Chart, Frames, Number, Series, Strip, Table
-from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, above, number, percent, signed
+from triptych.tour.claim import FAILS, HOLDS, Claim, Numbers, Outcome, Rows, number, percent, signed, sure
 from triptych.tour.place import ON_BOARD, Place
 from triptych.tour.recorded import recorded, source
 from triptych.tour.rows import VALUES, above_mouth
@@ -213,7 +213,7 @@ def _perturbations(place: Place) -> Numbers:
     said = place.numbers("perturbations")
     return {
         f"{name} {reader} r={radius:g}": _rise(said[name][i][reader], said["n"])
-        for name in ("direction", "optimised")
+        for name in ("direction", "optimised", "gain")
         for i, radius in enumerate(said["radii"])
         for reader in ("own", "judge")
     }
@@ -238,12 +238,13 @@ def _saw_only_confounded(place: Place, method: str) -> list[Number | str]:
 def _judge_perturbations(numbers: Numbers) -> tuple[Outcome, str]:
     own, along = numbers["optimised own r=1"], numbers["direction own r=1"]
     judged, judged_along = numbers["optimised judge r=1"], numbers["direction judge r=1"]
-    agrees = above(judged, judged_along)
-    holds = above(own, along) and agrees
+    agrees = sure(numbers["gain judge r=1"])
+    holds = sure(numbers["gain own r=1"]) and agrees
     sides = "and the judge, which was not asked, agrees" if agrees else "but the judge does not confirm it beyond its errors"
     return (HOLDS if holds else FAILS), (
         f"With z moved by 1, the smile rises by **{own}** where it is optimised and by **{along}** along the smile’s "
-        f"direction, as the network that is optimised reads it; {sides}: {judged} and {judged_along}."
+        f"direction, as the network that is optimised reads it; {sides}: {judged} and {judged_along}, on the same faces a "
+        f"difference of **{numbers['gain judge r=1']}**."
     )
 
 
@@ -329,7 +330,7 @@ CLAIMS = (
         "direction of an attribute is one candidate; following the gradient of the task itself is another, and it can "
         "cheat.",
         "`triptych.edit.optimise` against the smile’s direction at the same |Δz|, read by the network that is "
-        "optimised and by one that is not",
+        "optimised and by one that is not; the difference is of the same faces",
         _perturbations,
         _judge_perturbations,
         _show_perturbations,

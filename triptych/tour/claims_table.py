@@ -176,15 +176,15 @@ def _judge_together(numbers: Numbers) -> tuple[Outcome, str]:
     groups = {
         "Pays": [hinge for hinge, wins in paying.items() if all(wins)],
         "Pays now and then": [hinge for hinge, wins in paying.items() if any(wins) and not all(wins)],
-        "Does not pay in so short a time": [hinge for hinge, wins in paying.items() if not any(wins)],
+        "Does not pay in the time that it had": [hinge for hinge, wins in paying.items() if not any(wins)],
     }
     said = " ".join(f"{title}: {', '.join(hinges)}." for title, hinges in groups.items() if hinges)
     here = paying["a flow as the VAE’s prior"][0]  # this tour's own weights decide, where the record agrees
     return (HOLDS if here and 2 * won > compared else FAILS), (
         f"Composed, a model has the smaller Fréchet distance in **{won} of {compared}** comparisons at equal budgets, "
         f"{compared - len(HINGES) * len(DATA)} of this tour and {len(HINGES) * len(DATA)} recorded. {said} Here a VAE with "
-        f"N(0, I) is at **{numbers['alone-vae fid']}** after {numbers['alone-vae seconds'].shown}, and at "
-        f"**{numbers['vae fid']}** where some of {numbers['vae seconds'].shown} went into a flow as its prior; sharpened, "
+        f"N(0, I) is at **{numbers['alone-vae fid']}** after {numbers['alone-vae seconds']} of one core, and at "
+        f"**{numbers['vae fid']}** where some of {numbers['vae seconds']} went into a flow as its prior; sharpened, "
         f"that one is at {numbers['sharp fid']}."
     )
 
@@ -192,14 +192,21 @@ def _judge_together(numbers: Numbers) -> tuple[Outcome, str]:
 def _show_together(place: Place, numbers: Numbers) -> list[Block]:
     kinds, names = _kinds(), titles(place.settings)
     series = [Series(data, kinds, [numbers[f"{data} {kind} fid"].value for kind in kinds], recorded=True) for data in DATA]
+    fid = {name: _uncounted(numbers[f"{name} fid"]) for name in (*TRAINED, *_alone(place.settings.others))}
     rows: Rows = [
-        [f"{hinge} ({names[other]} → {names[own]})", numbers[f"{other} fid"], numbers[f"{other} seconds"],
-         numbers[f"{own} fid"], numbers[f"{own} seconds"]]
-        for hinge, (other, own) in HERE.items() if f"{other} fid" in numbers
-    ]  # fmt: skip
+        [
+            f"{hinge} ({names[other]} → {names[own]})",
+            fid[other],
+            numbers[f"{other} seconds"],
+            fid[own],
+            numbers[f"{own} seconds"],
+        ]
+        for hinge, (other, own) in HERE.items()
+        if other in fid
+    ]
     rows += [
-        ["the same VAE, N(0, I) put in the flow’s place", numbers["normal fid"], "", numbers["vae fid"], ""],
-        ["the same VAE, then sharpened", numbers["vae fid"], "", numbers["sharp fid"], numbers["sharp seconds"]],
+        ["the same VAE, N(0, I) put in the flow’s place", fid["normal"], "", fid["vae"], ""],
+        ["the same VAE, then sharpened", fid["vae"], "", fid["sharp"], numbers["sharp seconds"]],
     ]
     return [
         Table(
@@ -207,7 +214,8 @@ def _show_together(place: Place, numbers: Numbers) -> list[Block]:
             rows,
             "In this tour: Fréchet distances, and seconds of one core",
             "The first rows spend as much time on either side, “longer” and “sharpened” both beyond the VAE with its prior. "
-            "In the last two rows weights are shared: the time is what the composed one takes beyond the other.",
+            "In the last two rows weights are shared: the time is what the composed one takes beyond the other. "
+            f"{place.settings.samples:,} samples.",
         ),
         Chart(
             series,

@@ -83,7 +83,7 @@ def measure_perturbations(place: Place) -> None:
         start = model.decode(z)
     numbers: dict[str, Any] = {"n": len(x), "radii": RADII}
     pictures = {"start": model.codec.decode(start[:4])}
-    found: dict[str, list[Any]] = {"direction": [], "optimised": []}
+    found: dict[str, list[Any]] = {"direction": [], "optimised": [], "gain": []}
     for radius in RADII:
         with torch.no_grad():
             along = model.decode(z + radius * direction.step / direction.step.norm())
@@ -91,6 +91,8 @@ def measure_perturbations(place: Place) -> None:
         for name, moved in (("direction", along), ("optimised", best.x)):
             found[name].append({"own": _rise(reader, start, moved), "judge": _rise(place.judge, start, moved)})
             pictures[f"{name} {radius:g}"] = model.codec.decode(moved[:4])
+        # of the same faces, so that what sets them apart from one another cancels
+        found["gain"].append({"own": _rise(reader, along, best.x), "judge": _rise(place.judge, along, best.x)})
     place.keep("perturbations", numbers | found, pictures)
 
 

@@ -179,22 +179,22 @@ _FEW_COMPONENTS = {"rank": 256, "groups": (16, 16, 32, 64, 128), "width": 128, "
 QUICK = Settings(
     "quick",
     {
-        "vae": Trained("VAE + flow prior", "vae", 4800, 133.0, model=_NARROW, training=_SHORT),
-        "gan": Trained("GAN", "dcgan", 2000, 97.0),
-        "spectral": Trained("spectral flow", "spectral", 600, 90.0, model=_FEW_COMPONENTS),
-        "glow": Trained("Glow, whitened", "glow", 400, 95.0, model={"rank": 384}, training={"batch": 16, "rate_warmup": 50}),
+        "vae": Trained("VAE + flow prior", "vae", 4800, 118.0, model=_NARROW, training=_SHORT),
+        "gan": Trained("GAN", "dcgan", 2000, 87.0),
+        "spectral": Trained("spectral flow", "spectral", 600, 69.0, model=_FEW_COMPONENTS),
+        "glow": Trained("Glow, whitened", "glow", 400, 61.0, model={"rank": 384}, training={"batch": 16, "rate_warmup": 50}),
         "sharp": Trained(
             "VAE + prior, sharpened",
             "vae",
             200,
-            30.0,
+            27.0,
             model=_NARROW,
             objective={"sharpen": 200},
             training={"batch": 32},
             init="vae",
         ),
     },
-    others={"alone-vae": Trained("VAE, N(0, I), as long", "vae", 3500, 133.0, model=_NARROW | _NORMAL, training=_SHORT)},
+    others={"alone-vae": Trained("VAE, N(0, I), as long", "vae", 4100, 118.0, model=_NARROW | _NORMAL, training=_SHORT)},
 )
 """A few minutes on two cores."""
 
