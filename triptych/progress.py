@@ -211,7 +211,7 @@ def duration(seconds: float) -> str:
 # below so many seconds: the unit, its seconds, what the rest is counted in, and the seconds to which it is rounded
 _UNITS = (
     (100, "s", 1, "", 1),
-    (600, "min", 60, "s", 10),
+    (1000, "min", 60, "s", 10),  # so that nothing is said by more than 3 % wrong
     (5400, "min", 60, "", 60),
     (172_800, "h", 3600, "min", 60),
     (3e7, "days", 86_400, "h", 3600),
