@@ -10,7 +10,7 @@ from triptych.checking import check_argument
 from triptych.errors import TriptychError, check_choice, check_layers, check_range
 
 _TINY, _HUGE = 1e-12, 1e12
-LEARNED = 10  # times that a run sees each of few examples from which on likelihoods of others tell when to stop
+LEARNED = 100  # times that a run sees each of few examples from which on likelihoods of others tell when to stop
 FEW = range(20, 20_000)  # as many as that are few, and enough to spare some
 SPARED = 0.1  # the share that is spared
 OFTEN = 500  # times that a discriminator sees each picture in a run, from which on it sees them augmented
@@ -140,7 +140,7 @@ class Training:
     validation: float | None = None
     """Share of the training examples (500 at most) that is not learned from: each stage that maximises a likelihood ends
     with the averaged weights that make these likeliest. Without a number a tenth where each of fewer than 20,000
-    examples is seen 10 times, else none; 0 keeps the last weights."""
+    examples is seen 100 times, else none; 0 keeps the last weights."""
     log_every: int = 100
     """Steps between lines of metrics.jsonl."""
     save_every: int = 1000
@@ -223,7 +223,7 @@ class Recipe:
         A discriminator that sees the same pictures again and again knows them by heart in the end: where nothing else is
         said it sees them through diffaug if it sees each 500 times. Augmented from the start they teach far more slowly:
         benchmarks/hinge.py --examples. A density that sees the same examples again and again learns them by heart: where it
-        sees each of fewer than 20,000 at least 10 times, a tenth of them is kept out to judge it by (`Training.validation`).
+        sees each of fewer than 20,000 at least 100 times, a tenth of them is kept out to judge it by (`Training.validation`).
 
         Args:
             examples: of the training data.
