@@ -223,7 +223,7 @@ class Recipe:
         A discriminator that sees the same pictures again and again knows them by heart in the end: where nothing else is
         said it sees them through diffaug if it sees each 500 times. Augmented from the start they teach far more slowly:
         benchmarks/hinge.py --examples. A density that sees the same examples again and again learns them by heart: where it
-        sees each of fewer than 20,000 at least 100 times, a tenth of them is kept out to judge it by (`Training.validation`).
+        sees each of fewer than 20,000 at least 100 times, a tenth of them is kept out to judge by (`Training.validation`).
 
         Args:
             examples: of the training data.
