@@ -187,8 +187,8 @@ def planned(out: Path, name: str, options: argparse.Namespace, kind: Kind, train
     recipe = recipe_of(options, kind)
     steps, timed = affordable(out / f"{name}.probe", recipe, kind, train, options.seconds)
     decided = lasting(recipe, kind, steps).decided(len(train), train.is_image)
-    if decided.augment != recipe.augment:  # so many steps with so few examples are augmented, which takes time
-        recipe = dataclasses.replace(recipe, augment=decided.augment)
+    if decided != lasting(recipe, kind, steps):  # so many steps with so few examples are augmented, which takes time
+        recipe = decided
         steps, timed = affordable(out / f"{name}.probe", recipe, kind, train, options.seconds)
     plan = {"recipe": recipes.to_json(lasting(recipe, kind, steps)), "timed": timed, "spent": 0.0, "peak": 0.0}
     path.write_text(json.dumps(plan))

@@ -5,14 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from triptych import families, storage
+from triptych import VAE, families, storage
+from triptych.compose import flow_prior
 from triptych.data import Split, load
-from triptych.data.splits import validated
+from triptych.data.splits import divided
 from triptych.errors import TriptychError
 from triptych.evaluate import bits_per_dim
 from triptych.training.loop import fit, train
+from triptych.training.planning import plan_minutes
 from triptych.training.run import Run
+from triptych.training.starting import _undecided
+from triptych.vae import Gaussian
 
 
 def states_equal(one, other):
@@ -38,7 +43,7 @@ def begun(folder, recipe, data=DATA.train):
 def test_the_best_of_the_averaged_weights_remain(tmp_path, family):
     """By a list of all that were looked at, and a loss computed here."""
     run = begun(tmp_path / "run", recipe_of(family, 60, validation=0.2))
-    held_out = validated(DATA.train, 0.2)[1]
+    held_out = divided(DATA.train, 0.2)[1]
     name, player = next((n, p) for n, p in run.validation.players.items() if n in ("vae", "flow"))
     seen = {}
     for played in train(run, DATA.train):
@@ -46,10 +51,11 @@ def test_the_best_of_the_averaged_weights_remain(tmp_path, family):
         loss = run.validation.numbers.get(f"validation_{name}")
         if played.step <= last and loss not in [old for old, _ in seen.values()]:
             seen[played.step] = (loss, {k: v.clone() for k, v in player.state_dict().items()})
+    run.finish()
     best = min(seen, key=lambda step: seen[step][0])
     assert all(torch.equal(v, seen[best][1][k]) for k, v in player.state_dict().items())
     if family == "spectral":  # which learns so few faces by heart
-        rest = validated(DATA.train, 0.2)[0]
+        rest = divided(DATA.train, 0.2)[0]
         last = begun(tmp_path / "last", recipe_of(family, 60, validation=0.0), rest)
         fit(last, rest, notice=lambda line: None)
         kept, lost = (bits_per_dim(r.averaged, held_out[:], generator=torch.Generator().manual_seed(0)) for r in (run, last))
@@ -147,7 +153,7 @@ def test_examples_are_kept_out_where_each_of_few_is_seen_often():
 )
 def test_parts_share_no_example_and_lose_none(n, share, kept):
     split = Split(np.arange(float(n))[:, None], {"a": np.arange(n)})
-    seen, held_out = validated(split, share)
+    seen, held_out = divided(split, share)
     assert (0 if held_out is None else len(held_out)) == kept
     parts = [seen] if held_out is None else [seen, held_out]
     values = np.concatenate([part[:].numpy().ravel() for part in parts])
@@ -160,3 +166,57 @@ def test_a_conditional_model_is_validated_as_it_is_told(tmp_path):
     run = begun(tmp_path / "run", recipe)
     fit(run, DATA.train, notice=lambda line: None)
     assert np.isfinite(run.validation.losses["flow"][0])
+
+
+def test_a_few_odd_examples_do_not_decide(tmp_path):
+    """Far off in one held-out row: the median over parts does not see it."""
+    losses = []
+    for odd in (0.0, 1e4):
+        x = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
+        row = np.random.default_rng(1).permutation(400)[0]  # the first that is kept out
+        x[row, 0] += odd
+        data = Split(x)
+        held_out = divided(data, 0.1)[1]
+        assert (abs(held_out[:].numpy()).max() > 1e3) == bool(odd)
+        recipe = dataclasses.replace(families.preset("realnvp", data="moons"), steps=60)
+        recipe = dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, validation=0.1))
+        run = Run.create(tmp_path / f"run{odd}", recipe, families.build_for(recipe, data))
+        fit(run, data, notice=lambda line: None)
+        losses.append(run.validation.losses["flow"])
+    assert min(step for _, step in losses) > 8 and losses[0][0] == pytest.approx(losses[1][0], rel=0.1)
+
+
+def test_minutes_and_init_decide_anew():
+    recipe = recipe_of("vae", 1000)
+    found = plan_minutes(
+        0.15, dataclasses.replace(recipe, steps=10**6), lambda r: families.build_for(r, DATA.train), DATA.train
+    )
+    assert found.recipe == found.recipe.decided(len(DATA.train), True)
+    assert (found.recipe.training.validation == 0.1) == (found.recipe.times_seen(len(DATA.train)) >= 100)
+    assert _undecided(recipe_of("vae", 1000, validation=0.1)).training.validation is None
+
+
+def test_where_a_discriminator_sees_all_steps_nothing_is_kept_out():
+    recipe = recipe_of("vae", 1000)
+    sharp = dataclasses.replace(recipe, objective=dataclasses.replace(recipe.objective, sharpen=1000))
+    assert sharp.decided(60, True).training.validation is None
+
+
+def test_statistics_stay_with_the_best_weights(tmp_path):
+    """Batch norm's, while the prior learns after the VAE."""
+    torch.manual_seed(0)
+    x = torch.randn(60, 6)
+    encoder, decoder = (
+        nn.Sequential(nn.Linear(a, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, b)) for a, b in ((6, 4), (2, 6))
+    )
+    recipe = recipe_of("vae", 60, validation=0.2)
+    recipe = dataclasses.replace(recipe, size=None)
+    data = Split(x.numpy())
+    model = VAE((6,), 2, encoder=encoder, decoder=decoder, likelihood=Gaussian((6,), mean="linear"), prior=flow_prior(2))
+    model.codec.fit(data.parts())
+    run = Run.create(tmp_path / "run", recipe, model)
+    for played in train(run, data):
+        if played.step == 41:
+            after = {k: v.clone() for k, v in run.averaged.state_dict().items() if not k.startswith("prior")}
+    run.finish()
+    assert states_equal(after, {k: v for k, v in run.averaged.state_dict().items() if not k.startswith("prior")})

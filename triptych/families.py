@@ -169,7 +169,6 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
         TriptychError: for an attribute that the split does not have, and for a factory whose model does not fit the data.
     """
     from triptych.codecs import Conditions
-    from triptych.data.splits import validated
     from triptych.randomness import seeded
 
     conditions = None
@@ -178,7 +177,7 @@ def build_for(recipe: Recipe, split: Split, factory: Callable[[tuple[int, ...]],
     dim = 0 if conditions is None else conditions.dim
     if factory is None:
         _check_memory(recipe, split, dim)
-    split, _ = validated(split, recipe.training.validation or 0.0)
+    split, _ = recipe.parts(split)
     with seeded(recipe.seed):
         if factory is None:
             model = family(recipe.family).build(recipe, first_batch(split), dim)

@@ -108,13 +108,13 @@ def fixed_subset(n: int, count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).permutation(n)[:count]
 
 
-def validated(split: Split, share: float) -> tuple[Split, Split | None]:
-    """What is learned from, and the share of the examples by which it is judged while it learns, always the same ones.
+def divided(split: Split, share: float) -> tuple[Split, Split | None]:
+    """A split in two, always in the same way: the examples to learn from, and a share of them to validate by.
 
-    None where the share is 0, or comes to less than one example.
+    There is no second part where the share is 0, or comes to less than one example.
 
-    >>> kept, judged = validated(Split(np.arange(20.0)[:, None]), 0.1)
-    >>> len(kept), len(judged), validated(Split(np.arange(4.0)[:, None]), 0.1)[1]
+    >>> learned, held_out = divided(Split(np.arange(20.0)[:, None]), 0.1)
+    >>> len(learned), len(held_out), divided(Split(np.arange(4.0)[:, None]), 0.1)[1]
     (18, 2, None)
     """
     count = min(round(share * len(split)), _MOST_VALIDATED, len(split) - 1)

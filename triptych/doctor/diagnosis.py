@@ -115,6 +115,6 @@ _FLAG = re.compile(r"--(model|objective|training|augment)(?:\.([a-z0-9-]+))?(?: 
 _WITHOUT_EFFECT: dict[str, Callable[[Recipe], bool]] = {
     "gamma": lambda recipe: recipe.objective.penalty == "none",
     "beta": lambda recipe: recipe.objective.beta <= 1,
-    "validation": lambda recipe: not recipe.objective.likelihood,
+    "validation": lambda recipe: not recipe.has_likelihood,
     "momentum": lambda recipe: not recipe.training.momentum,
 }

@@ -73,7 +73,8 @@ class PriorPlayer(Player):
 
     def codes(self, x: Tensor, context: Tensor | None) -> Tensor:
         """z of x (B, *E), (draws · B, L)."""
-        return self._seen(x, context, self.draws)[1]
+        with evaluating(self._model[0]):  # a batch norm of the encoder's learns nothing more
+            return self._seen(x, context, self.draws)[1]
 
     @torch.no_grad()
     def _seen(self, x: Tensor, context: Tensor | None, draws: int) -> tuple[Tensor, Tensor]:

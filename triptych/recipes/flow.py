@@ -119,8 +119,6 @@ class SpectralModel:
 class FlowObjective:
     """The exact likelihood, and what is watched while it is maximised."""
 
-    likelihood: ClassVar[bool] = True
-
     drift_bound: float = 1e-3
     """Drift of the reversible inversion beyond which gradients are computed with checkpoints instead."""
     sample_bound: float = 10.0

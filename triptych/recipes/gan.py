@@ -86,8 +86,6 @@ class ProgressiveModel:
 class GANObjective:
     """The game between generator and discriminator."""
 
-    likelihood: ClassVar[bool] = False
-
     game: Literal["nonsaturating", "minimax", "wgan", "relativistic"] = "nonsaturating"
     """The losses: one of the 2014 paper's two, Wasserstein's, or the relativistic one on pairs of data and samples."""
     plays: int = 1

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from triptych.checking import check_argument
 from triptych.errors import TriptychError, check_choice, check_layers, check_range
+
+if TYPE_CHECKING:
+    from triptych.data.splits import Split
 
 _TINY, _HUGE = 1e-12, 1e12
 LEARNED = 100  # times that a run sees each of few examples from which on likelihoods of others tell when to stop
@@ -96,9 +99,6 @@ class Settings(Protocol):
 
 class Objective(Protocol):
     """A family's configuration of its training game."""
-
-    likelihood: ClassVar[bool]
-    """Whether it maximises a likelihood or a bound, which held-out examples judge."""
 
     def judged(self, steps: int) -> int:
         """How many minibatches of a run of so many steps a discriminator sees; 0: there is none to see any."""
@@ -191,7 +191,7 @@ class Recipe:
             check_fields(settings)
         if self.training.decay == "exponential" and not self.training.rate_end:
             raise TriptychError("an exponential decay never reaches 0: choose --training.rate-end above 0, or decay cosine")
-        if self.training.validation and not self.objective.likelihood:
+        if self.training.validation and not self.has_likelihood:
             raise TriptychError(
                 "validation goes by likelihoods, which this game has none of: leave --training.validation out"
             )
@@ -202,6 +202,17 @@ class Recipe:
     def adversarial(self) -> bool:
         """Whether a discriminator sees the pictures, so that they may be augmented on the way to it."""
         return self.objective.judged(self.steps) > 0
+
+    @property
+    def has_likelihood(self) -> bool:
+        """Whether some steps maximise a likelihood, which held-out examples can judge: those without a discriminator."""
+        return self.objective.judged(self.steps) < self.steps
+
+    def parts(self, split: Split) -> tuple[Split, Split | None]:
+        """The training examples in two: what the run learns from, and what its weights are chosen by, if anything."""
+        from triptych.data.splits import divided
+
+        return divided(split, self.training.validation or 0.0)
 
     @property
     def differentiable(self) -> Literal["none", "diffaug", "ada"]:
@@ -235,7 +246,7 @@ class Recipe:
         """
         found, training = self, self.training
         often = examples in FEW and self.times_seen(examples) >= LEARNED
-        if training.validation is None and self.objective.likelihood and often:
+        if training.validation is None and self.has_likelihood and often:
             found = dataclasses.replace(found, training=dataclasses.replace(training, validation=SPARED))
         if self._chosen() or not pictures or self.judged_times(examples) < OFTEN:
             return found

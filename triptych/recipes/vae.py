@@ -56,8 +56,6 @@ class VAEModel:
 class VAEObjective:
     """Which bound a VAE maximises."""
 
-    likelihood: ClassVar[bool] = True
-
     estimator: Literal["B", "A", "k", "score"] = "B"
     """The bound: B (closed-form KL), A (all by sampling), k (importance-weighted), score (the naive gradient)."""
     draws: int = 1

@@ -14,6 +14,7 @@ import triptych
 from triptych import edit, evaluate
 from triptych.capabilities import Encodes, HasDensity, Layered
 from triptych.core import Estimate, GenerativeModel
+from triptych.pretrained import read_recipe
 from triptych.tour.place import ON_BOARD, Place, cpu_seconds, onboard
 
 VALUES = tuple(v / 4 for v in range(-8, 9))
@@ -50,8 +51,9 @@ def measure_other(place: Place, name: str) -> None:
     """Samples and likelihoods of a model that is not edited."""
     model, settings = triptych.load(place.folder / name), place.settings
     drawn = model.codec.decode(model.sample(settings.samples, generator=torch.Generator().manual_seed(1)))
-    trained = settings.trained[name]
-    few = place.data.train.take(trained.examples)[: settings.samples] if trained.examples else None
+    trained, recipe = settings.trained[name], read_recipe(place.folder / name)
+    assert recipe is not None
+    few = recipe.parts(place.data.train.take(trained.examples))[0][: settings.samples] if trained.examples else None
     numbers: dict[str, Any] = {"samples": compared(place, drawn, few)}
     if isinstance(model, HasDensity) and not trained.data:  # likelihoods are of faces as the tour's models see them
         seen = (place.data.train if few is None else few)[: settings.scored]

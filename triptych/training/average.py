@@ -57,14 +57,14 @@ class MovingAverage:
 
     def begin(self, module: nn.Module, step: int) -> None:
         """From `step` on t counts anew for the module's weights: their next average is nearly the newest of them."""
-        own = {id(p) for p in module.parameters()}
+        own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
         self._begun |= {id(weight): step for weight in self._weights if id(weight) in own}
         self._groups = self._grouped()
 
     @torch.no_grad()
     def settle(self, module: nn.Module) -> None:
-        """The module's weights become their averages, as nothing moves them any more."""
-        own = {id(p) for p in module.parameters()}
+        """The module's weights, and statistics that are averaged, become their averages, as nothing moves them any more."""
+        own = {id(tensor) for tensor in (*module.parameters(), *module.buffers())}
         for average, weight in zip(self._averages, self._weights, strict=True):
             if id(weight) in own:
                 weight.copy_(average)

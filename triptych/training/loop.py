@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from triptych import progress
 from triptych.data.batches import Batch
-from triptych.data.splits import Split, validated
+from triptych.data.splits import Split
 from triptych.errors import TriptychError
 from triptych.modes import flush_subnormals
 from triptych.training import health, optimisers
@@ -27,6 +27,7 @@ from triptych.training.pace import Pace
 from triptych.training.precision import slow_bf16
 from triptych.training.recovery import report_bad_steps, roll_back
 from triptych.training.run import Run
+from triptych.training.validation import Parts
 
 
 class Round(NamedTuple):
@@ -51,7 +52,7 @@ def train(run: Run, data: Split) -> Generator[Round, None, None]:
     as they are. Programs should rather call modes.flush_subnormals() before their first parallel operation, as the
     command line does: a second pool of workers competes with the caller's for the cores (seen: 13 ms a step, not 8).
     """
-    data, held_out = validated(data, run.recipe.training.validation or 0.0)
+    held_out = run.held_out(data)
     stream = run.batches(data).stream(run.minibatches(run.step), run.minibatches(run.recipe.steps))
     for player in run.players.values():
         player.train()
@@ -70,11 +71,11 @@ def flushing() -> Iterator[Callable[..., Round]]:
         yield lambda function, *arguments: worker.submit(function, *arguments).result()
 
 
-def play_round(run: Run, data: Split, stream: Iterator[Batch], held_out: Split | None = None) -> Round:
+def play_round(run: Run, data: Split, stream: Iterator[Batch], held_out: Parts = ()) -> Round:
     """The round of run.step: each player who takes part plays its minibatches, of the stream.
 
     Args:
-        held_out: examples that it does not learn from, by which the best of its weights are chosen.
+        held_out: what the best of its weights are chosen by, `Run.held_out`.
     """
     terms: dict[str, Tensor] = {}
     play, run.mid_round = 0, True
@@ -85,7 +86,7 @@ def play_round(run: Run, data: Split, stream: Iterator[Batch], held_out: Split |
             play += 1
     run.update_average()
     run.progress.step += 1
-    remarks |= run.validate(held_out)
+    run.validate(held_out)
     run.mid_round = False
     return Round(run.step, terms, remarks)
 
@@ -158,7 +159,7 @@ def _fit(run: Run, data: Split, notice: Notice, watch: Watch | None, left: Calla
         if not run.mid_round and not run.problem():  # in the middle of a round weights and step do not belong together
             run.save()
         raise
-    run.finish()
+    _say_once(run, run.finish(), notice)
 
 
 @contextlib.contextmanager
@@ -191,8 +192,8 @@ def _check_data(run: Run, data: Split, notice: Notice) -> None:
         )
     run.progress.data_size, run.progress.data_digest = len(data), data.digest or run.progress.data_digest
     needed = run.recipe.training.batch * run.accelerator.num_processes
-    if len(data) < needed:  # copies are not new data: what is measured across a minibatch (batch norm) is of fewer
-        notice(f"{len(data)} examples are fewer than the {needed} of a minibatch: they are repeated to fill it")
+    if (count := len(run.recipe.parts(data)[0])) < needed:  # what is measured across a minibatch (batch norm) is of fewer
+        notice(f"{count} examples are fewer than the {needed} of a minibatch: they are repeated to fill it")
     for remark in run.model.codec.remarks(data.event_shape, data.columns).values() if not run.step else ():
         notice(remark)
     if slow := slow_bf16(run.recipe, run.device):

@@ -170,8 +170,8 @@ def plan_minutes(
     recipe = dataclasses.replace(recipe, steps=max(recipe.steps, start + FEW))
     found = _planned(60 * minutes, began, recipe, make, data, start, clock)
     decided = found.recipe.decided(len(data), data.is_image)
-    if decided.augment != recipe.augment:  # that so many steps see augmented pictures takes time
-        found = _planned(60 * minutes, began, dataclasses.replace(recipe, augment=decided.augment), make, data, start, clock)
+    if decided != found.recipe:  # that so many steps see augmented pictures takes time
+        found = _planned(60 * minutes, began, decided, make, data, start, clock)
     return found
 
 

@@ -38,7 +38,7 @@ from triptych.training.checkpoint import Checkpoint, Progress
 from triptych.training.health import Health, broken_layer
 from triptych.training.precision import settled
 from triptych.training.processes import accelerator, processes
-from triptych.training.validation import Parts, Validation
+from triptych.training.validation import Parts, Validation, part_size
 
 
 class Run:
@@ -212,7 +212,7 @@ class Run:
         beginners = {n: p for n, p in self.playing(self.step).items() if n not in self.begun}
         for name, player in self.players.items() if beginners else ():
             if player.span.last is not None and player.span.last <= self.step:
-                remarks |= self.validation.settle(name)
+                remarks |= self.validation.restore_best(name)
                 self.validation.forget([name])  # a later stage may move the same weights
                 self.average.settle(player)
         for name, player in beginners.items():
@@ -224,7 +224,8 @@ class Run:
         return remarks
 
     def look(self, data: Split, n: int) -> tuple[Tensor, Tensor | None]:
-        """x and context of up to n training examples: see `first_examples`."""
+        """x and context of up to n examples that it learns from: see `first_examples`."""
+        data = self.recipe.parts(data)[0]
         stored, context = first_examples(self.recipe, data, self.model.conditions, n)
         return self.model.codec.encode(stored.to(self.device)), None if context is None else context.to(self.device)
 
@@ -249,23 +250,28 @@ class Run:
         """Whether this process writes the files."""
         return self.accelerator.is_main_process
 
-    def validate(self, held_out: Split | None) -> dict[str, str]:
-        """Looks at the averaged weights now and then, and ends with the best; remarks for a person."""
-        if held_out is None:
-            return {}
-        self.average.copy_unaveraged()
-        self.validation.judge(self.step, lambda: self._encoded(held_out))
-        return self.validation.settle_all() if self.step == self.recipe.steps else {}
-
-    def _encoded(self, held_out: Split) -> Parts:
-        """x (B, *E) of all examples in minibatches, and where there is one the context (B, K)."""
-        context, batch = self._context(held_out), self.recipe.training.batch
+    def held_out(self, data: Split) -> Parts:
+        """What the averaged weights are chosen by: x (B, *E) that `batches` leaves out, and any context (B, K), in parts."""
+        split = self.recipe.parts(data)[1]
+        if split is None:
+            return []
+        context, size = self._context(split), part_size(len(split))
         with seeded(self.recipe.seed, self.device):  # of the values within their bins
-            x = self.model.codec.encode(held_out[:].to(self.device))
-        return list(zip(*(t.to(self.device).split(batch) for t in (x, context) if t is not None), strict=True))
+            x = [self.model.codec.encode(split[i : i + size].to(self.device)) for i in range(0, len(split), size)]
+        return [(part,) for part in x] if context is None else list(zip(x, context.to(self.device).split(size), strict=True))
+
+    def validate(self, held_out: Parts) -> None:
+        """Looks at the averaged weights now and then, and remembers the best."""
+        if held_out:
+            self.average.copy_unaveraged()
+            self.validation.judge(self.step, held_out)
 
     def batches(self, data: Split) -> Batches:
-        """The run's minibatches of stored values and context: pure functions of the recipe's seed, the step and the rank."""
+        """The run's minibatches of stored values and context: pure functions of the recipe's seed, the step and the rank.
+
+        They are of what it learns from: without what its weights are chosen by.
+        """
+        data = self.recipe.parts(data)[0]
         recipe, world, rank = self.recipe, self.accelerator.num_processes, self.accelerator.process_index
         return Batches(data, recipe.training.batch, seed=recipe.seed, world=world, rank=rank,
                        augment=recipe.augment or None, context=self._context(data))  # fmt: skip
@@ -338,7 +344,7 @@ class Run:
 
     def _write_model(self) -> None:
         """The averaged weights, and the card that says how far they have come."""
-        with self.validation.settled():
+        with self.validation.at_best():
             storage.write_tensors(self.folder / "model.safetensors", self.averaged.state_dict())
         write_card(self.averaged, self.folder, self.recipe, self.step)
 
@@ -384,10 +390,11 @@ class Run:
         every = self.recipe.training.sample_every or self.recipe.training.save_every
         return step == self.recipe.steps or step % every == 0
 
-    def finish(self) -> None:
-        """Saves and closes the trackers."""
+    def finish(self) -> dict[str, str]:
+        """Saves, leaves the best weights in the averaged model, and closes the trackers; remarks for a person."""
         self.save()
         self.accelerator.end_training()
+        return {kind: line for name in self.players for kind, line in self.validation.restore_best(name).items()}
 
 
 _BEGINNING = -1  # in the place of a play's number, of the noise with which players begin

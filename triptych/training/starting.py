@@ -88,7 +88,7 @@ def _start(family: str | Recipe, data: str | None, called: str | None, init: str
 def _undecided(recipe: Recipe) -> Recipe:
     """Without what was decided by the data and the machine of the run that it comes from: these may be others."""
     augment = ",".join(name for name in recipe.augment.split(",") if name.strip() != "diffaug")
-    training = dataclasses.replace(recipe.training, precision="auto")
+    training = dataclasses.replace(recipe.training, precision="auto", validation=None)
     return dataclasses.replace(recipe, augment=augment, training=training)
 
 

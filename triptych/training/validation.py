@@ -8,7 +8,9 @@ likeliest. Parts that learn one after another are judged one after another, each
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,13 +19,27 @@ from triptych.modes import evaluating
 from triptych.objectives.player import Player
 from triptych.randomness import seeded
 
-Parts = list[tuple[Tensor, ...]]
-"""Minibatches: x (B, *E), and where there is one a context (B, K)."""
+Parts = Sequence[tuple[Tensor, ...]]
+"""Of the held-out examples: x (B, *E), and where there is one a context (B, K)."""
+_PARTS = 16  # whose losses' median counts, so that a few odd examples do not decide
 _GRAIN = 2  # a training is looked at 2 ** _GRAIN times while its length doubles
+_NOISE = 0  # seed of what the losses draw
+_ENDED = 10**12  # a step after which weights that grow, such as the KL's, have grown
+
+
+def part_size(examples: int) -> int:
+    """Examples in each part of so many.
+
+    >>> part_size(500), part_size(10)
+    (32, 1)
+    """
+    return math.ceil(examples / _PARTS)
 
 
 class Validation:
     """Which averaged weights are the best of those that were looked at.
+
+    A loss is the median over parts of the held-out examples of their mean loss, with the same noise at every look.
 
     Args:
         players: of the averaged model, by name: those of the training, made for it.
@@ -32,7 +48,7 @@ class Validation:
 
     Attributes:
         losses: the least loss of each player that was judged, and the step of its span after which it was.
-        numbers: the newest loss of each, for the log.
+        numbers: the newest loss of those who play, for the log.
     """
 
     def __init__(self, players: Mapping[str, Player], steps: int, device: torch.device):
@@ -42,31 +58,27 @@ class Validation:
         self.numbers: dict[str, float] = {}
         self._best: dict[str, dict[str, Tensor]] = {}
 
-    def judge(self, step: int, examples: Callable[[], Parts]) -> None:
-        """Looks at those who play now and then, by the noise that is always the same, after so many steps of the run; keeps
-        their weights where these are the best so far."""
+    def judge(self, step: int, parts: Parts) -> None:
+        """Looks at those who play, now and then, after so many steps of the run; keeps the weights that are the best so far.
+
+        A loss that is not finite is of weights that are not: the loop names, and rolls back, such steps.
+        """
         for name, player in self.players.items():
-            played, length = player.span.played(step), self._length(name)
-            if not player.span.holds(step - 1) or not _due(played, length):
+            played = player.span.played(step)
+            if not player.span.holds(step - 1) or not _due(played, self._length(name)):
                 continue
-            loss = self.numbers[f"validation_{name}"] = self._loss(player, length, examples())
-            if name not in self.losses or loss < self.losses[name][0]:
+            loss = self.numbers[f"validation_{name}"] = self._loss(player, parts)
+            if math.isfinite(loss) and (name not in self.losses or loss < self.losses[name][0]):
                 self.losses[name] = loss, played
-                self._best[name] = {key: value.clone() for key, value in player.state_dict().items()}
+                self._best[name] = _copied(player)
 
-    def _loss(self, player: Player, step: int, parts: Parts) -> float:
-        """As at the last step of its span, where weights that grow have grown."""
-        total, count = 0.0, 0
+    def _loss(self, player: Player, parts: Parts) -> float:
         with evaluating(player), torch.no_grad(), seeded(_NOISE, self.device):
-            for x, *context in parts:
-                total += float(player(x, step, *context).total) * len(x)
-                count += len(x)
-        return total / count
+            return statistics.median(float(player(x, _ENDED, *context).total) for x, *context in parts)
 
-    @torch.no_grad()
-    def settle(self, name: str) -> dict[str, str]:
+    def restore_best(self, name: str) -> dict[str, str]:
         """Puts a player's best weights in place; a remark where they are not its last."""
-        if name not in self.losses:
+        if name not in self._best:
             return {}
         self.players[name].load_state_dict(self._best[name])
         step, length = self.losses[name][1], self._length(name)
@@ -75,26 +87,24 @@ class Validation:
         said = f"the {name} is best on held-out training examples after {step:,} of {length:,} steps: those weights are kept"
         return {f"validation {name}": said}
 
-    def forget(self, names: Iterable[str]) -> None:
-        """Of players that begin anew, or whose weights others move from now on."""
-        for name in names:
-            self._best.pop(name, None)
-            self.losses.pop(name, None)
-
-    def settle_all(self) -> dict[str, str]:
-        """The same of each player that was judged."""
-        return {kind: line for name in self._best for kind, line in self.settle(name).items()}
-
     @contextlib.contextmanager
-    def settled(self) -> Iterator[None]:
-        """Inside the averaged model has the best weights."""
-        newest = {name: {k: v.clone() for k, v in self.players[name].state_dict().items()} for name in self._best}
-        self.settle_all()
+    def at_best(self) -> Iterator[None]:
+        """Inside the averaged model has the best weights, afterwards those that it had."""
+        newest = {name: _copied(self.players[name]) for name in self._best}
+        for name in newest:
+            self.restore_best(name)
         try:
             yield
         finally:
             for name, state in newest.items():
                 self.players[name].load_state_dict(state)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Of players that begin anew, or whose weights others move from now on."""
+        for name in names:
+            self._best.pop(name, None)
+            self.losses.pop(name, None)
+            self.numbers.pop(f"validation_{name}", None)
 
     def state(self, names: Iterable[str] | None = None) -> dict[str, Tensor]:
         """What a checkpoint keeps: of each judged player its best weights, their loss and step.
@@ -118,7 +128,7 @@ class Validation:
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         """Takes what `state` gave, without "best." before the names."""
-        self.losses, self._best = {}, {}
+        self.losses, self.numbers, self._best = {}, {}, {}
         for name in self.players:
             if f"{name}.loss" in tensors:
                 self.losses[name] = float(tensors[f"{name}.loss"]), int(tensors[f"{name}.step"])
@@ -129,7 +139,8 @@ class Validation:
         return self.players[name].span.played(self.steps)
 
 
-_NOISE = 0
+def _copied(player: Player) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in player.state_dict().items()}
 
 
 def _due(played: int, length: int) -> bool:
