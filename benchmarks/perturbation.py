@@ -17,23 +17,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import torch
 from common import arguments, begin, lengths, trained, write
 from judging import READER_STEPS, kept_reader, reader_of
-from torch import Tensor
 
 from triptych import edit, families, load
 from triptych.core import GenerativeModel
 from triptych.data import Split, Splits
 from triptych.data import load as load_data
+from triptych.tour.edits import RADII, raised
 from triptych.tour.viewers import pleased
-
-RADII = (0.5, 1.0, 2.0, 4.0)
 
 
 def main() -> None:
@@ -78,28 +74,16 @@ def trained_vae(out: Path, data: Split, options: argparse.Namespace) -> Generati
 def smiles(
     model: GenerativeModel, splits: Splits, reader: edit.Reader, judge: edit.Reader, faces: int
 ) -> dict[str, list[float]]:
-    """Rise of the smile by both readings, mean and standard error over faces: by the direction, and optimised."""
+    """Rise of the smile by both readings, mean and standard error over faces: by the direction, optimised, and the gain."""
     few = splits.train.take(9000)
     found = edit.learn_directions(model, few[:], few.attributes, names=["smile"])["smile"]
     x = model.codec.centre(splits.test[:faces])
-    with torch.no_grad():
-        z = model.encode(x)  # type: ignore[operator]
-        start = model.decode(z)
-    rises: dict[str, list[float]] = {}
-    for radius in RADII:
-        with torch.no_grad():
-            along = model.decode(z + radius * found.step / found.step.norm())
-        best = edit.optimise(model, x, reader.score("smile"), within=radius, z=z)
-        for name, moved in (("direction", along), ("optimised", best.x)):
-            rises[f"{name}, {radius}"] = [*rise(reader, start, moved), *rise(judge, start, moved)]
-    return rises
-
-
-@torch.no_grad()
-def rise(reader: edit.Reader, before: Tensor, after: Tensor) -> tuple[float, float]:
-    score = reader.score("smile")
-    change = score(after) - score(before)
-    return change.mean().item(), change.std().item() / math.sqrt(len(change))
+    rises, _ = raised(model, x, found, reader, judge, steps=100)
+    return {
+        f"{name}, {radius}": [*rise["own"], *rise["judge"]]
+        for name, of_radii in rises.items()
+        for radius, rise in zip(RADII, of_radii, strict=True)
+    }
 
 
 def viewers(

@@ -70,30 +70,51 @@ def optimised_reader(place: Place, names: Sequence[str]) -> edit.Reader:
 
 
 def measure_perturbations(place: Place) -> None:
-    """The smile raised by the same |Δz| along its direction and by optimisation, read by the network that is optimised and
-    by the judge, which is not."""
+    """The smile raised by the same |Δz| along its direction and by optimisation."""
     model, settings = place.model("vae"), place.settings
-    stored, attributes = place.lessons
-    reader = optimised_reader(place, ["smile"])
-    direction = edit.learn_directions(model, stored, attributes, names=["smile"])["smile"]
+    direction = edit.learn_directions(model, *place.lessons, names=["smile"])["smile"]
     x = model.codec.centre(place.data.test[: settings.searched])
+    reader = optimised_reader(place, ["smile"])
+    rises, pictures = raised(model, x, direction, reader, place.judge, settings.search // 3)
+    place.keep(
+        "perturbations", {"n": len(x), "radii": RADII} | rises, {k: model.codec.decode(v[:4]) for k, v in pictures.items()}
+    )
+
+
+Rises = dict[str, tuple[float, float]]
+"""By "own", the network that is optimised, and "judge", another: the mean rise of the smile, and its standard error."""
+
+
+def raised(
+    model: GenerativeModel, x: Tensor, direction: edit.Direction, reader: edit.Reader, judge: edit.Reader, steps: int
+) -> tuple[dict[str, list[Rises]], dict[str, Tensor]]:
+    """The smile of faces x (n, C, H, W) raised by each |Δz| of `RADII`.
+
+    Args:
+        model: that encodes and decodes.
+        direction: the smile's.
+        reader: the network that is optimised.
+        judge: one that is not.
+        steps: of each optimisation.
+
+    Returns:
+        the rises along the "direction", where it is "optimised", and the "gain" of the one over the other, on the same
+        faces, so that what sets them apart cancels: a list by `RADII` each; and the pictures, "start", "direction 1", ….
+    """
     assert isinstance(model, Encodes)
     with torch.no_grad():
         z = model.encode(x)
-        start = model.decode(z)
-    numbers: dict[str, Any] = {"n": len(x), "radii": RADII}
-    pictures = {"start": model.codec.decode(start[:4])}
-    found: dict[str, list[Any]] = {"direction": [], "optimised": [], "gain": []}
+        pictures = {"start": model.decode(z)}
+    rises: dict[str, list[Rises]] = {"direction": [], "optimised": [], "gain": []}
     for radius in RADII:
         with torch.no_grad():
             along = model.decode(z + radius * direction.step / direction.step.norm())
-        best = edit.optimise(model, x, reader.score("smile"), within=radius, z=z, steps=settings.search // 3)
-        for name, moved in (("direction", along), ("optimised", best.x)):
-            found[name].append({"own": _rise(reader, start, moved), "judge": _rise(place.judge, start, moved)})
-            pictures[f"{name} {radius:g}"] = model.codec.decode(moved[:4])
-        # of the same faces, so that what sets them apart from one another cancels
-        found["gain"].append({"own": _rise(reader, along, best.x), "judge": _rise(place.judge, along, best.x)})
-    place.keep("perturbations", numbers | found, pictures)
+        best = edit.optimise(model, x, reader.score("smile"), within=radius, z=z, steps=steps).x
+        pairs = {"direction": (pictures["start"], along), "optimised": (pictures["start"], best), "gain": (along, best)}
+        for name, pair in pairs.items():
+            rises[name].append({"own": _rise(reader, *pair), "judge": _rise(judge, *pair)})
+        pictures |= {f"direction {radius:g}": along, f"optimised {radius:g}": best}
+    return rises, pictures
 
 
 @torch.no_grad()
